@@ -1,0 +1,1 @@
+"""Losses and layers for Keras, PyTorch and Flax, one module each."""
