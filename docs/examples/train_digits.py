@@ -30,7 +30,7 @@ DIMENSIONS = 6
 BATCH = 100
 LEARNING_RATE = 0.01
 # The other digits of a batch are an anchor's candidates; it is not one of its own.
-LOSS = {"temperature": 0.2, "normalize": True, "exclude_diagonal": True}
+LOSS: dict[str, Any] = {"temperature": 0.2, "normalize": True, "exclude_diagonal": True}
 
 
 class Embedding:

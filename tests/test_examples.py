@@ -1,0 +1,67 @@
+"""What the documentation shows runs, and prints what it says."""
+
+import contextlib
+import doctest
+import io
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import metricops
+from tests.conftest import require
+
+ROOT = Path(__file__).parents[1]
+DIGITS = ROOT / "docs" / "examples" / "train_digits.py"
+PUBLIC = sorted(name for name, value in vars(metricops).items() if callable(value))
+FRAMEWORKS = ("numpy", "torch", "jax", "tensorflow")
+
+
+def digits(*options: object) -> str:
+    """Run the digits example, which must succeed, and return what it printed."""
+    words = [sys.executable, "-W", "error", DIGITS, *options]
+    run = subprocess.run([*map(str, words)], capture_output=True, text=True)
+    assert run.returncode == 0, run.stdout + run.stderr
+    return run.stdout
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_the_examples_of_a_docstring_run(name):
+    finder, runner = doctest.DocTestFinder(), doctest.DocTestRunner()
+    for example in finder.find(getattr(metricops, name), name, module=False, globs={}):
+        runner.run(example)
+    assert runner.failures == 0
+    assert runner.tries > 0
+
+
+def test_the_example_of_the_readme_prints_what_its_comments_say():
+    text = (ROOT / "README.md").read_text()
+    (code,) = re.findall(r"^```python\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        exec(code, {})
+    assert printed.getvalue().splitlines() == re.findall(
+        r"\)  # (.*)$", code, re.MULTILINE
+    )
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+def test_one_epoch_on_the_digits_improves_recall_in_each_framework(framework, tmp_path):
+    require(framework)
+    picture = tmp_path / "digits.png"
+    printed = digits("--framework", framework, "--epochs", 1, "--out", picture)
+    before, after = (
+        float(re.findall(rf"{when} training, .* ([01]\.\d+)\n", printed)[0])
+        for when in ("before", "after")
+    )
+    assert after > before
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    rows = re.findall(rf"^({'|'.join(FRAMEWORKS)}) +(.*)$", printed, re.MULTILINE)
+    assert [name for name, _ in rows] == list(FRAMEWORKS)
+    numbers = [row.split() for _, row in rows if "not installed" not in row]
+    assert len(numbers) > 0
+    for loss, norm in numbers:
+        assert float(loss) == pytest.approx(float(numbers[0][0]), rel=1e-4)
+        assert float(norm) == pytest.approx(float(numbers[0][1]), rel=1e-4)

@@ -1,0 +1,175 @@
+"""The package as a user gets it, and the rules that its configuration holds."""
+
+import email
+import json
+import re
+import shutil
+import site
+import subprocess
+import sys
+import tarfile
+import tomllib
+import zipfile
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+EXTRAS = PROJECT["optional-dependencies"]
+FRAMEWORKS = ("array_api_strict", "dask", "flax", "jax", "keras", "tensorflow", "torch")
+
+# Run the example of every public name, and print where metricops is and how many ran.
+RUN_EXAMPLES = """
+import doctest, sys
+sys.path.insert(0, sys.argv[1])
+import metricops
+finder, runner = doctest.DocTestFinder(), doctest.DocTestRunner()
+for name, value in vars(metricops).items():
+    if callable(value):
+        for example in finder.find(value, name, module=False, globs={}):
+            runner.run(example)
+print(metricops.__file__, runner.tries)
+sys.exit(runner.failures)
+"""
+
+
+def shell(*command: object) -> str:
+    """Run a command, which must succeed, and return what it printed."""
+    words = [str(word) for word in command]
+    run = subprocess.run(words, capture_output=True, text=True, cwd=ROOT)
+    assert run.returncode == 0, run.stdout + run.stderr
+    return run.stdout
+
+
+def ruff(path: str, source: str) -> set[str]:
+    """Return the codes of what ruff would say of `source` in the file `path`."""
+    words = ("-m", "ruff", "check", "--output-format", "json", "--stdin-filename")
+    run = subprocess.run(
+        [sys.executable, *words, path, "-"],
+        input=source,
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+    )
+    return {finding["code"] for finding in json.loads(run.stdout)}
+
+
+def modules() -> set[str]:
+    """Return the files that every distribution must hold, by their installed names."""
+    kernels = {
+        str(path.relative_to(ROOT)) for path in (ROOT / "metricops").rglob("*.py")
+    }
+    adapters = {
+        f"metricops/{path.relative_to(ROOT)}"
+        for path in (ROOT / "adapters").rglob("*.py")
+    }
+    return kernels | adapters | {"metricops/py.typed"}
+
+
+@pytest.fixture(scope="module")
+def distributions(tmp_path_factory):
+    """Build the sdist, and the wheel from it, in a copy: no build/ is left behind."""
+    copy = tmp_path_factory.mktemp("checkout")
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, copy)
+    for name in ("metricops", "adapters"):
+        ignored = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(ROOT / name, copy / name, ignore=ignored)
+    shell(sys.executable, "-m", "build", "--no-isolation", copy)
+    (wheel,) = (copy / "dist").glob("*.whl")
+    (sdist,) = (copy / "dist").glob("*.tar.gz")
+    return wheel, sdist
+
+
+def test_the_wheel_holds_every_module(distributions):
+    assert modules() <= set(zipfile.ZipFile(distributions[0]).namelist())
+
+
+def test_the_sdist_holds_every_module(distributions):
+    with tarfile.open(distributions[1]) as archive:
+        names = {name.partition("/")[2] for name in archive.getnames()}
+    inside = {name.replace("metricops/adapters", "adapters") for name in modules()}
+    assert inside <= names
+
+
+def test_the_wheel_needs_numpy_and_array_api_compat_alone(distributions):
+    archive = zipfile.ZipFile(distributions[0])
+    (path,) = (name for name in archive.namelist() if name.endswith("/METADATA"))
+    metadata = email.message_from_bytes(archive.read(path))
+    needs = [Requirement(line) for line in metadata.get_all("Requires-Dist", [])]
+    always = {need.name for need in needs if need.marker is None}
+    assert always == {"array-api-compat", "numpy"}
+
+
+def test_the_wheel_runs_where_numpy_and_array_api_compat_are_alone(
+    distributions, tmp_path
+):
+    options = ("--quiet", "--no-deps", "--no-index", "--target", tmp_path)
+    shell(sys.executable, "-m", "pip", "install", *options, distributions[0])
+    for name in ("array_api_compat", "numpy", "numpy.libs"):
+        for folder in map(Path, site.getsitepackages()):
+            if (folder / name).exists():
+                (tmp_path / name).symlink_to(folder / name)
+    # -S leaves the environment's own packages out, -I the working directory.
+    printed = shell(sys.executable, "-I", "-S", "-c", RUN_EXAMPLES, tmp_path)
+    file, tries = printed.splitlines()[-1].split()
+    assert Path(file).is_relative_to(tmp_path)
+    assert int(tries) > 0
+
+
+def test_importing_metricops_imports_no_framework():
+    code = f"import metricops, sys; print(sorted(set(sys.modules) & set({FRAMEWORKS})))"
+    assert shell(sys.executable, "-c", code) == "[]\n"
+
+
+@pytest.mark.parametrize("framework", [*FRAMEWORKS, "cupy", "numpy"])
+@pytest.mark.parametrize("statement", ["import {}", "from {} import x as y"])
+def test_a_kernel_may_not_import_a_framework(framework, statement):
+    source = f'"""Probe."""\n\n{statement.format(framework)}\n'
+    assert "TID251" in ruff("metricops/_probe.py", source)
+    assert "TID251" not in ruff("metricops/_frameworks/_probe.py", source)
+    assert "TID251" not in ruff("adapters/probe.py", source)
+
+
+def test_adapters_are_imported_by_their_installed_name():
+    source = '"""Probe."""\n\nimport adapters.torch\n'
+    assert "TID251" in ruff("metricops/_probe.py", source)
+
+
+@pytest.mark.parametrize("marker", ["main-job", "tests"])
+def test_a_command_of_the_readme_is_one_block_that_bash_can_parse(marker):
+    pattern = rf"^<!-- {marker} -->\n```sh\n(.*?)^```$"
+    (block,) = re.findall(
+        pattern, (ROOT / "README.md").read_text(), flags=re.DOTALL | re.MULTILINE
+    )
+    shell("bash", "-n", "-c", block)
+    assert "pip install -c constraints.txt" in block
+    for extra in re.findall(r"\.\[([a-z,]+)\]", block):
+        assert set(extra.split(",")) <= set(EXTRAS)
+
+
+def test_ci_takes_its_commands_from_the_readme():
+    script = (ROOT / ".ci" / "run").read_text()
+    assert {"main-job", "tests"} == set(re.findall(r"command_of ([a-z-]+)", script))
+    shell("bash", "-n", ROOT / ".ci" / "run")
+
+
+def test_every_dependency_is_pinned_within_its_bounds():
+    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    pins = dict(line.split("==") for line in lines if not line.startswith("#"))
+    versions = {canonicalize_name(name): version for name, version in pins.items()}
+    needs = [
+        *PROJECT["dependencies"],
+        *(need for group in EXTRAS.values() for need in group),
+    ]
+    for need in map(Requirement, needs):
+        if need.name != PROJECT["name"]:
+            assert versions[canonicalize_name(need.name)] in need.specifier
+
+
+def test_the_extra_called_all_holds_every_other():
+    (everything,) = map(Requirement, EXTRAS["all"])
+    assert everything.extras == set(EXTRAS) - {"all"}
