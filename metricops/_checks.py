@@ -1,0 +1,146 @@
+"""What a call may be given, and the words of every error.
+
+One sentence each: the argument, what it must be, what it was. Nothing here knows a
+framework: callers pass names, dtypes as words and shapes as tuples, in which None is a
+size that is unknown until a graph runs.
+"""
+
+from typing import Any, NoReturn
+
+Shape = tuple[int | None, ...]
+
+REDUCTIONS = ("mean", "sum", "weighted_mean", "none")
+_LAYERS = "Dot, PairwiseInnerProduct, PairwiseCosineSimilarity, MetricEmbedding"
+_CONVERSIONS = {
+    "KerasTensor": f"use a layer of metricops.adapters.keras ({_LAYERS}) or a loss of it",
+    "RaggedTensor": "convert it with .to_tensor()",
+    "SparseTensor": "convert it with tf.sparse.to_dense()",
+    "IndexedSlices": "convert it with tf.convert_to_tensor()",
+    "MaskedArray": "convert it with .filled()",
+    "sparse tensor": "convert it with .to_dense()",
+    "nested tensor": "convert it with .to_padded_tensor()",
+    "sparse matrix": "convert it with .toarray()",
+    "sparse array": "convert it with .todense()",
+}
+
+
+def refuse_kind(name: str, kind: str) -> NoReturn:
+    """Raise because `name` is no dense array but a `kind`, and say what to do."""
+    advice = _CONVERSIONS.get(kind)
+    msg = f"`{name}` must be a dense array; got {kind}" + (
+        f": {advice}." if advice else "."
+    )
+    raise TypeError(msg)
+
+
+def refuse_library(name: str, first: str, expected: str, got: str) -> NoReturn:
+    """Raise because the main argument `name` is not of the library of `first`."""
+    msg = f"`{name}` must be of the library of `{first}`, {expected}; got {got}."
+    raise TypeError(msg)
+
+
+def refuse_companion(name: str, main: str, expected: str, got: str) -> NoReturn:
+    """Raise because the companion `name` is of another library than `main`."""
+    msg = (
+        f"`{name}` must be a number, a list, a NumPy array or of the library of "
+        f"`{main}`, {expected}; got {got}."
+    )
+    raise TypeError(msg)
+
+
+def refuse_dtype(name: str, need: str, dtype: str) -> NoReturn:
+    """Raise because the dtype of `name` is not what it `need`s to be."""
+    msg = f"`{name}` must be {need}; got dtype {dtype}."
+    raise TypeError(msg)
+
+
+def refuse_shape(name: str, need: str, shape: Shape) -> NoReturn:
+    """Raise because the shape of `name` is not what it `need`s to be."""
+    msg = f"`{name}` must have {need}; got shape {shape}."
+    raise ValueError(msg)
+
+
+def refuse_value(name: str, need: str, got: Any) -> NoReturn:
+    """Raise because the value of `name` is not what it `need`s to be."""
+    msg = f"`{name}` must be {need}; got {got!r}."
+    raise ValueError(msg)
+
+
+def same(left: int | None, right: int | None) -> bool:
+    """Return whether two sizes may be equal: an unknown size fits any."""
+    return left is None or right is None or left == right
+
+
+def fits(shape: Shape, other: Shape) -> bool:
+    """Return whether two shapes may be equal."""
+    return len(shape) == len(other) and all(map(same, shape, other))
+
+
+def check_rank(name: str, shape: Shape, rank: int, meaning: str) -> None:
+    """Raise unless `shape` has `rank` axes, which mean `meaning`."""
+    if len(shape) != rank:
+        refuse_shape(name, f"shape {meaning}", shape)
+
+
+def check_same_shape(name: str, shape: Shape, other: str, expected: Shape) -> None:
+    """Raise unless `name` has the shape of `other`; nothing is broadcast."""
+    if not fits(shape, expected):
+        refuse_shape(name, f"the shape of `{other}`, {expected}", shape)
+
+
+def check_reduction(reduction: Any, allowed: tuple[str, ...] = REDUCTIONS) -> None:
+    """Raise unless `reduction` is one of those `allowed`."""
+    if reduction not in allowed:
+        refuse_value("reduction", one_of(allowed), reduction)
+
+
+def one_of(names: tuple[str, ...]) -> str:
+    """Return a list of `names` for a sentence."""
+    quoted = [f'"{name}"' for name in names]
+    return f"{', '.join(quoted[:-1])} or {quoted[-1]}"
+
+
+def is_int(value: Any) -> bool:
+    """Return whether `value` is an integer, of Python or NumPy, and no bool."""
+    return not isinstance(value, bool) and hasattr(value, "__index__")
+
+
+def check_int(name: str, value: Any) -> int:
+    """Return `value` as an int, or raise unless it is one."""
+    if not is_int(value):
+        msg = f"`{name}` must be an int; got {value!r}."
+        raise TypeError(msg)
+    return int(value)
+
+
+def check_axis(axis: Any, rank: int, name: str = "axis") -> int:
+    """Return `axis` counted from the front, or raise unless it is an axis."""
+    number = check_int(name, axis)
+    if not -rank <= number < rank:
+        refuse_value(name, f"an axis of {rank} dimensions", number)
+    return number % rank
+
+
+def check_axes(axis: Any, rank: int) -> tuple[int, ...]:
+    """Return one axis or several, counted from the front and all different."""
+    given = tuple(axis) if isinstance(axis, (tuple, list)) else (axis,)
+    axes = tuple(check_axis(one, rank) for one in given)
+    if not axes or len(set(axes)) != len(axes):
+        refuse_value("axis", "an int or a tuple of different ints", axis)
+    return axes
+
+
+def check_positive_int(name: str, value: Any) -> int:
+    """Return `value` as an int, or raise unless it is at least 1."""
+    number = check_int(name, value)
+    if number < 1:
+        refuse_value(name, "at least 1", number)
+    return number
+
+
+def check_temperature(value: float) -> float:
+    """Return a temperature given as a number, or raise unless it is positive."""
+    number = float(value)
+    if not 0 < number < float("inf"):
+        refuse_value("temperature", "positive and finite", value)
+    return number

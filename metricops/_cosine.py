@@ -1,0 +1,132 @@
+"""Cosine similarity of rows, and the loss made of it."""
+
+from typing import Any
+
+from metricops import _checks
+from metricops._frameworks import Library
+from metricops._inputs import float_arrays
+from metricops._normalize import unit
+from metricops._public import public
+from metricops._reduce import reduce_losses, sample_weights
+from metricops._typing import Array, Reduction
+
+
+@public
+def cosine_similarity(x: Array, y: Array, *, axis: int | tuple[int, ...] = -1) -> Array:
+    """Return the cosine of the angle between each vector of `x` and its one of `y`.
+
+    Parameters
+    ----------
+    x, y : arrays of one shape, real floating or integer
+        Vectors along `axis`. Nothing is broadcast.
+    axis : int or tuple of ints
+        The axis, or axes, that make up a vector.
+
+    Returns
+    -------
+    array of the shape of `x` without `axis`, in the dtype that `x` and `y` promote to
+        Cosines in [-1, 1]; 0 where a vector is zero, with gradient 0 for that vector.
+
+    Raises
+    ------
+    TypeError
+        If an argument is not a real array, or they are of two libraries.
+    ValueError
+        If the shapes differ, or `axis` is not an axis.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from metricops import cosine_similarity
+    >>> x = np.asarray([[3.0, 4.0], [1.0, 0.0], [0.0, 0.0]])
+    >>> y = np.asarray([[6.0, 8.0], [0.0, 2.0], [1.0, 1.0]])
+    >>> cosine_similarity(x, y).tolist()
+    [1.0, 0.0, 0.0]
+    """
+    inputs = float_arrays(x=x, y=y)
+    return inputs.narrow(_cosines(inputs.library, "x", "y", inputs.arrays, axis))
+
+
+@public
+def cosine_similarity_loss(
+    y_true: Array,
+    y_pred: Array,
+    *,
+    axis: int | tuple[int, ...] = -1,
+    sample_weight: Any = None,
+    reduction: Reduction = "mean",
+) -> Array:
+    """Return the negative cosine similarity of predictions and targets.
+
+    What ``keras.losses.CosineSimilarity`` computes [1]_, with a zero vector's gradient
+    0 and norms that neither overflow nor underflow.
+
+    Parameters
+    ----------
+    y_true, y_pred : arrays of one shape, real floating or integer
+        Targets and predictions, vectors along `axis`.
+    axis : int or tuple of ints
+        The axis, or axes, that make up a vector.
+    sample_weight : number or array, optional
+        A weight for all losses, or one for each along their leading axes.
+    reduction : {"mean", "sum", "weighted_mean", "none"}
+        How to combine the losses. "mean" divides by their number, whatever their
+        weights; "weighted_mean" by the sum of the weights.
+
+    Returns
+    -------
+    array of shape (), or the shape of `y_true` without `axis` if ``reduction="none"``
+        In [-1, 1] where unweighted: -1 where the directions are the same.
+
+    Raises
+    ------
+    TypeError
+        If an argument is not a real array, or they are of two libraries.
+    ValueError
+        If a shape does not fit, `axis` is not an axis, or `reduction` not one of these.
+
+    References
+    ----------
+    .. [1] Keras 3, ``keras.losses.CosineSimilarity``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from metricops import cosine_similarity_loss
+    >>> y_true = np.asarray([[0.0, 1.0], [1.0, 1.0]])
+    >>> y_pred = np.asarray([[1.0, 0.0], [1.0, 1.0]])
+    >>> round(float(cosine_similarity_loss(y_true, y_pred)), 4)
+    -0.5
+    """
+    _checks.check_reduction(reduction)
+    inputs = float_arrays(y_true=y_true, y_pred=y_pred)
+    lib = inputs.library
+    losses = -_cosines(lib, "y_true", "y_pred", inputs.arrays, axis)
+    weights = sample_weights(lib, sample_weight, "y_pred", losses)
+    return inputs.narrow(reduce_losses(lib, losses, weights, reduction))
+
+
+def _cosines(
+    lib: Library,
+    first: str,
+    second: str,
+    arrays: tuple[Array, ...],
+    axis: int | tuple[int, ...],
+) -> Array:
+    x, y = arrays
+    _checks.check_same_shape(second, lib.shape(y), first, lib.shape(x))
+    need = f"`{second}` must have the shape of `{first}`."
+    for i in range(x.ndim):
+        y = lib.agree(y, i, x, i, need)
+    axes = _checks.check_axes(axis, x.ndim)
+    return within_one(lib, lib.xp.sum(unit(lib, x, axes) * unit(lib, y, axes), axis=axes))
+
+
+def within_one(lib: Library, cosine: Array) -> Array:
+    """Return cosines that rounding took past 1 put back, with their gradient kept."""
+    xp = lib.xp
+    fixed = lib.stop_gradient(cosine)
+    one = xp.ones_like(fixed)
+    excess = xp.where(fixed > 1, fixed - one, xp.zeros_like(fixed))
+    excess = xp.where(fixed < -1, fixed + one, excess)
+    return cosine - excess

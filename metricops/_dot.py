@@ -1,0 +1,122 @@
+"""The dot product along an axis of each sample of a batch."""
+
+from typing import Any, NoReturn
+
+from metricops import _checks
+from metricops._cosine import within_one
+from metricops._frameworks import Library
+from metricops._inputs import float_arrays, main_arrays
+from metricops._normalize import unit
+from metricops._pairwise import product
+from metricops._public import public
+from metricops._typing import Array
+
+
+@public
+def dot(
+    x: Array, y: Array, *, axes: int | tuple[int, int], normalize: bool = False
+) -> Array:
+    """Contract an axis of each sample of `x` with an axis of its sample of `y`.
+
+    ``keras.layers.Dot`` [1]_ as a function.
+
+    Parameters
+    ----------
+    x, y : arrays of shape (batch, ...), real floating or integer
+        Two batches of one length, of two axes or more.
+    axes : int or tuple of two ints
+        The axis of `x` and the axis of `y`, or one for both; not the batch axis.
+    normalize : bool
+        Whether to scale the vectors along those axes to unit length first, so that the
+        result holds cosines.
+
+    Returns
+    -------
+    array of shape (batch, \\*rest of x, \\*rest of y), or (batch, 1) for two matrices
+        In the dtype that `x` and `y` promote to. Half precision is summed in float32.
+        Unless normalised, integers stay integers, as in `pairwise_inner_product`.
+
+    Raises
+    ------
+    TypeError
+        If an argument is not a real array, or they are of two libraries.
+    ValueError
+        If a shape or an axis does not fit.
+
+    References
+    ----------
+    .. [1] Keras 3, ``keras.layers.Dot``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from metricops import dot
+    >>> x = np.arange(10).reshape(1, 5, 2)
+    >>> y = np.arange(10, 20).reshape(1, 2, 5)
+    >>> dot(x, y, axes=(1, 2)).tolist()
+    [[[260, 360], [320, 445]]]
+    """
+    if normalize:
+        inputs = float_arrays(x=x, y=y)
+        lib, arrays = inputs.library, list(inputs.arrays)
+        first, second = _check(lib, arrays, axes)
+        units = [unit(lib, arrays[0], (first,)), unit(lib, arrays[1], (second,))]
+        return inputs.narrow(within_one(lib, _contract(lib, units, first, second)))
+    lib, arrays = main_arrays(x=x, y=y)
+    first, second = _check(lib, arrays, axes)
+    return _contract(lib, arrays, first, second)
+
+
+def _contract(lib: Library, arrays: list[Array], first: int, second: int) -> Array:
+    xp = lib.xp
+    x, y = arrays
+    rest = [[i for i in range(1, z.ndim) if i != axis] for z, axis in ((x, first), (y, second))]
+    sizes = [lib.size(x, i) for i in rest[0]] + [lib.size(y, i) for i in rest[1]]
+    batch, length = lib.size(x, 0), lib.size(x, first)
+    left = xp.permute_dims(x, (0, *rest[0], first))
+    right = xp.permute_dims(y, (0, second, *rest[1]))
+    if x.ndim != 3:
+        left = xp.reshape(left, (batch, _product(sizes[: len(rest[0])]), length))
+    if y.ndim != 3:
+        right = xp.reshape(right, (batch, length, _product(sizes[len(rest[0]) :])))
+    out = product(lib, left, right)
+    if x.ndim == y.ndim == 3:
+        return out
+    return xp.reshape(out, (batch, *sizes) if sizes else (batch, 1))
+
+
+def _product(sizes: list[Any]) -> Any:
+    total = 1
+    for size in sizes:
+        total = total * size
+    return total
+
+
+def _check(lib: Library, arrays: list[Array], axes: Any) -> tuple[int, int]:
+    """Return the axes counted from the front, having made sure that they fit."""
+    x, y = arrays
+    shapes = {"x": lib.shape(x), "y": lib.shape(y)}
+    pair = tuple(axes) if isinstance(axes, (tuple, list)) else (axes, axes)
+    if len(pair) != 2:
+        _checks.refuse_value("axes", "an int or a pair of ints", axes)
+    found = []
+    for (name, shape), axis in zip(shapes.items(), pair, strict=True):
+        if len(shape) < 2:
+            _checks.refuse_shape(name, "shape (batch, ...) of two axes or more", shape)
+        found.append(_checks.check_axis(axis, len(shape), "axes"))
+        if found[-1] == 0:
+            _refuse_batch_axis(axes)
+    first, second = found
+    if not _checks.same(shapes["x"][0], shapes["y"][0]):
+        _checks.refuse_shape("y", f"the batch size of `x`, {shapes['x'][0]}", shapes["y"])
+    length = shapes["x"][first]
+    if not _checks.same(length, shapes["y"][second]):
+        need = f"size {length} along axis {second}, as `x` along axis {first}"
+        _checks.refuse_shape("y", need, shapes["y"])
+    y = lib.agree(y, 0, x, 0, "`y` must have the batch size of `x`.")
+    arrays[1] = lib.agree(y, second, x, first, "`y` must have the size of `x` along its axis.")
+    return first, second
+
+
+def _refuse_batch_axis(axes: Any) -> NoReturn:
+    _checks.refuse_value("axes", "axes other than the batch axis, 0", axes)

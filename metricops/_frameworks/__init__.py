@@ -1,0 +1,111 @@
+"""The one place that knows the frameworks.
+
+`library(name, x)` returns the `Library` of an array: its array API namespace, and a
+method for each thing that the standard leaves open. A framework is imported only once
+an array of it has been seen, so `import metricops` loads none.
+"""
+
+import sys
+from typing import Any
+
+import array_api_compat
+import numpy as np
+
+from metricops._checks import refuse_kind
+from metricops._frameworks._library import Arrays, Dtype, Library, Operation
+from metricops._typing import Array
+
+__all__ = ["Arrays", "Dtype", "Library", "Operation", "library", "unwrap"]
+
+_BY_TYPE: dict[type, Library] = {}
+_BY_NAMESPACE: dict[str, Library] = {}
+_LABELS = {"cupy": "CuPy", "numpy": "NumPy", "array_api_strict": "array-api-strict"}
+
+
+def library(name: str, x: Array) -> Library:
+    """Return the library of the array `x`, the argument called `name`.
+
+    Raises
+    ------
+    TypeError
+        If `x` is no dense array of a library that array-api-compat knows.
+    """
+    found = _BY_TYPE.get(type(x))
+    return _resolve(name, x) if found is None else found
+
+
+def unwrap(x: Array) -> Array:
+    """Return the array that a Keras or Flax variable holds, and anything else as is."""
+    if type(x) in _BY_TYPE or isinstance(x, (list, tuple, np.ndarray, np.generic)):
+        return x
+    torch = sys.modules.get("torch")
+    if torch is not None and isinstance(x, torch.Tensor):
+        return x
+    keras, nnx = sys.modules.get("keras"), sys.modules.get("flax.nnx")
+    if keras is not None and isinstance(x, keras.Variable):
+        return x.value
+    if nnx is not None and isinstance(x, nnx.Variable):
+        return x[...]
+    return x
+
+
+def _resolve(name: str, x: Array) -> Library:
+    # PyTorch goes first, by isinstance: it is the only branch that Dynamo can trace.
+    torch = sys.modules.get("torch")
+    if torch is not None and isinstance(x, torch.Tensor):
+        from metricops._frameworks._torch import TORCH
+
+        found: Library = TORCH
+    elif _is_tensorflow(type(x)):
+        from metricops._frameworks._tensorflow import TENSORFLOW
+
+        found = TENSORFLOW
+    else:
+        return _standard(name, x)
+    _BY_TYPE[type(x)] = found
+    return found
+
+
+def _standard(name: str, x: Array) -> Library:
+    kind = type(x).__name__
+    try:
+        xp = array_api_compat.array_namespace(x)
+    except TypeError:
+        refuse_kind(name, _foreign(x))
+    if isinstance(x, np.ma.MaskedArray):
+        refuse_kind(name, kind)
+    found = _BY_NAMESPACE.get(xp.__name__)
+    if found is None:
+        found = _BY_NAMESPACE[xp.__name__] = _make(xp)
+    # The namespace of a float0 array, which is a NumPy array to look at, is JAX.
+    if getattr(x.dtype, "kind", "") != "V":
+        _BY_TYPE[type(x)] = found
+    return found
+
+
+def _make(xp: Any) -> Library:
+    name = xp.__name__.removeprefix("array_api_compat.").partition(".")[0]
+    if name == "jax":
+        from metricops._frameworks._jax import JAX
+
+        return JAX
+    if name == "dask":
+        from metricops._frameworks._dask import Dask
+
+        return Dask(xp, "Dask")
+    return Library(xp, _LABELS.get(name, name))
+
+
+def _is_tensorflow(cls: type) -> bool:
+    return any(
+        base.__name__ == "Tensor" and base.__module__ == "tensorflow.python.types.core"
+        for base in cls.__mro__
+    )
+
+
+def _foreign(x: Any) -> str:
+    """Return what to call something that is no dense array."""
+    module, name = type(x).__module__.partition(".")[0], type(x).__name__
+    if module == "scipy":
+        return "sparse matrix"
+    return "sparse array" if module == "jax" and name in ("BCOO", "BCSR") else name

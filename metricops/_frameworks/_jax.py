@@ -1,0 +1,97 @@
+"""JAX: custom gradients, and loops that are one operation in a trace."""
+
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from metricops._frameworks._library import Arrays, Body, Library, Operation
+from metricops._typing import Array
+
+
+class Jax(Library):
+    """JAX arrays and tracers."""
+
+    def default_float(self) -> Any:
+        """Return the dtype that integers become."""
+        return jnp.result_type(float)
+
+    def asarray(self, value: Any, like: Array, dtype: Any = None) -> Array:
+        """Return a number or NumPy array as a JAX array."""
+        # Uncommitted, so that it goes to the device of whatever it meets.
+        return jnp.asarray(value, dtype=dtype)
+
+    def would_cut(self, value: Array) -> bool:
+        """Return whether NumPy numbers lose digits when JAX makes them 32 bits wide."""
+        short = value.astype(jax.dtypes.canonicalize_dtype(value.dtype))
+        return not np.array_equal(short, value, equal_nan=value.dtype.kind == "f")
+
+    def stop_gradient(self, x: Array) -> Array:
+        """Return `x`, seen as a constant by derivatives."""
+        return jax.lax.stop_gradient(x)
+
+    def matmul(self, x: Array, y: Array, dtype: Any) -> Array:
+        """Return the product in `dtype`, of halves as they are."""
+        return jnp.matmul(x, y, preferred_element_type=dtype)
+
+    def positions(self, x: Array, axis: int) -> Array:
+        """Return 0, 1, ... along an axis of `x`."""
+        return jnp.arange(x.shape[axis])
+
+    def largest(self, x: Array, k: int) -> tuple[Array, Array]:
+        """Return the `k` largest of each row and their columns, ties by column."""
+        values, columns = jax.lax.top_k(x, k)
+        return values, columns
+
+    def fold(
+        self, body: Body, rows: Arrays, consts: Arrays, block: int | None
+    ) -> tuple[Any, tuple[Array, ...]]:
+        """Run `body` over panels; all but the first, which takes the rest, in a scan."""
+        total = next(x.shape[0] for x in rows if x is not None)
+        if block is None or block >= total:
+            return body(None, rows, consts)
+        count = (total - 1) // block
+        first = total - count * block
+        head = jax.tree.map(lambda x: x[:first], rows)
+        tail = jax.tree.map(lambda x: x[first:].reshape(count, block, *x.shape[1:]), rows)
+        carry, start = body(None, head, consts)
+        carry, rest = jax.lax.scan(lambda c, panel: body(c, panel, consts), carry, tail)
+        joined = [
+            jnp.concatenate([a, b.reshape(-1, *b.shape[2:])])
+            for a, b in zip(start, rest, strict=True)
+        ]
+        return carry, tuple(joined)
+
+    def differentiable(
+        self, operation: Operation, config: Any, arrays: Arrays, constants: Arrays
+    ) -> Array:
+        """Return the value of `operation`, with its gradient."""
+        return _differentiable(operation, config, arrays, constants)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0, 1))
+def _differentiable(
+    operation: Operation, config: Any, arrays: Arrays, constants: Arrays
+) -> Array:
+    return operation.value(config, arrays, constants)
+
+
+def _forward(
+    operation: Operation, config: Any, arrays: Arrays, constants: Arrays
+) -> tuple[Array, Any]:
+    value, saved = operation.value_and_saved(config, arrays, constants)
+    return value, (arrays, constants, saved)
+
+
+def _backward(
+    operation: Operation, config: Any, residuals: Any, upstream: Array
+) -> tuple[Arrays, None]:
+    arrays, constants, saved = residuals
+    return operation.backward(config, arrays, constants, saved, upstream), None
+
+
+_differentiable.defvjp(_forward, _backward)
+
+JAX = Jax(jnp, "JAX")

@@ -1,0 +1,185 @@
+"""What every array library can do, and the hooks that a framework overrides."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol
+
+import array_api_compat
+import numpy as np
+
+from metricops._checks import Shape, refuse_kind
+from metricops._typing import Array, Namespace
+
+Arrays = tuple[Array | None, ...]
+_PANEL = 2**20  # similarities: 4 MiB of float32 stay in the caches of a processor
+Body = Callable[[Any, Arrays, Arrays], tuple[Any, tuple[Array, ...]]]
+
+
+class Operation(Protocol):
+    """A function with a gradient, written once in array API functions.
+
+    `arrays` are differentiable and `constants` are not; entries may be None. `config`
+    is hashable and static.
+    """
+
+    def value(self, config: Any, arrays: Arrays, constants: Arrays) -> Array:
+        """Return the value alone, by the cheapest way."""
+
+    def value_and_saved(
+        self, config: Any, arrays: Arrays, constants: Arrays
+    ) -> tuple[Array, Arrays]:
+        """Return the value, and arrays that make `backward` cheap."""
+
+    def backward(
+        self,
+        config: Any,
+        arrays: Arrays,
+        constants: Arrays,
+        saved: Arrays,
+        upstream: Array,
+    ) -> Arrays:
+        """Return the gradients of ``sum(upstream * value)``, one per entry of `arrays`."""
+
+
+class Dtype(NamedTuple):
+    """What a dtype is, in words."""
+
+    name: str
+    kind: str  # "float", "int", "bool", "complex" or "other"
+    bits: int
+
+
+def describe(name: str) -> Dtype:
+    """Return what the dtype called `name` is."""
+    if name == "longdouble":
+        return Dtype(name, "float", 128)
+    stem = name.rstrip("0123456789")
+    kinds = {"float": "float", "bfloat": "float", "int": "int", "uint": "int"}
+    digits = name[len(stem) :]
+    if stem in kinds and digits:
+        return Dtype(name, kinds[stem], int(digits))
+    kind = stem if stem in ("bool", "complex") else "other"
+    return Dtype(name, kind, 8)
+
+
+class Library:
+    """An array library that the array API standard and plain Python describe in full.
+
+    NumPy, CuPy and array-api-strict are such; the subclasses are the others.
+    """
+
+    lazy = False  # whether arrays are chunked already, so that panels would be in vain
+
+    def __init__(self, xp: Namespace, label: str) -> None:
+        self.xp = xp
+        self.label = label
+        self._dtypes: dict[Any, Dtype] = {}
+
+    def convert(self, name: str, x: Array) -> Array:
+        """Return the array in the variable `x`, or raise for a sparse one."""
+        if isinstance(x, np.ma.MaskedArray):
+            refuse_kind(name, "MaskedArray")
+        return x
+
+    def dtype(self, x: Array) -> Dtype:
+        """Return what the dtype of `x` is."""
+        found = self._dtypes.get(x.dtype)
+        if found is None:
+            name = getattr(x.dtype, "name", None) or str(x.dtype).rpartition(".")[2]
+            found = self._dtypes[x.dtype] = describe(name)
+        return found
+
+    def default_float(self) -> Any:
+        """Return the dtype that integers become."""
+        return self.xp.float64
+
+    def narrow_dtype(self, dtype: Any) -> Any:
+        """Return the dtype in which a result of half precision goes out."""
+        return dtype
+
+    def shape(self, x: Array) -> Shape:
+        """Return the shape of `x`, None where a size is unknown."""
+        return tuple(x.shape)
+
+    def size(self, x: Array, axis: int) -> Any:
+        """Return the size of an axis, as an int, or as an array in a graph."""
+        return x.shape[axis]
+
+    def agree(self, x: Array, axis: int, other: Array, other_axis: int, need: str) -> Array:
+        """Return `x`, checked at run time where a size is unknown while tracing."""
+        return x
+
+    def asarray(self, value: Any, like: Array, dtype: Any = None) -> Array:
+        """Return a number or NumPy array as an array on the device of `like`."""
+        return self.xp.asarray(value, dtype=dtype, device=array_api_compat.device(like))
+
+    def would_cut(self, value: Array) -> bool:
+        """Return whether NumPy numbers lose digits when they become an array."""
+        return False
+
+    def stop_gradient(self, x: Array) -> Array:
+        """Return `x`, seen as a constant by derivatives."""
+        return x
+
+    def matmul(self, x: Array, y: Array, dtype: Any) -> Array:
+        """Return the product of `x` and `y` in `dtype`, which is at least as wide."""
+        return self.xp.astype(x, dtype) @ self.xp.astype(y, dtype)
+
+    def positions(self, x: Array, axis: int) -> Array:
+        """Return 0, 1, ... along an axis of `x`, on its device."""
+        return self.asarray(np.arange(x.shape[axis]), x)
+
+    def split(self, x: Array, like: Array) -> tuple[Array, Array | None]:
+        """Return the first rows of `x`, as many as `like` has, and the rest if any."""
+        count = like.shape[0]
+        return (x, None) if x.shape[0] == count else (x[:count, ...], x[count:, ...])
+
+    def pick(self, x: Array, columns: Array) -> Array:
+        """Return one column of each row of the matrix `x`, shape (n, 1)."""
+        return self.xp.take_along_axis(x, columns[:, None], axis=1)
+
+    def gather(self, x: Array, indices: Array) -> Array:
+        """Return the entries of the vector `x` at a matrix of indices."""
+        flat = self.xp.take(x, self.xp.reshape(indices, (-1,)), axis=0)
+        return self.xp.reshape(flat, indices.shape)
+
+    def largest(self, x: Array, k: int) -> tuple[Array, Array]:
+        """Return the `k` largest of each row and their columns, ties by column."""
+        order = self.xp.argsort(x, axis=1, descending=True, stable=True)[:, :k]
+        return self.xp.take_along_axis(x, order, axis=1), order
+
+    def count(self, x: Array) -> Any:
+        """Return the number of rows of `x`, at least 1, to divide by."""
+        return max(x.shape[0], 1)
+
+    def block(self, anchors: Array, candidates: Array) -> int | None:
+        """Return how many anchors a panel should hold."""
+        return max(_PANEL // max(candidates.shape[0], 1), 64)
+
+    def fold(
+        self, body: Body, rows: Arrays, consts: Arrays, block: int | None
+    ) -> tuple[Any, tuple[Array, ...]]:
+        """Run ``body(carry, panel of rows, consts)`` over panels of `block` rows.
+
+        The first carry is None. Returns the last carry, and the outputs of all panels
+        one after the other.
+        """
+        total = next(x.shape[0] for x in rows if x is not None)
+        if block is None or block >= total:
+            return body(None, rows, consts)
+        carry, parts = None, []
+        for start in range(0, total, block):
+            stop = min(start + block, total)
+            carry, out = body(carry, _slice(rows, start, stop), consts)
+            parts.append(out)
+        outs = zip(*parts, strict=True)
+        return carry, tuple(self.xp.concat(list(out), axis=0) for out in outs)
+
+    def differentiable(
+        self, operation: Operation, config: Any, arrays: Arrays, constants: Arrays
+    ) -> Array:
+        """Return the value of `operation`, with its gradient where there is autodiff."""
+        return operation.value(config, arrays, constants)
+
+
+def _slice(rows: Arrays, start: int, stop: int) -> Arrays:
+    return tuple(None if x is None else x[start:stop, ...] for x in rows)

@@ -1,0 +1,92 @@
+"""What the arguments of a call become: arrays of one library, in a dtype to compute in."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from metricops import _checks
+from metricops._frameworks import Library, library, unwrap
+from metricops._typing import Array, Namespace
+
+
+class Inputs(NamedTuple):
+    """The main arrays of a call, widened to float32 at least."""
+
+    library: Library
+    xp: Namespace
+    arrays: tuple[Array, ...]
+    dtype: Any
+    """The dtype in which the result goes out."""
+
+    def narrow(self, result: Array) -> Array:
+        """Return `result` in the dtype that goes out."""
+        return result if result.dtype == self.dtype else self.xp.astype(result, self.dtype)
+
+
+def main_arrays(**given: Any) -> tuple[Library, list[Array]]:
+    """Return the one library of the main arrays of a call, and them, real and dense."""
+    values = {name: unwrap(x) for name, x in given.items()}
+    if all(_is_plain(x) for x in values.values()):
+        values = {name: _numpy(name, x) for name, x in values.items()}
+    main = next(name for name, x in values.items() if not _is_plain(x))
+    lib = library(main, values[main])
+    for name, x in values.items():
+        if _is_plain(x):
+            _checks.refuse_library(name, main, lib.label, f"a {type(x).__name__}")
+        other = library(name, x)
+        if other is not lib:
+            _checks.refuse_library(name, main, lib.label, f"an array of {other.label}")
+    arrays = [lib.convert(name, x) for name, x in values.items()]
+    for name, x in zip(values, arrays, strict=True):
+        found = lib.dtype(x)
+        if found.kind not in ("float", "int"):
+            _checks.refuse_dtype(name, "of integers or real floats", found.name)
+    return lib, arrays
+
+
+def float_arrays(**given: Any) -> Inputs:
+    """Return the main arrays of a call in the float dtype to compute in."""
+    lib, arrays = main_arrays(**given)
+    dtype, wide, narrow = float_dtypes(lib, arrays)
+    wider = (x if x.dtype == wide else lib.xp.astype(x, wide) for x in arrays)
+    return Inputs(lib, lib.xp, tuple(wider), dtype if wide == dtype else narrow)
+
+
+def float_dtypes(lib: Library, arrays: list[Array]) -> tuple[Any, Any, Any]:
+    """Return the dtype that `arrays` promote to, to compute in, and of results."""
+    floats = {x.dtype: lib.dtype(x).bits for x in arrays if lib.dtype(x).kind == "float"}
+    if not floats:
+        dtype = lib.default_float()
+        return dtype, dtype, dtype
+    bits = max(floats.values())
+    widest = [dtype for dtype, width in floats.items() if width == bits]
+    # float16 and bfloat16 hold none of each other.
+    dtype = widest[0] if len(widest) == 1 else lib.xp.float32
+    if bits >= 32:
+        return dtype, dtype, dtype
+    return dtype, lib.xp.float32, lib.narrow_dtype(dtype)
+
+
+def companion(lib: Library, name: str, value: Any, main: str, like: Array) -> Array:
+    """Return a companion of `main` as an array of its library, on its device."""
+    value = unwrap(value)
+    if _is_plain(value):
+        value = _numpy(name, value)
+    if isinstance(value, (np.ndarray, np.generic)) and type(value) is not type(like):
+        return lib.asarray(value, like)
+    other = library(name, value)
+    if other is not lib:
+        _checks.refuse_companion(name, main, lib.label, f"an array of {other.label}")
+    return lib.convert(name, value)
+
+
+def _is_plain(x: Any) -> bool:
+    return isinstance(x, (list, tuple, int, float))
+
+
+def _numpy(name: str, x: Any) -> Array:
+    try:
+        return np.asarray(x)
+    except ValueError:
+        msg = f"`{name}` must be a rectangular list of numbers; got a ragged list."
+        raise ValueError(msg) from None

@@ -1,0 +1,82 @@
+"""Vectors of length one."""
+
+from metricops import _checks
+from metricops._frameworks import Library
+from metricops._inputs import float_arrays
+from metricops._public import public
+from metricops._typing import Array
+
+
+@public
+def l2_normalize(x: Array, *, axis: int | tuple[int, ...] = -1) -> Array:
+    """Scale the vectors along an axis to unit length.
+
+    Parameters
+    ----------
+    x : array of any shape, real floating or integer
+        Vectors along `axis`.
+    axis : int or tuple of ints
+        The axis, or axes, that make up a vector.
+
+    Returns
+    -------
+    array of the shape of `x`, in its dtype
+        Vectors of L2 norm 1. A zero vector stays zero, and its gradient is zero.
+        Vectors of any representable length are normalised: the norm neither overflows
+        nor underflows on the way.
+
+    Raises
+    ------
+    TypeError
+        If `x` is not a real array, or `axis` no int.
+    ValueError
+        If `axis` is not an axis of `x`, or twice the same one.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from metricops import l2_normalize
+    >>> l2_normalize(np.asarray([[3e30, 4e30], [0.0, 0.0]])).tolist()
+    [[0.6, 0.8], [0.0, 0.0]]
+    """
+    inputs = float_arrays(x=x)
+    (wide,) = inputs.arrays
+    axes = _checks.check_axes(axis, wide.ndim)
+    return inputs.narrow(unit(inputs.library, wide, axes))
+
+
+def unit(lib: Library, x: Array, axes: tuple[int, ...] = (-1,)) -> Array:
+    """Return `x` with the vectors along `axes` scaled to unit length."""
+    return unit_and_norm(lib, x, axes)[0]
+
+
+def unit_and_norm(
+    lib: Library, x: Array, axes: tuple[int, ...] = (-1,)
+) -> tuple[Array, Array, Array]:
+    """Return the unit vectors of `x`, and a product of two factors that is their norm.
+
+    The norm of a zero vector is given as 1.
+    """
+    xp = lib.xp
+    if 0 in (x.shape[axis] for axis in axes):
+        one = xp.ones_like(xp.sum(x, axis=axes, keepdims=True))
+        return x, one, one
+    # The result does not depend on the scale, so no derivative need go through it.
+    scale = xp.max(xp.abs(lib.stop_gradient(x)), axis=axes, keepdims=True)
+    zero = scale == 0
+    scale = xp.where(zero, xp.ones_like(scale), scale)
+    y = x / scale
+    squares = xp.sum(y * y, axis=axes, keepdims=True)
+    length = xp.sqrt(xp.where(zero, xp.ones_like(squares), squares))
+    return xp.where(zero, xp.zeros_like(y), y / length), scale, length
+
+
+def unit_gradient(
+    lib: Library, y: Array, scale: Array, length: Array, upstream: Array
+) -> Array:
+    """Return the gradient of rows of which `unit_and_norm` gave `y` and the norm."""
+    xp = lib.xp
+    along = xp.sum(upstream * y, axis=-1, keepdims=True)
+    across = (upstream - y * along) / length / scale
+    zero = xp.sum(xp.abs(y), axis=-1, keepdims=True) == 0
+    return xp.where(zero, xp.zeros_like(across), across)

@@ -1,0 +1,17 @@
+"""What makes a function public."""
+
+from collections.abc import Callable
+from typing import ParamSpec, TypeVar
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def public(function: Callable[P, R]) -> Callable[P, R]:
+    """Return `function`, which `tf.function` then traces as it is written.
+
+    AutoGraph would rewrite it and all it calls, with a warning for array-api-compat;
+    this attribute is what `tf.autograph.experimental.do_not_convert` sets.
+    """
+    vars(function)["autograph_info__"] = {}
+    return function

@@ -1,0 +1,12 @@
+"""The types that signatures share."""
+
+from typing import Any, Literal, TypeAlias
+
+Array: TypeAlias = Any
+"""An array of any library; shapes and dtypes stand in the docstrings."""
+
+Namespace: TypeAlias = Any
+"""A module that implements the Python array API standard."""
+
+Reduction: TypeAlias = Literal["mean", "sum", "weighted_mean", "none"]
+"""How the losses of the anchors are combined."""
