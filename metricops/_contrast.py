@@ -4,13 +4,12 @@ from typing import Any, NamedTuple
 
 from metricops import _checks, _embeddings
 from metricops._embeddings import Config
-from metricops._frameworks import Arrays, Library
+from metricops._frameworks import Arrays, Library, spread
 from metricops._inputs import Inputs, companion, float_arrays
 from metricops._labels import label_arrays
 from metricops._npairs import check_classes, column
 from metricops._public import public
 from metricops._reduce import sample_weights
-from metricops._streaming import Plan
 from metricops._typing import Array, Reduction
 
 
@@ -198,8 +197,10 @@ def npairs_loss_and_grad(
     if arrays[2] is None:
         number = inputs.library.asarray(config.temperature, arrays[0], arrays[0].dtype)
         config, arrays = config._replace(temperature=None), (*arrays[:2], number, arrays[3])
-    loss, saved = _embeddings.value_and_saved(config, arrays, constants)
-    gradients = tuple(None if x is None else inputs.narrow(x) for x in saved[:3])
+    lib = inputs.library
+    loss, saved = _embeddings.value_and_saved(lib, config, arrays, constants)
+    found = spread(arrays, saved)
+    gradients = tuple(None if x is None else inputs.narrow(x) for x in found)
     return inputs.narrow(loss), (gradients[0], gradients[1], gradients[2])
 
 
@@ -224,9 +225,13 @@ def _checked(
         constants = _check_labels(lib, left, right, labels, candidate_labels)
     number, array = _check_temperature(lib, left, options.temperature)
     weights = _weights(lib, left, sample_weight)
-    plan = _plan(lib, left, right, constants, options)
+    targets = "position"
+    if constants[0] is not None:
+        targets = "labels" if constants[0].ndim == 1 else "multihot"
     config = Config(
-        plan,
+        targets,
+        bool(options.exclude_diagonal),
+        options.block_size,
         bool(options.symmetric),
         bool(options.normalize),
         number,
@@ -325,15 +330,3 @@ def _weights(lib: Library, anchors: Array, sample_weight: Any) -> Array | None:
     if weights is None or weights.ndim == 1:
         return weights
     return weights * lib.xp.ones_like(losses)
-
-
-def _plan(
-    lib: Library, left: Array, right: Array, constants: Arrays, options: Options
-) -> Plan:
-    targets = "position"
-    if constants[0] is not None:
-        targets = "labels" if constants[0].ndim == 1 else "multihot"
-    block = None if lib.lazy else options.block_size
-    if block is None and not lib.lazy:
-        block = lib.block(left, right)
-    return Plan(lib, targets, bool(options.exclude_diagonal), block)

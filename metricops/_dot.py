@@ -7,7 +7,7 @@ from metricops._cosine import within_one
 from metricops._frameworks import Library
 from metricops._inputs import float_arrays, main_arrays
 from metricops._normalize import unit
-from metricops._pairwise import product
+from metricops._pairwise import promoted_product
 from metricops._public import public
 from metricops._typing import Array
 
@@ -79,7 +79,7 @@ def _contract(lib: Library, arrays: list[Array], first: int, second: int) -> Arr
         left = xp.reshape(left, (batch, _product(sizes[: len(rest[0])]), length))
     if y.ndim != 3:
         right = xp.reshape(right, (batch, length, _product(sizes[len(rest[0]) :])))
-    out = product(lib, left, right)
+    out = promoted_product(lib, left, right)
     if x.ndim == y.ndim == 3:
         return out
     return xp.reshape(out, (batch, *sizes) if sizes else (batch, 1))

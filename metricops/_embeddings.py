@@ -8,7 +8,7 @@ labels of either side.
 from typing import Any, NamedTuple
 
 from metricops import _streaming, _symmetric
-from metricops._frameworks import Arrays, Library
+from metricops._frameworks import Arrays, Library, spread
 from metricops._normalize import unit_and_norm, unit_gradient
 from metricops._streaming import Candidates, Panel, Plan
 from metricops._symmetric import Both, Sums
@@ -18,7 +18,9 @@ from metricops._typing import Array
 class Config(NamedTuple):
     """What is static about a call."""
 
-    plan: Plan
+    targets: str  # "position", "labels" or "multihot"
+    exclude_diagonal: bool
+    block: int | None  # None: as many rows as suit the device
     symmetric: bool
     normalize: bool
     temperature: float | None
@@ -29,6 +31,7 @@ class Config(NamedTuple):
 class Inputs(NamedTuple):
     """The arrays of a call, in the form that the panels take."""
 
+    plan: Plan
     rows: Panel
     candidates: Candidates
     units: tuple[Any, Any]  # what `unit_and_norm` gave for either side
@@ -41,60 +44,65 @@ class Direction(NamedTuple):
     counted: Array | None  # None: all
 
 
-def value(config: Config, arrays: Arrays, constants: Arrays) -> Array:
+def value(lib: Library, config: Config, arrays: Arrays, constants: Arrays) -> Array:
     """Return the loss."""
-    inputs = _inputs(config, arrays, constants)
-    return _combined(config, arrays, _directions(config, inputs)[0])
+    inputs = _inputs(lib, config, arrays, constants)
+    return _combined(lib, config, arrays, _directions(config, inputs)[0])
 
 
 def value_and_saved(
-    config: Config, arrays: Arrays, constants: Arrays
-) -> tuple[Array, Arrays]:
+    lib: Library, config: Config, arrays: Arrays, constants: Arrays
+) -> tuple[Array, tuple[Array, ...]]:
     """Return the loss, and its gradients, or of a loss a row what makes them cheaper."""
-    inputs = _inputs(config, arrays, constants)
+    inputs = _inputs(lib, config, arrays, constants)
     if config.reduction == "none":
         directions, both = _directions(config, inputs)
         saved = () if both is None else (*both.rows, *both.columns)
-        return _combined(config, arrays, directions), saved
+        return _combined(lib, config, arrays, directions), saved
     if config.symmetric:
         directions, both = _directions(config, inputs)
-        counted, upstream = None, [_upstream(config, arrays, one) for one in directions]
-        found = _symmetric.gradients(config.plan, *inputs[:2], both, *upstream)
+        counted, upstream = None, [_upstream(lib, config, arrays, one) for one in directions]
+        found = _symmetric.gradients(inputs.plan, inputs.rows, inputs.candidates, both, *upstream)
     else:
         rows = inputs.rows._replace(weights=arrays[3])
-        losses, counted, *found = _streaming.gradients(config.plan, rows, inputs.candidates)
+        losses, counted, *found = _streaming.gradients(inputs.plan, rows, inputs.candidates)
         directions = [Direction(losses, counted)]
-        factor = _factor(config, arrays, directions[0])
+        factor = _factor(lib, config, arrays, directions[0])
         found = [x * factor for x in found]
-    gradients = _chain(config, arrays, inputs, *found, counted)
-    of_weights = _of_weights(config, arrays, directions)
-    return _combined(config, arrays, directions), (*gradients, of_weights)
+    gradients = _chain(lib, config, arrays, inputs, *found, counted)
+    of_weights = _of_weights(lib, config, arrays, directions)
+    saved = tuple(x for x in (*gradients, of_weights) if x is not None)
+    return _combined(lib, config, arrays, directions), saved
 
 
 def backward(
-    config: Config, arrays: Arrays, constants: Arrays, saved: Arrays, upstream: Array
+    lib: Library,
+    config: Config,
+    arrays: Arrays,
+    constants: Arrays,
+    saved: tuple[Array, ...],
+    upstream: Array,
 ) -> Arrays:
     """Return the gradients of ``sum(upstream * value)``."""
     if config.reduction != "none":
-        return tuple(None if x is None else x * upstream for x in saved)
-    inputs = _inputs(config, arrays, constants)
+        return spread(arrays, tuple(x * upstream for x in saved))
+    inputs = _inputs(lib, config, arrays, constants)
     weights = arrays[3]
     pull = upstream if weights is None else upstream * weights
     if config.symmetric:
         pull = pull / 2
         both = Both(Sums(*saved[:4]), Sums(*saved[4:]))
-        found = _symmetric.gradients(config.plan, *inputs[:2], both, pull, pull)
-        pairs = [_symmetric.losses(config.plan, one)[0] for one in both]
+        found = _symmetric.gradients(inputs.plan, inputs.rows, inputs.candidates, both, pull, pull)
+        pairs = [_symmetric.losses(inputs.plan, one)[0] for one in both]
         losses, counted = (pairs[0] + pairs[1]) / 2, None
     else:
         rows = inputs.rows._replace(weights=pull)
-        losses, counted, *found = _streaming.gradients(config.plan, rows, inputs.candidates)
-    gradients = _chain(config, arrays, inputs, *found, counted)
+        losses, counted, *found = _streaming.gradients(inputs.plan, rows, inputs.candidates)
+    gradients = _chain(lib, config, arrays, inputs, *found, counted)
     return (*gradients, None if weights is None else upstream * losses)
 
 
-def _inputs(config: Config, arrays: Arrays, constants: Arrays) -> Inputs:
-    lib = config.plan.library
+def _inputs(lib: Library, config: Config, arrays: Arrays, constants: Arrays) -> Inputs:
     anchors, candidates, temperature, _ = arrays
     labels, others = constants
     units: list[Any] = [None, None]
@@ -104,38 +112,42 @@ def _inputs(config: Config, arrays: Arrays, constants: Arrays) -> Inputs:
     fixed = config.temperature
     scale = 1 / fixed if fixed is not None else 1 / temperature
     positions = None
-    if config.plan.targets == "position" or config.plan.exclude_diagonal:
+    if config.targets == "position" or config.exclude_diagonal:
         positions = lib.positions(anchors, 0)
     rows = Panel(anchors, None, labels, positions)
     others = labels if others is None else others
     columns = Candidates(anchors if candidates is None else candidates, others, scale)
-    return Inputs(rows, columns, (units[0], units[1]))
+    block = config.block
+    if block is None:
+        block = lib.block(anchors, columns.embeddings)
+    plan = Plan(lib, config.targets, config.exclude_diagonal, block)
+    return Inputs(plan, rows, columns, (units[0], units[1]))
 
 
 def _directions(config: Config, inputs: Inputs) -> tuple[list[Direction], Both | None]:
-    plan = config.plan
+    plan = inputs.plan
     if config.symmetric:
         both = _symmetric.sums(plan, inputs.rows, inputs.candidates)
         return [Direction(*_symmetric.losses(plan, one)) for one in both], both
     return [Direction(*_streaming.losses(plan, inputs.rows, inputs.candidates))], None
 
 
-def _combined(config: Config, arrays: Arrays, directions: list[Direction]) -> Array:
+def _combined(lib: Library, config: Config, arrays: Arrays, directions: list[Direction]) -> Array:
     """Return the mean of the directions, each reduced by its own count."""
-    xp, weights = config.plan.library.xp, arrays[3]
+    xp, weights = lib.xp, arrays[3]
     parts = []
     for one in directions:
         part = one.losses if weights is None else one.losses * weights
         if config.reduction != "none":
-            part = xp.sum(part) * _factor(config, arrays, one)
+            part = xp.sum(part) * _factor(lib, config, arrays, one)
         parts.append(part)
     loss = parts[0] if len(parts) == 1 else (parts[0] + parts[1]) / 2
-    return loss if config.l2_weight == 0 else loss + _penalty(config, arrays)
+    return loss if config.l2_weight == 0 else loss + _penalty(lib, config, arrays)
 
 
-def _factor(config: Config, arrays: Arrays, one: Direction) -> Array | float:
+def _factor(lib: Library, config: Config, arrays: Arrays, one: Direction) -> Array | float:
     """Return what turns the sum of the weighted losses into the reduced loss."""
-    xp, weights = config.plan.library.xp, arrays[3]
+    xp, weights = lib.xp, arrays[3]
     if config.reduction == "sum":
         return 1.0
     part = xp.ones_like(one.losses)
@@ -149,20 +161,20 @@ def _factor(config: Config, arrays: Arrays, one: Direction) -> Array | float:
     return xp.where(nothing, zero, unit / xp.where(nothing, unit, mass))
 
 
-def _upstream(config: Config, arrays: Arrays, one: Direction) -> Array:
+def _upstream(lib: Library, config: Config, arrays: Arrays, one: Direction) -> Array:
     """Return the derivative by each of a direction's losses, when there are two."""
-    weights = config.plan.library.xp.ones_like(one.losses) if arrays[3] is None else arrays[3]
-    return weights * (_factor(config, arrays, one) / 2)
+    weights = lib.xp.ones_like(one.losses) if arrays[3] is None else arrays[3]
+    return weights * (_factor(lib, config, arrays, one) / 2)
 
 
-def _of_weights(config: Config, arrays: Arrays, directions: list[Direction]) -> Array | None:
+def _of_weights(lib: Library, config: Config, arrays: Arrays, directions: list[Direction]) -> Array | None:
     """Return the gradient of the sample weights."""
-    xp, weights = config.plan.library.xp, arrays[3]
+    xp, weights = lib.xp, arrays[3]
     if weights is None:
         return None
     total = xp.zeros_like(weights)
     for one in directions:
-        factor, part = _factor(config, arrays, one), one.losses
+        factor, part = _factor(lib, config, arrays, one), one.losses
         if config.reduction == "weighted_mean":
             part = part - xp.sum(part * weights) * factor
             if one.counted is not None:
@@ -172,6 +184,7 @@ def _of_weights(config: Config, arrays: Arrays, directions: list[Direction]) -> 
 
 
 def _chain(
+    lib: Library,
     config: Config,
     arrays: Arrays,
     inputs: Inputs,
@@ -180,7 +193,7 @@ def _chain(
     counted: Array | None,
 ) -> tuple[Array, Array | None, Array | None]:
     """Return the gradients of anchors, candidates and temperature from the products'."""
-    lib, xp = config.plan.library, config.plan.library.xp
+    xp = lib.xp
     of_temperature = None
     if config.temperature is None:
         along = xp.sum(inputs.rows.anchors * of_anchors, axis=1)
@@ -194,7 +207,7 @@ def _chain(
         sides = [unit_gradient(lib, *units[i], side) for i, side in enumerate(sides)]
         sides[0] = _only(lib, sides[0], counted)
     if config.l2_weight != 0:
-        sides = [side + _pull(config, arrays, i) for i, side in enumerate(sides)]
+        sides = [side + _pull(lib, config, arrays, i) for i, side in enumerate(sides)]
     return sides[0], sides[1] if len(sides) == 2 else None, of_temperature
 
 
@@ -206,21 +219,17 @@ def _only(lib: Library, x: Array, counted: Array | None) -> Array:
     return lib.xp.where(kept, x, lib.xp.zeros_like(x))
 
 
-def _penalty(config: Config, arrays: Arrays) -> Array:
+def _penalty(lib: Library, config: Config, arrays: Arrays) -> Array:
     """Return l2_weight / 4 times the mean squared lengths of both sides."""
-    xp = config.plan.library.xp
+    xp = lib.xp
     sides = [arrays[0], arrays[0] if arrays[1] is None else arrays[1]]
-    means = [xp.sum(x * x) / _count(config, x) for x in sides]
+    means = [xp.sum(x * x) / lib.count(x) for x in sides]
     return (means[0] + means[1]) * (config.l2_weight / 4)
 
 
-def _pull(config: Config, arrays: Arrays, side: int) -> Array:
+def _pull(lib: Library, config: Config, arrays: Arrays, side: int) -> Array:
     """Return the gradient of the penalty; of both sides if they are one."""
     x = arrays[side]
     times = 1 if arrays[1] is None else 2
-    return x * (config.l2_weight / times / _count(config, x))
+    return x * (config.l2_weight / times / lib.count(x))
 
-
-def _count(config: Config, x: Array) -> Any:
-    """Return the number of rows as a number, at least 1."""
-    return config.plan.library.count(x)

@@ -2,10 +2,9 @@
 
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from metricops import _checks
 from metricops._frameworks import Library, library, unwrap
+from metricops._frameworks._host import from_plain, is_numpy, is_plain
 from metricops._typing import Array, Namespace
 
 
@@ -26,12 +25,12 @@ class Inputs(NamedTuple):
 def main_arrays(**given: Any) -> tuple[Library, list[Array]]:
     """Return the one library of the main arrays of a call, and them, real and dense."""
     values = {name: unwrap(x) for name, x in given.items()}
-    if all(_is_plain(x) for x in values.values()):
-        values = {name: _numpy(name, x) for name, x in values.items()}
-    main = next(name for name, x in values.items() if not _is_plain(x))
+    if all(is_plain(x) for x in values.values()):
+        values = {name: from_plain(name, x) for name, x in values.items()}
+    main = next(name for name, x in values.items() if not is_plain(x))
     lib = library(main, values[main])
     for name, x in values.items():
-        if _is_plain(x):
+        if is_plain(x):
             _checks.refuse_library(name, main, lib.label, f"a {type(x).__name__}")
         other = library(name, x)
         if other is not lib:
@@ -64,29 +63,17 @@ def float_dtypes(lib: Library, arrays: list[Array]) -> tuple[Any, Any, Any]:
     dtype = widest[0] if len(widest) == 1 else lib.xp.float32
     if bits >= 32:
         return dtype, dtype, dtype
-    return dtype, lib.xp.float32, lib.narrow_dtype(dtype)
+    return dtype, lib.xp.float32, lib.narrow_dtype(dtype, arrays[0])
 
 
 def companion(lib: Library, name: str, value: Any, main: str, like: Array) -> Array:
     """Return a companion of `main` as an array of its library, on its device."""
     value = unwrap(value)
-    if _is_plain(value):
-        value = _numpy(name, value)
-    if isinstance(value, (np.ndarray, np.generic)) and type(value) is not type(like):
+    if is_plain(value):
+        value = from_plain(name, value)
+    if is_numpy(value) and type(value) is not type(like):
         return lib.asarray(value, like)
     other = library(name, value)
     if other is not lib:
         _checks.refuse_companion(name, main, lib.label, f"an array of {other.label}")
     return lib.convert(name, value)
-
-
-def _is_plain(x: Any) -> bool:
-    return isinstance(x, (list, tuple, int, float))
-
-
-def _numpy(name: str, x: Any) -> Array:
-    try:
-        return np.asarray(x)
-    except ValueError:
-        msg = f"`{name}` must be a rectangular list of numbers; got a ragged list."
-        raise ValueError(msg) from None

@@ -197,7 +197,7 @@ def _search(
         _checks.refuse_value("k", f"at most {count - alone}, the number of keys to choose from", k)
 
     def body(_: object, panel: Arrays, consts: Arrays) -> tuple[tuple[()], tuple[Array, ...]]:
-        scores = panel[0] @ xp.matrix_transpose(consts[0])
+        scores = lib.product(panel[0], xp.matrix_transpose(consts[0]))
         scores = within_one(lib, scores) if metric == "cosine" else scores
         if alone:
             own = panel[1][:, None] == lib.positions(scores, 1)[None, :]
@@ -205,7 +205,7 @@ def _search(
         return (), lib.largest(scores, k)
 
     positions = lib.positions(queries, 0) if alone else None
-    if block is None or lib.lazy:
-        block = None if lib.lazy else lib.block(queries, keys)
+    if block is None:
+        block = lib.block(queries, keys)
     _, (values, indices) = lib.fold(body, (queries, positions), (keys,), block)
     return values, indices

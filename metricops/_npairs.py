@@ -146,7 +146,7 @@ def shared(lib: Library, labels: Array, others: Array, dtype: Any) -> Array:
     """Return how many labels each two multi-hot rows share, shape (n, m)."""
     # Counts, not labels: these may be floats.
     rows, columns = (lib.xp.astype(x, dtype) for x in (labels, others))
-    return rows @ lib.xp.matrix_transpose(columns)
+    return lib.product(rows, lib.xp.matrix_transpose(columns))
 
 
 def column(lib: Library, name: str, labels: Array) -> Array:

@@ -46,7 +46,7 @@ def pairwise_inner_product(x: Array, y: Array | None = None) -> Array:
     """
     lib, arrays = main_arrays(x=x) if y is None else main_arrays(x=x, y=y)
     left, right = _pair(lib, arrays)
-    return product(lib, left, lib.xp.matrix_transpose(right))
+    return promoted_product(lib, left, lib.xp.matrix_transpose(right))
 
 
 @public
@@ -83,22 +83,23 @@ def pairwise_cosine_similarity(x: Array, y: Array | None = None) -> Array:
     inputs = float_arrays(x=x) if y is None else float_arrays(x=x, y=y)
     lib = inputs.library
     left, right = _pair(lib, list(inputs.arrays))
-    units = unit(lib, left), unit(lib, right) if y is not None else None
-    columns = units[0] if units[1] is None else units[1]
-    return inputs.narrow(within_one(lib, units[0] @ lib.xp.matrix_transpose(columns)))
+    rows = unit(lib, left)
+    columns = rows if y is None else unit(lib, right)
+    cosines = lib.product(rows, lib.xp.matrix_transpose(columns))
+    return inputs.narrow(within_one(lib, cosines))
 
 
-def product(lib: Library, left: Array, right: Array) -> Array:
+def promoted_product(lib: Library, left: Array, right: Array) -> Array:
     """Return a matrix product, of halves through float32 and of integers exactly."""
     xp = lib.xp
     kinds = [lib.dtype(x) for x in (left, right)]
     if "float" not in (kind.kind for kind in kinds):
         return _widen_small(lib, left) @ _widen_small(lib, right)
     dtype, wide, narrow = float_dtypes(lib, [left, right])
+    left, right = (x if x.dtype == dtype else xp.astype(x, dtype) for x in (left, right))
     if wide == dtype:
-        return xp.astype(left, dtype) @ xp.astype(right, dtype)
-    both = (xp.astype(x, dtype) for x in (left, right))
-    return xp.astype(lib.matmul(*both, wide), narrow)
+        return lib.product(left, right)
+    return xp.astype(lib.widened_product(left, right, wide), narrow)
 
 
 def _widen_small(lib: Library, x: Array) -> Array:

@@ -99,7 +99,8 @@ def _rows(plan: Plan, panel: Panel, candidates: Candidates) -> Rows:
         share = 1 / xp.where(counted, total, xp.ones_like(total))
         # An anchor left out may hold a NaN, and 0 * NaN is one.
         anchors = xp.where(counted, anchors, xp.zeros_like(anchors))
-    scores = scaled(anchors, candidates.scale) @ xp.matrix_transpose(candidates.embeddings)
+    columns = xp.matrix_transpose(candidates.embeddings)
+    scores = lib.product(scaled(anchors, candidates.scale), columns)
     if plan.exclude_diagonal:
         own = diagonal(lib, panel, scores)
         scores = xp.where(own, xp.full_like(scores, -float("inf")), scores)
@@ -129,15 +130,16 @@ def _products(
     weight = base / found.partition
     if found.targets is None:
         # Scaling the thin side of each product spares a pass over the panel.
-        of_anchors = (found.exponentials @ candidates.embeddings) * weight
+        of_anchors = lib.product(found.exponentials, candidates.embeddings) * weight
         transposed = xp.matrix_transpose(found.exponentials)
-        return of_anchors, transposed @ (found.anchors * weight)
+        return of_anchors, lib.product(transposed, found.anchors * weight)
     pull = base * found.share
     pull = xp.where(found.counted, pull, xp.zeros_like(pull))
     weight = xp.where(found.counted, weight, xp.zeros_like(weight))
     difference = found.exponentials * weight - found.targets * pull
     transposed = xp.matrix_transpose(difference)
-    return difference @ candidates.embeddings, transposed @ found.anchors
+    of_anchors = lib.product(difference, candidates.embeddings)
+    return of_anchors, lib.product(transposed, found.anchors)
 
 
 def _less_positives(

@@ -87,9 +87,11 @@ def gradients(
             + xp.exp(scores - column_peak) * column_push
             - targets * (row_pull + column_pull)
         )
-        of_candidates = xp.matrix_transpose(difference) @ scaled(part.anchors, given.scale)
+        transposed = xp.matrix_transpose(difference)
+        of_candidates = lib.product(transposed, scaled(part.anchors, given.scale))
         total = of_candidates if carry is None else carry[0] + of_candidates
-        return (total,), (scaled(difference @ given.embeddings, given.scale),)
+        of_anchors = lib.product(difference, given.embeddings)
+        return (total,), (scaled(of_anchors, given.scale),)
 
     consts = (*candidates, peak, push, pull)
     (of_candidates,), (of_anchors,) = lib.fold(body, (*rows, *own), consts, plan.block)
@@ -98,9 +100,8 @@ def gradients(
 
 def _scores(plan: Plan, panel: Panel, candidates: Candidates) -> tuple[Array, Array]:
     lib, xp = plan.library, plan.library.xp
-    scores = scaled(panel.anchors, candidates.scale) @ xp.matrix_transpose(
-        candidates.embeddings
-    )
+    columns = xp.matrix_transpose(candidates.embeddings)
+    scores = lib.product(scaled(panel.anchors, candidates.scale), columns)
     if plan.exclude_diagonal:
         closed = xp.full_like(scores, -float("inf"))
         scores = xp.where(diagonal(lib, panel, scores), closed, scores)

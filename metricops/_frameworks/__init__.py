@@ -12,10 +12,10 @@ import array_api_compat
 import numpy as np
 
 from metricops._checks import refuse_kind
-from metricops._frameworks._library import Arrays, Dtype, Library, Operation
+from metricops._frameworks._library import Arrays, Dtype, Library, Operation, spread
 from metricops._typing import Array
 
-__all__ = ["Arrays", "Dtype", "Library", "Operation", "library", "unwrap"]
+__all__ = ["Arrays", "Dtype", "Library", "Operation", "library", "spread", "unwrap"]
 
 _BY_TYPE: dict[type, Library] = {}
 _BY_NAMESPACE: dict[str, Library] = {}

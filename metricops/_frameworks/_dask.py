@@ -7,14 +7,12 @@ import dask.array as da
 import numpy as np
 
 from metricops._checks import Shape, refuse_shape
-from metricops._frameworks._library import Library
+from metricops._frameworks._library import Arrays, Body, Library
 from metricops._typing import Array
 
 
 class Dask(Library):
     """Dask arrays."""
-
-    lazy = True
 
     def shape(self, x: Array) -> Shape:
         """Return the shape of `x`, None where the chunks are unknown."""
@@ -48,6 +46,16 @@ class Dask(Library):
         chosen = columns[:, None] == self.positions(x, 1)[None, :]
         kept = self.xp.where(chosen, x, self.xp.zeros_like(x))
         return self.xp.sum(kept, axis=1, keepdims=True)
+
+    def block(self, anchors: Array, candidates: Array) -> int | None:
+        """Return None: all anchors at once, since Dask has chunks of its own."""
+        return None
+
+    def fold(
+        self, body: Body, rows: Arrays, consts: Arrays, block: int | None
+    ) -> tuple[Any, tuple[Array, ...]]:
+        """Run `body` once, whatever the size of a panel."""
+        return body(None, rows, consts)
 
     def gather(self, x: Array, indices: Array) -> Array:
         """Return the entries of the vector `x` at a matrix of indices."""

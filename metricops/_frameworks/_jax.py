@@ -32,7 +32,7 @@ class Jax(Library):
         """Return `x`, seen as a constant by derivatives."""
         return jax.lax.stop_gradient(x)
 
-    def matmul(self, x: Array, y: Array, dtype: Any) -> Array:
+    def widened_product(self, x: Array, y: Array, dtype: Any) -> Array:
         """Return the product in `dtype`, of halves as they are."""
         return jnp.matmul(x, y, preferred_element_type=dtype)
 
@@ -75,13 +75,13 @@ class Jax(Library):
 def _differentiable(
     operation: Operation, config: Any, arrays: Arrays, constants: Arrays
 ) -> Array:
-    return operation.value(config, arrays, constants)
+    return operation.value(JAX, config, arrays, constants)
 
 
 def _forward(
     operation: Operation, config: Any, arrays: Arrays, constants: Arrays
 ) -> tuple[Array, Any]:
-    value, saved = operation.value_and_saved(config, arrays, constants)
+    value, saved = operation.value_and_saved(JAX, config, arrays, constants)
     return value, (arrays, constants, saved)
 
 
@@ -89,7 +89,7 @@ def _backward(
     operation: Operation, config: Any, residuals: Any, upstream: Array
 ) -> tuple[Arrays, None]:
     arrays, constants, saved = residuals
-    return operation.backward(config, arrays, constants, saved, upstream), None
+    return operation.backward(JAX, config, arrays, constants, saved, upstream), None
 
 
 _differentiable.defvjp(_forward, _backward)

@@ -34,10 +34,16 @@ class Operation(Protocol):
         config: Any,
         arrays: Arrays,
         constants: Arrays,
-        saved: Arrays,
+        saved: tuple[Array, ...],
         upstream: Array,
     ) -> Arrays:
         """Return the gradients of ``sum(upstream * value)``, one per entry of `arrays`."""
+
+
+def spread(arrays: Arrays, gradients: tuple[Array, ...]) -> Arrays:
+    """Return the gradients, one for each of `arrays` that is not None."""
+    rest = iter(gradients)
+    return tuple(None if x is None else next(rest) for x in arrays)
 
 
 class Dtype(NamedTuple):
@@ -67,8 +73,6 @@ class Library:
     NumPy, CuPy and array-api-strict are such; the subclasses are the others.
     """
 
-    lazy = False  # whether arrays are chunked already, so that panels would be in vain
-
     def __init__(self, xp: Namespace, label: str) -> None:
         self.xp = xp
         self.label = label
@@ -92,7 +96,7 @@ class Library:
         """Return the dtype that integers become."""
         return self.xp.float64
 
-    def narrow_dtype(self, dtype: Any) -> Any:
+    def narrow_dtype(self, dtype: Any, like: Array) -> Any:
         """Return the dtype in which a result of half precision goes out."""
         return dtype
 
@@ -120,9 +124,13 @@ class Library:
         """Return `x`, seen as a constant by derivatives."""
         return x
 
-    def matmul(self, x: Array, y: Array, dtype: Any) -> Array:
-        """Return the product of `x` and `y` in `dtype`, which is at least as wide."""
-        return self.xp.astype(x, dtype) @ self.xp.astype(y, dtype)
+    def product(self, x: Array, y: Array) -> Array:
+        """Return the matrix product of two arrays of one dtype, in that dtype."""
+        return x @ y
+
+    def widened_product(self, x: Array, y: Array, dtype: Any) -> Array:
+        """Return the matrix product in a wider `dtype` than that of `x` and `y`."""
+        return self.product(self.xp.astype(x, dtype), self.xp.astype(y, dtype))
 
     def positions(self, x: Array, axis: int) -> Array:
         """Return 0, 1, ... along an axis of `x`, on its device."""
@@ -178,7 +186,7 @@ class Library:
         self, operation: Operation, config: Any, arrays: Arrays, constants: Arrays
     ) -> Array:
         """Return the value of `operation`, with its gradient where there is autodiff."""
-        return operation.value(config, arrays, constants)
+        return operation.value(self, config, arrays, constants)
 
 
 def _slice(rows: Arrays, start: int, stop: int) -> Arrays:

@@ -160,7 +160,7 @@ def _buffer(count: Any, block: int, like: Array) -> tf.TensorArray:
 def _differentiable(
     operation: Operation, config: Any, arrays: Arrays, constants: Arrays
 ) -> Array:
-    return operation.value(config, arrays, constants)
+    return operation.value(TENSORFLOW, config, arrays, constants)
 
 
 TENSORFLOW = TensorFlow(_tensorflow, "TensorFlow")
