@@ -1,13 +1,21 @@
 """TensorFlow: custom gradients, sizes unknown while tracing, and loops in graphs."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import tensorflow as tf
+from tensorflow.python.eager import record
 
 from metricops import _tensorflow
 from metricops._checks import Shape, refuse_shape
-from metricops._frameworks._library import Arrays, Body, Dtype, Library, Operation, describe
+from metricops._frameworks._library import (
+    Arrays,
+    Body,
+    Dtype,
+    Library,
+    Operation,
+    describe,
+    spread,
+)
 from metricops._typing import Array
 
 
@@ -123,44 +131,117 @@ def _with_size(x: Array, axis: int, size: int | None) -> list[int | None]:
 def _while(
     body: Body, rows: Arrays, consts: Arrays, block: int, total: Any
 ) -> tuple[Any, tuple[Array, ...]]:
+    """Run `body` over panels: the first takes what the others, all of one size, leave."""
+    if not isinstance(total, int):
+        total = tf.maximum(total, 1)
+        block = tf.minimum(block, total)
     count = (total - 1) // block
     first = total - count * block
-    carry, start = body(None, _panel(rows, 0, first), consts)
-    carry = carry if isinstance(carry, tuple) else (carry,)
-    outs = [_buffer(count, block, out) for out in start]
+    carry, start = body(None, _each(rows, lambda x: x[:first]), consts)
+    panels = _each(rows, lambda x: tf.reshape(x[first:], _panel_shape(x, count, block)))
+    # Lists by the raw operations: their element shape may be computed, as XLA wants it
+    # for a batch that was unknown while tracing.
+    shapes = [_panel_shape(x, block) for x in start]
+    outs = [
+        tf.raw_ops.TensorListReserve(
+            element_shape=shape, num_elements=count, element_dtype=x.dtype
+        )
+        for shape, x in zip(shapes, start, strict=True)
+    ]
 
     def step(i: Array, carry: Any, outs: Any) -> Any:
-        panel = _panel(rows, first + i * block, block)
-        carry, out = body(carry, panel, consts)
-        return i + 1, carry, [b.write(i, o) for b, o in zip(outs, out, strict=True)]
+        carry, found = body(carry, _each(panels, lambda x: tf.gather(x, i)), consts)
+        return i + 1, carry, [_written(x, i, new) for x, new in zip(outs, found, strict=True)]
 
     zero = tf.constant(0)
     _, carry, outs = tf.while_loop(
         lambda i, *_: i < count, step, (zero, carry, outs), maximum_iterations=count
     )
-    joined = (tf.concat([a, b.concat()], axis=0) for a, b in zip(start, outs, strict=True))
+    joined = (_joined(*each) for each in zip(start, outs, shapes, strict=True))
     return carry, tuple(joined)
 
 
-def _panel(rows: Arrays, start: Any, count: Any) -> Arrays:
-    return tuple(None if x is None else _take(x, start, count) for x in rows)
+def _each(rows: Arrays, function: Any) -> Arrays:
+    return tuple(None if x is None else function(x) for x in rows)
 
 
-def _take(x: Array, start: Any, count: Any) -> Array:
-    rest = x.shape.rank - 1
-    panel = tf.slice(x, [start] + [0] * rest, [count] + [-1] * rest)
-    panel.set_shape([count if isinstance(count, int) else None, *x.shape[1:]])
-    return panel
+def _panel_shape(x: Array, *leading: Any) -> list[Any]:
+    return [*leading, *(TENSORFLOW.size(x, axis) for axis in range(1, x.shape.rank))]
 
 
-def _buffer(count: Any, block: int, like: Array) -> tf.TensorArray:
-    return tf.TensorArray(like.dtype, size=count, element_shape=[block, *like.shape[1:]])
+def _written(handle: Array, i: Array, item: Array) -> Array:
+    return tf.raw_ops.TensorListSetItem(input_handle=handle, index=i, item=item)
+
+
+def _joined(start: Array, handle: Array, shape: list[Any]) -> Array:
+    stacked = tf.raw_ops.TensorListStack(
+        input_handle=handle, element_shape=shape, element_dtype=start.dtype
+    )
+    rest = tf.reshape(stacked, _panel_shape(start, -1))
+    joined = tf.concat([start, rest], axis=0)
+    joined.set_shape([None, *start.shape[1:]])
+    return joined
 
 
 def _differentiable(
     operation: Operation, config: Any, arrays: Arrays, constants: Arrays
 ) -> Array:
-    return operation.value(TENSORFLOW, config, arrays, constants)
+    present = [x for x in arrays if x is not None]
+
+    @tf.custom_gradient
+    def run(*present: Array) -> Any:
+        # Constants in the tape's eyes: it would keep every panel alive otherwise.
+        own = spread(arrays, tuple(map(tf.stop_gradient, present)))
+        if _recording():
+            value, saved = operation.value_and_saved(TENSORFLOW, config, own, constants)
+        else:
+            value, saved = operation.value(TENSORFLOW, config, own, constants), None
+
+        def pull(upstream: Array) -> list[Array]:
+            return _gradient(operation, config, spread(arrays, present), constants, saved)(
+                upstream, *present
+            )
+
+        return value, pull
+
+    return run(*present)
+
+
+def _gradient(
+    operation: Operation,
+    config: Any,
+    arrays: Arrays,
+    constants: Arrays,
+    saved: tuple[Array, ...] | None,
+) -> Any:
+    """Return a function to the gradients, differentiable by all that it is given."""
+
+    def plain(upstream: Array, own: Arrays, known: tuple[Array, ...] | None) -> list[Array]:
+        if known is None:
+            _, known = operation.value_and_saved(TENSORFLOW, config, own, constants)
+        found = operation.backward(TENSORFLOW, config, own, constants, known, upstream)
+        return [x for x in found if x is not None]
+
+    @tf.custom_gradient
+    def run(upstream: Array, *present: Array) -> Any:
+        frozen = [tf.stop_gradient(x) for x in (upstream, *present)]
+        value = plain(frozen[0], spread(arrays, tuple(frozen[1:])), saved)
+
+        def pull(*upstreams: Array) -> list[Array]:
+            with tf.GradientTape() as tape:
+                tape.watch([upstream, *present])
+                again = plain(upstream, spread(arrays, present), None)
+            zero = tf.UnconnectedGradients.ZERO
+            return tape.gradient(again, [upstream, *present], list(upstreams), zero)
+
+        return value, pull
+
+    return run
+
+
+def _recording() -> bool:
+    """Return whether a tape may want the gradient, so that it is best formed at once."""
+    return record.could_possibly_record()
 
 
 TENSORFLOW = TensorFlow(_tensorflow, "TensorFlow")
