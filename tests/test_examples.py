@@ -49,7 +49,8 @@ def test_the_example_of_the_readme_prints_what_its_comments_say():
 
 @pytest.mark.parametrize("framework", FRAMEWORKS)
 def test_one_epoch_on_the_digits_improves_recall_in_each_framework(framework, tmp_path):
-    require(framework)
+    for name in (framework, "matplotlib", "sklearn", "tqdm"):
+        require(name)
     picture = tmp_path / "digits.png"
     printed = digits("--framework", framework, "--epochs", 1, "--out", picture)
     before, after = (

@@ -16,6 +16,8 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from tests.conftest import require
+
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 EXTRAS = PROJECT["optional-dependencies"]
@@ -46,6 +48,7 @@ def shell(*command: object) -> str:
 
 def ruff(path: str, source: str) -> set[str]:
     """Return the codes of what ruff would say of `source` in the file `path`."""
+    require("ruff")
     words = ("-m", "ruff", "check", "--output-format", "json", "--stdin-filename")
     run = subprocess.run(
         [sys.executable, *words, path, "-"],
@@ -72,6 +75,7 @@ def modules() -> set[str]:
 @pytest.fixture(scope="module")
 def distributions(tmp_path_factory):
     """Build the sdist, and the wheel from it, in a copy: no build/ is left behind."""
+    require("build")
     copy = tmp_path_factory.mktemp("checkout")
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, copy)

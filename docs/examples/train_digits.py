@@ -140,7 +140,6 @@ class TensorFlowEmbedding(Embedding):
     def __init__(self, weights: Matrix) -> None:
         # With another backend, Keras' optimisers refuse a tf.Variable.
         os.environ["KERAS_BACKEND"] = "tensorflow"
-        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
         import tensorflow as tf
 
         def differentiate(images: Any, labels: Any) -> tuple[Any, Any]:
@@ -239,7 +238,8 @@ def draw(pictures: dict[str, Matrix], labels: Labels, path: Path) -> None:
         for digit in range(10):
             x, y = points[labels == digit].T
             axes.scatter(x, y, s=36, color=f"C{digit}", marker=f"${digit}$", lw=0.3)
-        axes.set(title=title, xticks=[], yticks=[])
+        axes.set(title=title, xlabel="principal component 1", xticks=[], yticks=[])
+    panels[0].set_ylabel("principal component 2")
     figure.savefig(path, dpi=100)
 
 
