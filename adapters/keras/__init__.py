@@ -1,0 +1,23 @@
+"""Keras 3 losses, layers and metrics over metricops, on any of Keras' backends.
+
+What those import who had ``tensorflow_addons.losses.NpairsLoss``, TensorFlow
+Similarity's ``MetricEmbedding``, or Keras' own ``CosineSimilarity`` and ``Dot``: the
+same names, arguments, configs and numbers, without the originals' faults.
+"""
+
+from . import layers as layers
+from . import losses as losses
+from . import metrics as metrics
+from .layers import Dot as Dot
+from .layers import MetricEmbedding as MetricEmbedding
+from .layers import PairwiseCosineSimilarity as PairwiseCosineSimilarity
+from .layers import PairwiseInnerProduct as PairwiseInnerProduct
+from .losses import CosineSimilarity as CosineSimilarity
+from .losses import NPairsEmbeddingLoss as NPairsEmbeddingLoss
+from .losses import NPairsLoss as NPairsLoss
+from .losses import NpairsLoss as NpairsLoss
+from .losses import NPairsMultilabelLoss as NPairsMultilabelLoss
+from .losses import NpairsMultilabelLoss as NpairsMultilabelLoss
+from .losses import cosine_similarity as cosine_similarity
+from .losses import npairs_loss as npairs_loss
+from .losses import npairs_multilabel_loss as npairs_multilabel_loss

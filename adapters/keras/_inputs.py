@@ -1,0 +1,72 @@
+"""What Keras takes for a tensor, before metricops sees it."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import keras
+from keras import ops
+
+
+def is_symbolic(*given: Any) -> bool:
+    """Return whether something `given` is a placeholder of a functional model."""
+    return any(isinstance(x, keras.KerasTensor) for x in given)
+
+
+def tensor(x: Any) -> Any:
+    """Return `x` as a tensor of the backend, in its own dtype."""
+    return x if ops.is_tensor(x) else ops.convert_to_tensor(x)
+
+
+def dense(labels: Any) -> Any:
+    """Return labels as metricops takes them: a tensor dense, anything else as it is."""
+    # A list or a NumPy array stays one: backends cut its int64, and know no strings.
+    if not ops.is_tensor(labels):
+        return labels
+    return ops.convert_to_tensor(labels, sparse=False)
+
+
+def same_rank(x: Any, y: Any) -> tuple[Any, Any]:
+    """Return two tensors, one of them with a last axis of 1 if the other has it."""
+    # Keras lets targets of shape (n,) meet predictions of shape (n, 1).
+    if len(x.shape) == len(y.shape) + 1 and x.shape[-1] == 1:
+        return x, ops.expand_dims(y, -1)
+    if len(y.shape) == len(x.shape) + 1 and y.shape[-1] == 1:
+        return ops.expand_dims(x, -1), y
+    return x, y
+
+
+@keras.saving.register_keras_serializable(package="metricops")
+class Apply(keras.Operation):
+    """A loss as a node of a functional model, which can be saved.
+
+    Parameters
+    ----------
+    function : callable
+        A loss or a function of this package, on tensors.
+    name : str, optional
+        The name of the node.
+    **options
+        What the function is called with beside the tensors.
+    """
+
+    def __init__(
+        self, function: Callable[..., Any], name: str | None = None, **options: Any
+    ) -> None:
+        super().__init__(name=name)
+        self.function = function
+        self.options = options
+
+    def call(self, *tensors: Any) -> Any:
+        """Return what the function makes of the tensors."""
+        return self.function(*tensors, **self.options)
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the arguments that make this node again."""
+        function = keras.saving.serialize_keras_object(self.function)
+        return {**super().get_config(), "function": function, **self.options}
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> "Apply":
+        """Return the node of a config."""
+        function = keras.saving.deserialize_keras_object(config["function"])
+        return cls(**{**config, "function": function})

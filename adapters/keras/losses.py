@@ -1,0 +1,481 @@
+"""Losses: Keras' dtypes, masks and reductions around the functions of metricops."""
+
+from collections.abc import Mapping
+from typing import Any, Literal, TypeAlias
+
+import keras
+from keras import ops
+
+import metricops
+
+from ._inputs import Apply, dense, is_symbolic, same_rank, tensor
+
+_register = keras.saving.register_keras_serializable
+
+Reduction: TypeAlias = Literal["mean", "sum", "weighted_mean", "none"]
+
+_REDUCTIONS: dict[str | None, Reduction] = {
+    "sum_over_batch_size": "mean",
+    "mean": "mean",
+    "mean_with_sample_weight": "weighted_mean",
+    "sum": "sum",
+    "none": "none",
+    None: "none",
+}
+
+
+class _Loss(keras.losses.Loss):
+    """A loss that reduces its own rows, and takes labels before Keras casts them.
+
+    A subclass has ``call(y_true, y_pred, sample_weight, reduction)``, with the
+    reductions of metricops.
+    """
+
+    def __init__(
+        self,
+        name: str | None = None,
+        reduction: str | None = "sum_over_batch_size",
+        dtype: Any = None,
+    ) -> None:
+        # Keras 2 wrote "auto" for what Keras 3 calls by its name.
+        reduction = "sum_over_batch_size" if reduction == "auto" else reduction
+        super().__init__(name=name, reduction=reduction, dtype=dtype)
+        self._policy = keras.dtype_policies.get(dtype or keras.config.floatx())
+
+    def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
+        """Return the loss, reduced as `reduction` says.
+
+        Parameters
+        ----------
+        y_true : tensor or list
+            Labels or targets, as the class describes them. Labels keep their dtype.
+        y_pred : tensor or list
+            What the model returned; it is cast to `dtype`.
+        sample_weight : number, tensor or list, optional
+            A weight for all losses, or one for each along their leading axes.
+
+        Returns
+        -------
+        tensor of shape (), or of the losses' shape if `reduction` is "none" or None
+            In `dtype`. The entries that a Keras mask of `y_pred` leaves out weigh
+            nothing, and the mean is of the others.
+
+        Raises
+        ------
+        TypeError
+            If an argument is of a wrong dtype or library.
+        ValueError
+            If a shape does not fit.
+        """
+        if is_symbolic(y_true, y_pred, sample_weight):
+            return Apply(self)(y_true, y_pred, sample_weight)
+        reduction = _REDUCTIONS[self.reduction]
+        mask = getattr(y_pred, "_keras_mask", None)
+        with keras.name_scope(self.name):
+            y_pred = ops.convert_to_tensor(y_pred, dtype=self.dtype)
+            weights = self._weights(sample_weight, mask, reduction)
+            loss = self.call(y_true, y_pred, weights, reduction)
+            return _of_replica(loss) if reduction.endswith("mean") else loss
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the arguments that make this loss again."""
+        return {**super().get_config(), "dtype": self._policy.name}
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> "_Loss":
+        """Return the loss of a config, of ours or of the class that it replaces."""
+        # Keras 2 wrote down its function too, which is ours here.
+        return cls(**{key: value for key, value in config.items() if key != "fn"})
+
+    def _weights(self, sample_weight: Any, mask: Any, reduction: str) -> Any:
+        if sample_weight is not None:
+            sample_weight = ops.convert_to_tensor(sample_weight, dtype=self.dtype)
+        if mask is None:
+            return sample_weight
+        mask = ops.cast(mask, self.dtype)
+        if reduction == "mean":
+            # So that the sum over all entries, divided by their number, is the mean
+            # over those that the mask keeps, as in Keras.
+            mask = ops.divide_no_nan(mask, ops.mean(mask))
+        if sample_weight is None:
+            return mask
+        rank = max(len(mask.shape), len(sample_weight.shape))
+        return _expanded(mask, rank) * _expanded(sample_weight, rank)
+
+
+def _expanded(x: Any, rank: int) -> Any:
+    return ops.expand_dims(x, axis=tuple(range(len(x.shape), rank)))
+
+
+def _of_replica(loss: Any) -> Any:
+    """Return a mean as Keras wants it of each replica: their gradients are summed."""
+    if keras.config.backend() != "tensorflow":
+        return loss
+    import tensorflow as tf
+
+    replicas = tf.distribute.get_strategy().num_replicas_in_sync
+    return loss if replicas == 1 else loss / replicas
+
+
+@_register(package="metricops")
+class CosineSimilarity(_Loss):
+    """Negative cosine similarity of targets and predictions.
+
+    ``keras.losses.CosineSimilarity`` over `metricops.cosine_similarity_loss`: -1 where
+    directions agree, and a zero vector has loss 0 and gradient 0. `y_true` and `y_pred`
+    are of one shape, and the losses have it without `axis`.
+
+    Parameters
+    ----------
+    axis : int or tuple of ints, or None
+        The axis, or axes, that make up a vector. None: all of them.
+    reduction : str, optional
+        As in `keras.losses.Loss`, or "auto", Keras 2's name of the default.
+    name : str, optional
+        As in `keras.losses.Loss`.
+    dtype : str or `keras.DTypePolicy`, optional
+        What to compute in. Default: ``keras.config.floatx()``.
+
+    Examples
+    --------
+    >>> from metricops.adapters.keras import CosineSimilarity
+    >>> loss = CosineSimilarity(axis=1)
+    >>> round(float(loss([[0.0, 1.0], [1.0, 1.0]], [[1.0, 0.0], [1.0, 1.0]])), 4)
+    -0.5
+    """
+
+    def __init__(
+        self,
+        axis: int | tuple[int, ...] | None = -1,
+        reduction: str | None = "sum_over_batch_size",
+        name: str | None = "cosine_similarity",
+        dtype: Any = None,
+    ) -> None:
+        super().__init__(name=name, reduction=reduction, dtype=dtype)
+        self.axis = tuple(axis) if isinstance(axis, list) else axis
+
+    def call(
+        self,
+        y_true: Any,
+        y_pred: Any,
+        sample_weight: Any = None,
+        reduction: Reduction = "none",
+    ) -> Any:
+        """Return the losses, of the shape of `y_pred` without `axis`, or their mean."""
+        y_true = ops.convert_to_tensor(y_true, dtype=self.dtype)
+        return _cosine_loss(y_true, y_pred, self.axis, sample_weight, reduction)
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the arguments that make this loss again."""
+        return {**super().get_config(), "axis": self.axis}
+
+
+class _AddonsLoss(_Loss):
+    """A loss that TensorFlow Addons had, and so must read its configs."""
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> "_Loss":
+        """Return the loss of a config, of ours or of TensorFlow Addons."""
+        # Its configs have no dtype, and say "none" of a loss that was always a mean.
+        if "dtype" not in config and config.get("reduction") == "none":
+            config = {**config, "reduction": "auto"}
+        return super().from_config(config)
+
+
+@_register(package="metricops")
+class NPairsLoss(_AddonsLoss):
+    """N-pairs loss of a similarity matrix.
+
+    ``tfa.losses.NpairsLoss`` over `metricops.npairs_loss`. `y_true` holds the labels,
+    of shape (n,) or (n, 1), and `y_pred` the similarities of anchors to candidates, of
+    shape (n, n), say of `PairwiseInnerProduct`. There is a loss for each anchor; the
+    mean counts those that have a positive. Minus infinity in `y_pred` masks a pair.
+
+    Parameters
+    ----------
+    name, reduction, dtype
+        As in `CosineSimilarity`.
+
+    Examples
+    --------
+    >>> from metricops.adapters.keras import NPairsLoss
+    >>> similarity = [[2.0, 0.0, -2.0], [0.0, 2.0, 0.0], [-2.0, 0.0, 2.0]]
+    >>> round(float(NPairsLoss()([7, 8, 7], similarity)), 4)
+    1.5015
+    """
+
+    def __init__(
+        self,
+        name: str | None = "npairs_loss",
+        reduction: str | None = "sum_over_batch_size",
+        dtype: Any = None,
+    ) -> None:
+        super().__init__(name=name, reduction=reduction, dtype=dtype)
+
+    def call(
+        self,
+        y_true: Any,
+        y_pred: Any,
+        sample_weight: Any = None,
+        reduction: Reduction = "none",
+    ) -> Any:
+        """Return the anchors' losses, of shape (n,), or their mean."""
+        return metricops.npairs_loss(
+            y_pred, dense(y_true), sample_weight=sample_weight, reduction=reduction
+        )
+
+
+@_register(package="metricops")
+class NPairsMultilabelLoss(_AddonsLoss):
+    """N-pairs loss of a similarity matrix whose rows have several labels.
+
+    ``tfa.losses.NpairsMultilabelLoss`` over `metricops.npairs_multilabel_loss`.
+    `y_true` is multi-hot, of shape (n, c), also a ``tf.SparseTensor``; `y_pred` holds
+    the similarities, of shape (n, n). An anchor without labels is not counted.
+
+    Parameters
+    ----------
+    name, reduction, dtype
+        As in `CosineSimilarity`.
+
+    Examples
+    --------
+    >>> from metricops.adapters.keras import NPairsMultilabelLoss
+    >>> similarity = [[2.0, 0.0, -2.0], [0.0, 2.0, 0.0], [-2.0, 0.0, 2.0]]
+    >>> loss = NPairsMultilabelLoss()([[1, 1], [0, 1], [1, 0]], similarity)
+    >>> round(float(loss), 4)
+    1.1963
+    """
+
+    def __init__(
+        self,
+        name: str | None = "npairs_multilabel_loss",
+        reduction: str | None = "sum_over_batch_size",
+        dtype: Any = None,
+    ) -> None:
+        super().__init__(name=name, reduction=reduction, dtype=dtype)
+
+    def call(
+        self,
+        y_true: Any,
+        y_pred: Any,
+        sample_weight: Any = None,
+        reduction: Reduction = "none",
+    ) -> Any:
+        """Return the anchors' losses, of shape (n,), or their mean."""
+        return metricops.npairs_multilabel_loss(
+            y_pred, dense(y_true), sample_weight=sample_weight, reduction=reduction
+        )
+
+
+NpairsLoss = NPairsLoss
+"""The name in TensorFlow Addons."""
+
+NpairsMultilabelLoss = NPairsMultilabelLoss
+"""The name in TensorFlow Addons."""
+
+
+@_register(package="metricops")
+class NPairsEmbeddingLoss(_Loss):
+    """N-pairs loss of embeddings, without ever holding their similarities.
+
+    `metricops.npairs_loss_from_embeddings`: with `normalize` InfoNCE, with `symmetric`
+    too CLIP's loss. `y_pred` has shape (n, 2, d), anchors and their positives stacked;
+    `y_true` holds the labels of the pairs, of shape (n,) or (n, 1), or multi-hot of
+    shape (n, c), or is None where no two pairs are of one class.
+
+    Parameters
+    ----------
+    name, reduction, dtype
+        As in `CosineSimilarity`.
+    temperature : float
+        What divides the similarities; positive.
+    normalize : bool
+        Whether to scale embeddings to unit length first.
+    symmetric : bool
+        Whether to take the mean with the loss of the positives against the anchors.
+    exclude_diagonal : bool
+        Whether pair (i, i) takes no part.
+    l2_weight : float
+        Adds ``l2_weight * (mean ||a||**2 + mean ||p||**2) / 4``.
+    block_size : int, optional
+        How many anchors to compare at once. Any value gives the same result.
+
+    Examples
+    --------
+    >>> from metricops.adapters.keras import NPairsEmbeddingLoss
+    >>> pairs = [[[1.0, 0.0], [2.0, 0.0]], [[0.0, 1.0], [0.0, 2.0]]]
+    >>> round(float(NPairsEmbeddingLoss()([7, 8], pairs)), 4)
+    0.1269
+    """
+
+    def __init__(
+        self,
+        name: str | None = "npairs_embedding_loss",
+        reduction: str | None = "sum_over_batch_size",
+        dtype: Any = None,
+        *,
+        temperature: float = 1.0,
+        normalize: bool = False,
+        symmetric: bool = False,
+        exclude_diagonal: bool = False,
+        l2_weight: float = 0.0,
+        block_size: int | None = None,
+    ) -> None:
+        super().__init__(name=name, reduction=reduction, dtype=dtype)
+        self.options: dict[str, Any] = {
+            "temperature": temperature,
+            "normalize": normalize,
+            "symmetric": symmetric,
+            "exclude_diagonal": exclude_diagonal,
+            "l2_weight": l2_weight,
+            "block_size": block_size,
+        }
+
+    def call(
+        self,
+        y_true: Any,
+        y_pred: Any,
+        sample_weight: Any = None,
+        reduction: Reduction = "none",
+    ) -> Any:
+        """Return the pairs' losses, of shape (n,), or their mean."""
+        shape = tuple(y_pred.shape)
+        if len(shape) != 3 or shape[1] not in (2, None):
+            msg = f"`y_pred` must have shape (n, 2, d); got shape {shape}."
+            raise ValueError(msg)
+        return metricops.npairs_loss_from_embeddings(
+            y_pred[:, 0],
+            y_pred[:, 1],
+            dense(y_true),
+            sample_weight=sample_weight,
+            reduction=reduction,
+            **self.options,
+        )
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the arguments that make this loss again."""
+        return {**super().get_config(), **self.options}
+
+
+@_register(package="metricops")
+def cosine_similarity(
+    y_true: Any, y_pred: Any, axis: int | tuple[int, ...] | None = -1
+) -> Any:
+    """Return the negative cosine of each vector of `y_true` and its one of `y_pred`.
+
+    ``keras.losses.cosine_similarity`` over `metricops.cosine_similarity_loss`.
+
+    Parameters
+    ----------
+    y_true, y_pred : tensors or lists of one shape
+        Targets and predictions, vectors along `axis`.
+    axis : int or tuple of ints, or None
+        The axis, or axes, that make up a vector. None: all of them.
+
+    Returns
+    -------
+    tensor of the shape of `y_pred` without `axis`, in the dtype that both promote to
+        In [-1, 1]: -1 where directions agree, 0 where a vector is zero.
+
+    Raises
+    ------
+    ValueError
+        If the shapes differ, or `axis` is not an axis.
+
+    Examples
+    --------
+    >>> from metricops.adapters.keras import cosine_similarity
+    >>> losses = cosine_similarity([[3.0, 4.0], [1.0, 0.0]], [[6.0, 8.0], [-2.0, 0.0]])
+    >>> [round(float(loss), 4) for loss in losses]
+    [-1.0, 1.0]
+    """
+    if is_symbolic(y_true, y_pred):
+        return Apply(cosine_similarity, axis=axis)(y_true, y_pred)
+    return _cosine_loss(tensor(y_true), tensor(y_pred), axis)
+
+
+@_register(package="metricops")
+def npairs_loss(y_true: Any, y_pred: Any) -> Any:
+    """Return the mean N-pairs loss of a similarity matrix.
+
+    ``tfa.losses.npairs_loss`` over `metricops.npairs_loss`.
+
+    Parameters
+    ----------
+    y_true : tensor or list of shape (n,) or (n, 1)
+        The label of each anchor.
+    y_pred : tensor or list of shape (n, n)
+        Similarity of anchor i to candidate j. Minus infinity masks a pair.
+
+    Returns
+    -------
+    tensor of shape (), in the dtype of `y_pred`
+        Nonnegative, in nats; 0 of an empty batch.
+
+    Raises
+    ------
+    ValueError
+        If a shape does not fit.
+
+    Examples
+    --------
+    >>> from metricops.adapters.keras import npairs_loss
+    >>> round(float(npairs_loss([7, 8], [[2.0, 0.0], [0.0, 2.0]])), 4)
+    0.1269
+    """
+    if is_symbolic(y_true, y_pred):
+        return Apply(npairs_loss)(y_true, y_pred)
+    return metricops.npairs_loss(tensor(y_pred), dense(y_true))
+
+
+@_register(package="metricops")
+def npairs_multilabel_loss(y_true: Any, y_pred: Any) -> Any:
+    """Return the mean N-pairs loss of a similarity matrix of several labels a row.
+
+    ``tfa.losses.npairs_multilabel_loss`` over `metricops.npairs_multilabel_loss`.
+
+    Parameters
+    ----------
+    y_true : tensor or list of shape (n, c), also a ``tf.SparseTensor``
+        Multi-hot labels of the anchors.
+    y_pred : tensor or list of shape (n, n)
+        Similarity of anchor i to candidate j. Minus infinity masks a pair.
+
+    Returns
+    -------
+    tensor of shape (), in the dtype of `y_pred`
+        Nonnegative, in nats. An anchor without labels is not counted.
+
+    Raises
+    ------
+    ValueError
+        If a shape does not fit.
+
+    Examples
+    --------
+    >>> from metricops.adapters.keras import npairs_multilabel_loss
+    >>> loss = npairs_multilabel_loss([[1, 0], [0, 1]], [[2.0, 0.0], [0.0, 2.0]])
+    >>> round(float(loss), 4)
+    0.1269
+    """
+    if is_symbolic(y_true, y_pred):
+        return Apply(npairs_multilabel_loss)(y_true, y_pred)
+    return metricops.npairs_multilabel_loss(tensor(y_pred), dense(y_true))
+
+
+def _cosine_loss(
+    y_true: Any,
+    y_pred: Any,
+    axis: int | tuple[int, ...] | None,
+    sample_weight: Any = None,
+    reduction: Reduction = "none",
+) -> Any:
+    y_true, y_pred = same_rank(y_true, y_pred)
+    return metricops.cosine_similarity_loss(
+        y_true,
+        y_pred,
+        axis=tuple(range(len(y_pred.shape))) if axis is None else axis,
+        sample_weight=sample_weight,
+        reduction=reduction,
+    )
