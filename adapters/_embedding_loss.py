@@ -1,0 +1,53 @@
+"""What the modules of the N-pairs loss of embeddings share, whatever the framework."""
+
+import math
+from typing import Any, Literal
+
+import metricops
+
+from ._group import Group, npairs_loss_of_group
+
+Reduction = Literal["mean", "sum", "weighted_mean", "none"]
+
+MAX_LOG_SCALE = math.log(100)
+"""The largest log of an inverse temperature, as in CLIP."""
+
+OPTIONS = (
+    "normalize",
+    "symmetric",
+    "exclude_diagonal",
+    "l2_weight",
+    "reduction",
+    "block_size",
+)
+"""The attributes of a module that are options of the function."""
+
+
+def log_scale(temperature: float) -> float:
+    """Return the log of the inverse temperature, at most `MAX_LOG_SCALE`.
+
+    Raises
+    ------
+    ValueError
+        If `temperature` is not positive and finite.
+    """
+    if not 0 < temperature < math.inf:
+        msg = f"`temperature` must be positive and finite; got {temperature!r}."
+        raise ValueError(msg)
+    return min(-math.log(temperature), MAX_LOG_SCALE)
+
+
+def embedding_loss(
+    module: Any,
+    group: Group | None,
+    anchors: Any,
+    candidates: Any,
+    labels: Any,
+    **given: Any,
+) -> Any:
+    """Return the loss with the options of `module`, of the batch of `group` if any."""
+    options = {name: getattr(module, name) for name in OPTIONS}
+    if group is None:
+        loss = metricops.npairs_loss_from_embeddings
+        return loss(anchors, candidates, labels, **given, **options)
+    return npairs_loss_of_group(group, anchors, candidates, labels, **given, **options)

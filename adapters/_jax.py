@@ -1,0 +1,79 @@
+"""What the nnx and the Linen modules share."""
+
+from collections.abc import Hashable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from ._embedding_loss import MAX_LOG_SCALE, embedding_loss
+
+AxisName = Hashable | tuple[Hashable, ...]
+
+
+def loss_over_axis(
+    module: Any, axis_name: AxisName | None, *arrays: Any, **given: Any
+) -> jax.Array:
+    """Return `embedding_loss`, with `axis_name` the same on every device."""
+    group = None if axis_name is None else _Axis(axis_name)
+    loss: jax.Array = embedding_loss(module, group, *arrays, **given)
+    if group is None or module.reduction == "none":
+        return loss
+    return jax.lax.pmean(loss, axis_name)
+
+
+@jax.custom_vjp
+def capped(log_scale: jax.Array) -> jax.Array:
+    """Return the log of a scale, at most `MAX_LOG_SCALE`.
+
+    Above it, only a gradient that leads back passes: without any the scale would be
+    stuck.
+    """
+    return jnp.minimum(log_scale, MAX_LOG_SCALE)
+
+
+def _capped_forward(log_scale: jax.Array) -> tuple[jax.Array, jax.Array]:
+    return capped(log_scale), log_scale
+
+
+def _capped_backward(log_scale: jax.Array, upstream: jax.Array) -> tuple[jax.Array]:
+    away = (log_scale > MAX_LOG_SCALE) & (upstream < 0)
+    return (jnp.where(away, jnp.zeros_like(upstream), upstream),)
+
+
+capped.defvjp(_capped_forward, _capped_backward)
+
+
+class _Axis:
+    """The devices along a mapped axis, as `npairs_loss_of_group` takes them."""
+
+    def __init__(self, name: AxisName) -> None:
+        self.name = name
+        self.size: int = jax.lax.axis_size(name)
+
+    def counts(self, x: jax.Array) -> list[int]:
+        """Return how many rows of `x` each device has: all the same."""
+        return [len(x)] * self.size
+
+    def gather(self, x: jax.Array, counts: list[int]) -> jax.Array:
+        """Return the rows of all devices, own first, differentiably."""
+        rows = jax.lax.all_gather(x, self.name, tiled=True)
+        return jnp.roll(rows, -jax.lax.axis_index(self.name) * len(x), axis=0)
+
+    def total(self, x: jax.Array) -> jax.Array:
+        """Return the sum over the devices, differentiably."""
+        return jax.lax.psum(x, self.name)
+
+    def asarray(self, value: Any, like: jax.Array) -> jax.Array:
+        """Return `value` as an array."""
+        return jnp.asarray(value)
+
+    def weights(self, value: Any, rows: jax.Array) -> jax.Array:
+        """Return a weight for each of `rows`, in float32 at least; 1 for None."""
+        dtype = jnp.promote_types(rows.dtype, jnp.float32)
+        given = jnp.asarray(1 if value is None else value, dtype)
+        return jnp.broadcast_to(given.reshape(-1), (len(rows),))
+
+    def isin(self, x: jax.Array, others: jax.Array) -> jax.Array:
+        """Return which elements of `x` are among `others`."""
+        return jnp.isin(x, others)

@@ -1,0 +1,319 @@
+"""Flax NNX modules over the functions of metricops."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+import metricops
+
+from ._embedding_loss import Reduction, log_scale
+from ._jax import AxisName, capped, loss_over_axis
+
+__all__ = [
+    "CosineSimilarityLoss",
+    "Dot",
+    "MetricEmbedding",
+    "NPairsEmbeddingLoss",
+    "NPairsLoss",
+    "NPairsMultilabelLoss",
+    "PairwiseCosineSimilarity",
+    "PairwiseInnerProduct",
+]
+
+
+class NPairsLoss(nnx.Module):
+    """`metricops.npairs_loss` as a module.
+
+    Parameters
+    ----------
+    reduction : {"mean", "sum", "weighted_mean", "none"}
+        How to combine the anchors.
+
+    Examples
+    --------
+    >>> import jax.numpy as jnp
+    >>> from metricops.adapters.flax import NPairsLoss
+    >>> similarity = jnp.asarray([[2.0, 0.0], [0.0, 2.0]])
+    >>> round(float(NPairsLoss()(similarity, jnp.asarray([0, 1]))), 4)
+    0.1269
+    """
+
+    def __init__(self, reduction: Reduction = "mean") -> None:
+        self.reduction: Reduction = reduction
+
+    def __call__(
+        self,
+        similarity: jax.Array,
+        labels: jax.Array,
+        *,
+        column_labels: jax.Array | None = None,
+        sample_weight: jax.Array | None = None,
+    ) -> jax.Array:
+        """Return the loss of `similarity`, shape (n, m), for `labels`, shape (n,)."""
+        return metricops.npairs_loss(
+            similarity,
+            labels,
+            column_labels=column_labels,
+            sample_weight=sample_weight,
+            reduction=self.reduction,
+        )
+
+
+class NPairsMultilabelLoss(NPairsLoss):
+    """`metricops.npairs_multilabel_loss` as a module.
+
+    Parameters
+    ----------
+    reduction : {"mean", "sum", "weighted_mean", "none"}
+        How to combine the anchors.
+
+    Examples
+    --------
+    >>> import jax.numpy as jnp
+    >>> from metricops.adapters.flax import NPairsMultilabelLoss
+    >>> similarity = jnp.asarray([[2.0, 0.0], [0.0, 2.0]])
+    >>> labels = jnp.asarray([[1, 0, 1], [0, 1, 1]])
+    >>> round(float(NPairsMultilabelLoss()(similarity, labels)), 4)
+    0.7936
+    """
+
+    def __call__(
+        self,
+        similarity: jax.Array,
+        labels: jax.Array,
+        *,
+        column_labels: jax.Array | None = None,
+        sample_weight: jax.Array | None = None,
+    ) -> jax.Array:
+        """Return the loss of `similarity`, shape (n, m), for `labels`, shape (n, c)."""
+        return metricops.npairs_multilabel_loss(
+            similarity,
+            labels,
+            column_labels=column_labels,
+            sample_weight=sample_weight,
+            reduction=self.reduction,
+        )
+
+
+class NPairsEmbeddingLoss(nnx.Module):
+    """`metricops.npairs_loss_from_embeddings` as a module.
+
+    Parameters
+    ----------
+    temperature : float
+        What divides the similarities; positive.
+    learnable_temperature : bool
+        Whether to learn the temperature, from `temperature` on. The parameter is
+        `logit_scale`, the log of the inverse temperature, as in CLIP [1]_. A scale
+        above 100 counts as 100, and no gradient pushes it further up.
+    normalize, symmetric, exclude_diagonal, l2_weight, reduction, block_size
+        As in `metricops.npairs_loss_from_embeddings`.
+    axis_name : hashable, or a tuple of them, optional
+        The mapped axis, of `jax.shard_map`, `jax.pmap` or `jax.vmap`, along which each
+        device holds a part of the batch. Each takes its own anchors against the
+        candidates of all, and all return the loss of the whole batch. With
+        `exclude_diagonal` each device computes the whole loss.
+    param_dtype : dtype
+        Of `logit_scale`.
+
+    References
+    ----------
+    .. [1] A. Radford et al., "Learning Transferable Visual Models From Natural Language
+       Supervision", ICML 2021, section 2.5.
+
+    Examples
+    --------
+    >>> import jax.numpy as jnp
+    >>> from metricops.adapters.flax import NPairsEmbeddingLoss
+    >>> loss = NPairsEmbeddingLoss(0.5, normalize=True, symmetric=True)
+    >>> anchors = jnp.asarray([[1.0, 0.0], [0.0, 1.0]])
+    >>> round(float(loss(anchors, 3 * anchors)), 4)
+    0.1269
+    """
+
+    def __init__(
+        self,
+        temperature: float = 1.0,
+        *,
+        learnable_temperature: bool = False,
+        normalize: bool = False,
+        symmetric: bool = False,
+        exclude_diagonal: bool = False,
+        l2_weight: float = 0.0,
+        reduction: Reduction = "mean",
+        block_size: int | None = None,
+        axis_name: AxisName | None = None,
+        param_dtype: Any = jnp.float32,
+    ) -> None:
+        self.initial_temperature = temperature
+        self.normalize = normalize
+        self.symmetric = symmetric
+        self.exclude_diagonal = exclude_diagonal
+        self.l2_weight = l2_weight
+        self.reduction: Reduction = reduction
+        self.block_size = block_size
+        self.axis_name = axis_name
+        self.logit_scale = None
+        if learnable_temperature:
+            start = jnp.asarray(log_scale(temperature), param_dtype)
+            self.logit_scale = nnx.Param(start)
+
+    @property
+    def temperature(self) -> float | jax.Array:
+        """The temperature as it is now."""
+        if self.logit_scale is None:
+            return self.initial_temperature
+        return jnp.exp(-capped(self.logit_scale[...]))
+
+    def __call__(
+        self,
+        anchors: jax.Array,
+        candidates: jax.Array | None = None,
+        labels: jax.Array | None = None,
+        *,
+        candidate_labels: jax.Array | None = None,
+        sample_weight: jax.Array | None = None,
+    ) -> jax.Array:
+        """Return the loss of anchors, shape (n, d), against candidates, shape (m, d).
+
+        Parameters
+        ----------
+        anchors, candidates, labels, candidate_labels, sample_weight
+            As in `metricops.npairs_loss_from_embeddings`; with an axis name, those that
+            this device holds.
+        """
+        return loss_over_axis(
+            self,
+            self.axis_name,
+            anchors,
+            candidates,
+            labels,
+            candidate_labels=candidate_labels,
+            sample_weight=sample_weight,
+            temperature=self.temperature,
+        )
+
+
+class CosineSimilarityLoss(nnx.Module):
+    """`metricops.cosine_similarity_loss` as a module.
+
+    Parameters
+    ----------
+    axis : int or tuple of ints
+        The axis, or axes, that make up a vector.
+    reduction : {"mean", "sum", "weighted_mean", "none"}
+        How to combine the losses.
+
+    Examples
+    --------
+    >>> import jax.numpy as jnp
+    >>> from metricops.adapters.flax import CosineSimilarityLoss
+    >>> predictions = jnp.asarray([[3.0, 4.0], [1.0, 0.0]])
+    >>> targets = jnp.asarray([[6.0, 8.0], [0.0, 2.0]])
+    >>> round(float(CosineSimilarityLoss()(predictions, targets)), 4)
+    -0.5
+    """
+
+    def __init__(
+        self, axis: int | tuple[int, ...] = -1, reduction: Reduction = "mean"
+    ) -> None:
+        self.axis = axis
+        self.reduction: Reduction = reduction
+
+    def __call__(
+        self,
+        predictions: jax.Array,
+        targets: jax.Array,
+        *,
+        sample_weight: jax.Array | None = None,
+    ) -> jax.Array:
+        """Return minus the cosines of two arrays of one shape, combined."""
+        return metricops.cosine_similarity_loss(
+            targets,
+            predictions,
+            axis=self.axis,
+            sample_weight=sample_weight,
+            reduction=self.reduction,
+        )
+
+
+class Dot(nnx.Module):
+    """`metricops.dot` as a module: `keras.layers.Dot` in Flax.
+
+    Parameters
+    ----------
+    axes : int or tuple of two ints
+        The axis of `x` and the axis of `y`, or one for both; not the batch axis.
+    normalize : bool
+        Whether to scale the vectors along those axes to unit length first.
+
+    Examples
+    --------
+    >>> import jax.numpy as jnp
+    >>> from metricops.adapters.flax import Dot
+    >>> Dot(axes=1)(jnp.asarray([[1.0, 2.0]]), jnp.asarray([[3.0, 4.0]])).tolist()
+    [[11.0]]
+    """
+
+    def __init__(self, axes: int | tuple[int, int], normalize: bool = False) -> None:
+        self.axes = axes
+        self.normalize = normalize
+
+    def __call__(self, x: jax.Array, y: jax.Array) -> jax.Array:
+        """Return the product of each sample of `x` and its sample of `y`."""
+        return metricops.dot(x, y, axes=self.axes, normalize=self.normalize)
+
+
+class PairwiseInnerProduct(nnx.Module):
+    """`metricops.pairwise_inner_product` as a module.
+
+    Examples
+    --------
+    >>> import jax.numpy as jnp
+    >>> from metricops.adapters.flax import PairwiseInnerProduct
+    >>> PairwiseInnerProduct()(jnp.asarray([[1.0, 2.0], [3.0, 4.0]])).tolist()
+    [[5.0, 11.0], [11.0, 25.0]]
+    """
+
+    def __call__(self, x: jax.Array, y: jax.Array | None = None) -> jax.Array:
+        """Return all products of `x`, shape (n, d), and `y`, shape (m, d), or `x`."""
+        return metricops.pairwise_inner_product(x, y)
+
+
+class PairwiseCosineSimilarity(nnx.Module):
+    """`metricops.pairwise_cosine_similarity` as a module.
+
+    Examples
+    --------
+    >>> import jax.numpy as jnp
+    >>> from metricops.adapters.flax import PairwiseCosineSimilarity
+    >>> PairwiseCosineSimilarity()(jnp.asarray([[1.0, 0.0], [0.0, 2.0]])).tolist()
+    [[1.0, 0.0], [0.0, 1.0]]
+    """
+
+    def __call__(self, x: jax.Array, y: jax.Array | None = None) -> jax.Array:
+        """Return all cosines of `x`, shape (n, d), and `y`, shape (m, d), or `x`."""
+        return metricops.pairwise_cosine_similarity(x, y)
+
+
+class MetricEmbedding(nnx.Linear):
+    """A linear map to vectors of unit length.
+
+    The arguments and the parameters, `kernel` and `bias`, are those of
+    `flax.nnx.Linear`.
+
+    Examples
+    --------
+    >>> import jax.numpy as jnp
+    >>> from flax import nnx
+    >>> from metricops.adapters.flax import MetricEmbedding
+    >>> embedding = MetricEmbedding(64, 16, rngs=nnx.Rngs(0))
+    >>> round(float(jnp.linalg.norm(embedding(jnp.ones((1, 64))))), 4)
+    1.0
+    """
+
+    def __call__(self, inputs: jax.Array, *args: Any, **kwargs: Any) -> jax.Array:
+        """Return the embeddings of `inputs`, of shape (..., in_features)."""
+        return metricops.l2_normalize(super().__call__(inputs, *args, **kwargs))

@@ -1,0 +1,457 @@
+"""PyTorch modules over the functions of metricops."""
+
+from typing import Any
+
+import torch
+import torch.distributed as dist
+
+import metricops
+
+from ._embedding_loss import (
+    MAX_LOG_SCALE,
+    OPTIONS,
+    Reduction,
+    embedding_loss,
+    log_scale,
+)
+
+__all__ = [
+    "CosineSimilarityLoss",
+    "Dot",
+    "MetricEmbedding",
+    "NPairsEmbeddingLoss",
+    "NPairsLoss",
+    "NPairsMultilabelLoss",
+    "PairwiseCosineSimilarity",
+    "PairwiseInnerProduct",
+]
+
+
+class NPairsLoss(torch.nn.Module):
+    """`metricops.npairs_loss` as a module.
+
+    Parameters
+    ----------
+    reduction : {"mean", "sum", "weighted_mean", "none"}
+        How to combine the anchors.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from metricops.adapters.torch import NPairsLoss
+    >>> similarity = torch.tensor([[2.0, 0.0], [0.0, 2.0]])
+    >>> round(NPairsLoss()(similarity, torch.tensor([0, 1])).item(), 4)
+    0.1269
+    """
+
+    def __init__(self, reduction: Reduction = "mean") -> None:
+        super().__init__()
+        self.reduction: Reduction = reduction
+
+    def forward(
+        self,
+        similarity: torch.Tensor,
+        labels: torch.Tensor,
+        *,
+        column_labels: torch.Tensor | None = None,
+        sample_weight: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """Return the loss of `similarity`, shape (n, m), for `labels`, shape (n,)."""
+        return metricops.npairs_loss(
+            similarity,
+            labels,
+            column_labels=column_labels,
+            sample_weight=sample_weight,
+            reduction=self.reduction,
+        )
+
+    def extra_repr(self) -> str:
+        """Return the arguments that `repr` shows."""
+        return f"reduction={self.reduction!r}"
+
+
+class NPairsMultilabelLoss(NPairsLoss):
+    """`metricops.npairs_multilabel_loss` as a module.
+
+    Parameters
+    ----------
+    reduction : {"mean", "sum", "weighted_mean", "none"}
+        How to combine the anchors.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from metricops.adapters.torch import NPairsMultilabelLoss
+    >>> similarity = torch.tensor([[2.0, 0.0], [0.0, 2.0]])
+    >>> labels = torch.tensor([[1, 0, 1], [0, 1, 1]])
+    >>> round(NPairsMultilabelLoss()(similarity, labels).item(), 4)
+    0.7936
+    """
+
+    def forward(
+        self,
+        similarity: torch.Tensor,
+        labels: torch.Tensor,
+        *,
+        column_labels: torch.Tensor | None = None,
+        sample_weight: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """Return the loss of `similarity`, shape (n, m), for `labels`, shape (n, c)."""
+        return metricops.npairs_multilabel_loss(
+            similarity,
+            labels,
+            column_labels=column_labels,
+            sample_weight=sample_weight,
+            reduction=self.reduction,
+        )
+
+
+class NPairsEmbeddingLoss(torch.nn.Module):
+    """`metricops.npairs_loss_from_embeddings` as a module.
+
+    Parameters
+    ----------
+    temperature : float
+        What divides the similarities; positive.
+    learnable_temperature : bool
+        Whether to learn the temperature, from `temperature` on. The parameter is
+        `logit_scale`, the log of the inverse temperature, as in CLIP [1]_. A scale
+        above 100 counts as 100, and no gradient pushes it further up.
+    normalize, symmetric, exclude_diagonal, l2_weight, reduction, block_size
+        As in `metricops.npairs_loss_from_embeddings`.
+    process_group : torch.distributed.ProcessGroup, optional
+        The processes that each hold a part of the batch; all processes are
+        ``torch.distributed.group.WORLD``. Each takes its own anchors, of which there
+        may be more or fewer than another's, against the candidates of all. The mean of
+        the processes' losses is the loss of the whole batch. So gradients that are
+        averaged, as `DistributedDataParallel` does, are the whole batch's. With
+        `exclude_diagonal` each process computes the whole loss.
+    device, dtype
+        Of `logit_scale`.
+
+    References
+    ----------
+    .. [1] A. Radford et al., "Learning Transferable Visual Models From Natural Language
+       Supervision", ICML 2021, section 2.5.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from metricops.adapters.torch import NPairsEmbeddingLoss
+    >>> loss = NPairsEmbeddingLoss(0.5, normalize=True, symmetric=True)
+    >>> anchors = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
+    >>> round(loss(anchors, 3 * anchors).item(), 4)
+    0.1269
+    """
+
+    def __init__(
+        self,
+        temperature: float = 1.0,
+        *,
+        learnable_temperature: bool = False,
+        normalize: bool = False,
+        symmetric: bool = False,
+        exclude_diagonal: bool = False,
+        l2_weight: float = 0.0,
+        reduction: Reduction = "mean",
+        block_size: int | None = None,
+        process_group: Any = None,
+        device: Any = None,
+        dtype: Any = None,
+    ) -> None:
+        super().__init__()
+        self.initial_temperature = temperature
+        self.normalize = normalize
+        self.symmetric = symmetric
+        self.exclude_diagonal = exclude_diagonal
+        self.l2_weight = l2_weight
+        self.reduction: Reduction = reduction
+        self.block_size = block_size
+        self.group = None if process_group is None else _Processes(process_group)
+        scale = None
+        if learnable_temperature:
+            start = torch.tensor(log_scale(temperature), device=device, dtype=dtype)
+            scale = torch.nn.Parameter(start)
+        self.register_parameter("logit_scale", scale)
+
+    @property
+    def temperature(self) -> float | torch.Tensor:
+        """The temperature as it is now."""
+        if self.logit_scale is None:
+            return self.initial_temperature
+        return torch.exp(-_Capped.apply(self.logit_scale))
+
+    def forward(
+        self,
+        anchors: torch.Tensor,
+        candidates: torch.Tensor | None = None,
+        labels: torch.Tensor | None = None,
+        *,
+        candidate_labels: torch.Tensor | None = None,
+        sample_weight: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """Return the loss of anchors, shape (n, d), against candidates, shape (m, d).
+
+        Parameters
+        ----------
+        anchors, candidates, labels, candidate_labels, sample_weight
+            As in `metricops.npairs_loss_from_embeddings`; with a process group, those
+            that this process holds.
+        """
+        return embedding_loss(
+            self,
+            self.group,
+            anchors,
+            candidates,
+            labels,
+            candidate_labels=candidate_labels,
+            sample_weight=sample_weight,
+            temperature=self.temperature,
+        )
+
+    def extra_repr(self) -> str:
+        """Return the arguments that `repr` shows."""
+        shown = {
+            "temperature": self.initial_temperature,
+            "learnable_temperature": self.logit_scale is not None,
+            **{name: getattr(self, name) for name in OPTIONS},
+        }
+        return ", ".join(f"{name}={value!r}" for name, value in shown.items())
+
+
+class CosineSimilarityLoss(torch.nn.Module):
+    """`metricops.cosine_similarity_loss` as a module.
+
+    Parameters
+    ----------
+    axis : int or tuple of ints
+        The axis, or axes, that make up a vector.
+    reduction : {"mean", "sum", "weighted_mean", "none"}
+        How to combine the losses.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from metricops.adapters.torch import CosineSimilarityLoss
+    >>> predicted = torch.tensor([[3.0, 4.0], [1.0, 0.0]])
+    >>> target = torch.tensor([[6.0, 8.0], [0.0, 2.0]])
+    >>> CosineSimilarityLoss()(predicted, target).item()
+    -0.5
+    """
+
+    def __init__(
+        self, axis: int | tuple[int, ...] = -1, reduction: Reduction = "mean"
+    ) -> None:
+        super().__init__()
+        self.axis = axis
+        self.reduction: Reduction = reduction
+
+    def forward(
+        self,
+        input: torch.Tensor,
+        target: torch.Tensor,
+        *,
+        sample_weight: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """Return minus the cosines of `input` and `target`, of one shape, combined."""
+        return metricops.cosine_similarity_loss(
+            target,
+            input,
+            axis=self.axis,
+            sample_weight=sample_weight,
+            reduction=self.reduction,
+        )
+
+    def extra_repr(self) -> str:
+        """Return the arguments that `repr` shows."""
+        return f"axis={self.axis}, reduction={self.reduction!r}"
+
+
+class Dot(torch.nn.Module):
+    """`metricops.dot` as a module: `keras.layers.Dot` in PyTorch.
+
+    Parameters
+    ----------
+    axes : int or tuple of two ints
+        The axis of `x` and the axis of `y`, or one for both; not the batch axis.
+    normalize : bool
+        Whether to scale the vectors along those axes to unit length first.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from metricops.adapters.torch import Dot
+    >>> Dot(axes=1)(torch.tensor([[1.0, 2.0]]), torch.tensor([[3.0, 4.0]])).tolist()
+    [[11.0]]
+    """
+
+    def __init__(self, axes: int | tuple[int, int], normalize: bool = False) -> None:
+        super().__init__()
+        self.axes = axes
+        self.normalize = normalize
+
+    def forward(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        """Return the product of each sample of `x` and its sample of `y`."""
+        return metricops.dot(x, y, axes=self.axes, normalize=self.normalize)
+
+    def extra_repr(self) -> str:
+        """Return the arguments that `repr` shows."""
+        return f"axes={self.axes}, normalize={self.normalize}"
+
+
+class PairwiseInnerProduct(torch.nn.Module):
+    """`metricops.pairwise_inner_product` as a module.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from metricops.adapters.torch import PairwiseInnerProduct
+    >>> PairwiseInnerProduct()(torch.tensor([[1.0, 2.0], [3.0, 4.0]])).tolist()
+    [[5.0, 11.0], [11.0, 25.0]]
+    """
+
+    def forward(self, x: torch.Tensor, y: torch.Tensor | None = None) -> torch.Tensor:
+        """Return all products of `x`, shape (n, d), and `y`, shape (m, d), or `x`."""
+        return metricops.pairwise_inner_product(x, y)
+
+
+class PairwiseCosineSimilarity(torch.nn.Module):
+    """`metricops.pairwise_cosine_similarity` as a module.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from metricops.adapters.torch import PairwiseCosineSimilarity
+    >>> PairwiseCosineSimilarity()(torch.tensor([[1.0, 0.0], [0.0, 2.0]])).tolist()
+    [[1.0, 0.0], [0.0, 1.0]]
+    """
+
+    def forward(self, x: torch.Tensor, y: torch.Tensor | None = None) -> torch.Tensor:
+        """Return all cosines of `x`, shape (n, d), and `y`, shape (m, d), or `x`."""
+        return metricops.pairwise_cosine_similarity(x, y)
+
+
+class MetricEmbedding(torch.nn.Linear):
+    """A linear map to vectors of unit length.
+
+    The arguments, the parameters and their initialisation are those of
+    `torch.nn.Linear`, and so one's ``state_dict`` is the other's.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from metricops.adapters.torch import MetricEmbedding
+    >>> embedding = MetricEmbedding(64, 16)
+    >>> round(embedding(torch.ones(1, 64)).norm().item(), 4)
+    1.0
+    """
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        """Return the embeddings of `input`, of shape (..., in_features)."""
+        return metricops.l2_normalize(super().forward(input))
+
+
+class _Capped(torch.autograd.Function):
+    """The log of a scale, at most `MAX_LOG_SCALE`.
+
+    Above it, only a gradient that leads back passes. (Without any the scale would be
+    stuck; CLIP changes the parameter itself, which a module's `forward` must not do.)
+    """
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(log_scale: torch.Tensor) -> torch.Tensor:
+        return log_scale.clamp(max=MAX_LOG_SCALE)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+        ctx.save_for_backward(*inputs)
+
+    @staticmethod
+    def backward(ctx: Any, upstream: torch.Tensor) -> torch.Tensor:
+        (log_scale,) = ctx.saved_tensors
+        away = (log_scale > MAX_LOG_SCALE) & (upstream < 0)
+        return torch.where(away, torch.zeros_like(upstream), upstream)
+
+
+class _Processes:
+    """A process group, as `npairs_loss_of_group` takes it."""
+
+    def __init__(self, group: dist.ProcessGroup) -> None:
+        self.group = group
+        self.size: int = group.size()
+
+    def __deepcopy__(self, memo: Any) -> "_Processes":
+        return self  # a copy of a module talks to the same processes
+
+    def counts(self, x: torch.Tensor) -> list[int]:
+        """Return how many rows of `x` each process has, own first."""
+        own = torch.tensor([len(x)], device=x.device)
+        counts: list[int] = torch.cat(_gather(own, self.group)).tolist()
+        return self._own_first(counts)
+
+    def gather(self, x: torch.Tensor, counts: list[int]) -> torch.Tensor:
+        """Return the rows of all processes, own first, differentiably."""
+        # Collectives take equal parts: pad to the largest, and cut.
+        padding = x.new_zeros((max(counts) - len(x), *x.shape[1:]))
+        parts = self._own_first(_gather(torch.cat([x, padding]), self.group))
+        return torch.cat([part[:n] for part, n in zip(parts, counts, strict=True)])
+
+    def total(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the sum over the processes, differentiably."""
+        return torch.stack(_gather(x[None], self.group)).sum()
+
+    def asarray(self, value: Any, like: torch.Tensor) -> torch.Tensor:
+        """Return `value` as a tensor on the device of `like`."""
+        return torch.as_tensor(value, device=like.device)
+
+    def weights(self, value: Any, rows: torch.Tensor) -> torch.Tensor:
+        """Return a weight for each of `rows`, in float32 at least; 1 for None."""
+        dtype = torch.promote_types(rows.dtype, torch.float32)
+        given = torch.as_tensor(1 if value is None else value, device=rows.device)
+        return given.to(dtype).reshape(-1).expand(len(rows))
+
+    def isin(self, x: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
+        """Return which elements of `x` are among `others`."""
+        return torch.isin(x, others)
+
+    def _own_first(self, parts: Any) -> Any:
+        rank = self.group.rank()
+        return [*parts[rank:], *parts[:rank]]
+
+
+def _gather(x: torch.Tensor, group: dist.ProcessGroup) -> list[torch.Tensor]:
+    """Return the `x` of each process, all of one shape, differentiably."""
+    gathered: torch.Tensor = _AllGather.apply(x, group)
+    return list(gathered)
+
+
+class _AllGather(torch.autograd.Function):
+    """The parts of all processes, stacked; its gradient is summed and scattered."""
+
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor, group: dist.ProcessGroup) -> torch.Tensor:
+        ctx.group = group
+        gathered = x.new_empty((group.size(), *x.shape))
+        dist.all_gather(list(gathered), x.contiguous(), group=group)
+        return gathered
+
+    @staticmethod
+    def backward(ctx: Any, upstream: torch.Tensor) -> tuple[torch.Tensor, None]:
+        return _ReduceScatter.apply(upstream, ctx.group), None
+
+
+class _ReduceScatter(torch.autograd.Function):
+    """The sum over the processes of the part that is this one's."""
+
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor, group: dist.ProcessGroup) -> torch.Tensor:
+        ctx.group = group
+        own = x.new_empty(x.shape[1:])
+        dist.reduce_scatter(own, list(x.contiguous()), group=group)
+        return own
+
+    @staticmethod
+    def backward(ctx: Any, upstream: torch.Tensor) -> tuple[torch.Tensor, None]:
+        return _AllGather.apply(upstream, ctx.group), None
