@@ -196,8 +196,7 @@ def _chain(
     xp = lib.xp
     of_temperature = None
     if config.temperature is None:
-        along = xp.sum(inputs.rows.anchors * of_anchors, axis=1)
-        along = _only(lib, along, counted)
+        along = _only(lib, inputs.rows.anchors, counted) * of_anchors
         of_temperature = -xp.sum(along) * inputs.candidates.scale
     sides = [_only(lib, of_anchors, counted), of_candidates]
     if arrays[1] is None:

@@ -22,14 +22,8 @@ def label_arrays(lib: Library, main: str, like: Array, **given: Any) -> list[Arr
     in JAX) become small codes first, the same code for the same label.
     """
     values = {name: unwrap(x) for name, x in given.items()}
-    for name, x in values.items():
-        if is_plain(x):
-            values[name] = labels_from_plain(name, x)
-    host = {name: x for name, x in values.items() if is_numpy(x)}
-    if any(not is_numeric(x) or lib.would_cut(x) for x in host.values()):
-        if len(host) < len(values):
-            _refuse_beside_array(host, values)
-        values = dict(zip(host, codes(list(host.values())), strict=True))
+    if not lib.traces_numpy():
+        values = _coded(lib, values)
     arrays = [companion(lib, name, x, main, like) for name, x in values.items()]
     for name, x in zip(values, arrays, strict=True):
         found = lib.dtype(x)
@@ -39,12 +33,23 @@ def label_arrays(lib: Library, main: str, like: Array, **given: Any) -> list[Arr
     return arrays
 
 
+def _coded(lib: Library, values: dict[str, Any]) -> dict[str, Any]:
+    """Return the labels, as codes where they are lists or NumPy arrays that need it."""
+    values = {
+        name: labels_from_plain(name, x) if is_plain(x) else x for name, x in values.items()
+    }
+    host = {name: x for name, x in values.items() if is_numpy(x)}
+    if any(not is_numeric(x) or lib.would_cut(x) for x in host.values()):
+        if len(host) < len(values):
+            _refuse_beside_array(host, values)
+        return dict(zip(host, codes(list(host.values())), strict=True))
+    return values
+
+
 def matches(lib: Library, labels: Array, others: Array) -> Array:
     """Return which labels are the same, shape (n, m), bool."""
     if labels.dtype != others.dtype:
-        kinds = {lib.dtype(labels).kind, lib.dtype(others).kind}
-        wide = lib.xp.float64 if "float" in kinds else lib.xp.int64
-        labels, others = lib.xp.astype(labels, wide), lib.xp.astype(others, wide)
+        labels, others = lib.comparable(labels, others)
     return lib.xp.equal(labels[:, None], others[None, :])
 
 

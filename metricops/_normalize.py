@@ -58,11 +58,8 @@ def unit_and_norm(
     The norm of a zero vector is given as 1.
     """
     xp = lib.xp
-    if 0 in (x.shape[axis] for axis in axes):
-        one = xp.ones_like(xp.sum(x, axis=axes, keepdims=True))
-        return x, one, one
     # The result does not depend on the scale, so no derivative need go through it.
-    scale = xp.max(xp.abs(lib.stop_gradient(x)), axis=axes, keepdims=True)
+    scale = lib.peak(xp.abs(lib.stop_gradient(x)), axes)
     zero = scale == 0
     scale = xp.where(zero, xp.ones_like(scale), scale)
     y = x / scale

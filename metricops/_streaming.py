@@ -104,7 +104,7 @@ def _rows(plan: Plan, panel: Panel, candidates: Candidates) -> Rows:
     if plan.exclude_diagonal:
         own = diagonal(lib, panel, scores)
         scores = xp.where(own, xp.full_like(scores, -float("inf")), scores)
-    peak = peaks(lib, scores, axis=1)
+    peak = lib.peak(scores, 1)
     if plan.exclude_diagonal:
         peak = xp.where(counted, peak, xp.zeros_like(peak))
     scores = scores - peak
@@ -178,13 +178,6 @@ def target_panel(plan: Plan, panel: Panel, candidates: Candidates) -> Array:
 def diagonal(lib: Library, panel: Panel, like: Array) -> Array:
     """Return where a candidate is the anchor itself, shape (b, m)."""
     return panel.positions[:, None] == lib.positions(like, 1)[None, :]
-
-
-def peaks(lib: Library, scores: Array, axis: int) -> Array:
-    """Return the largest of each row or column, as a constant; 0 of none."""
-    if scores.shape[axis] == 0:
-        return lib.xp.sum(scores, axis=axis, keepdims=True)
-    return lib.xp.max(lib.stop_gradient(scores), axis=axis, keepdims=True)
 
 
 def scaled(x: Array, scale: Array | float) -> Array:

@@ -12,7 +12,6 @@ from metricops._streaming import (
     Panel,
     Plan,
     diagonal,
-    peaks,
     scaled,
     target_panel,
 )
@@ -113,7 +112,7 @@ def _scores(plan: Plan, panel: Panel, candidates: Candidates) -> tuple[Array, Ar
 
 def _sums(plan: Plan, scores: Array, targets: Array, axis: int) -> Sums:
     xp = plan.library.xp
-    peak = _finite(plan, peaks(plan.library, scores, axis))
+    peak = _finite(plan, plan.library.peak(scores, axis))
     shifted = scores - peak
     kept = xp.where(targets != 0, shifted, xp.zeros_like(shifted))
     one = xp.squeeze(peak, axis=axis)

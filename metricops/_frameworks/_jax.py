@@ -23,6 +23,10 @@ class Jax(Library):
         # Uncommitted, so that it goes to the device of whatever it meets.
         return jnp.asarray(value, dtype=dtype)
 
+    def comparable(self, x: Array, y: Array) -> tuple[Array, Array]:
+        """Return labels of two dtypes as they are: JAX may have no wider ones."""
+        return x, y
+
     def would_cut(self, value: Array) -> bool:
         """Return whether NumPy numbers lose digits when JAX makes them 32 bits wide."""
         short = value.astype(jax.dtypes.canonicalize_dtype(value.dtype))

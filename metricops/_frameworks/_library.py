@@ -116,6 +116,22 @@ class Library:
         """Return a number or NumPy array as an array on the device of `like`."""
         return self.xp.asarray(value, dtype=dtype, device=array_api_compat.device(like))
 
+    def peak(self, x: Array, axis: int | tuple[int, ...]) -> Array:
+        """Return the largest along `axis`, kept, as a constant; 0 of an empty array."""
+        if 0 in x.shape:
+            return self.xp.sum(x, axis=axis, keepdims=True)
+        return self.xp.max(self.stop_gradient(x), axis=axis, keepdims=True)
+
+    def comparable(self, x: Array, y: Array) -> tuple[Array, Array]:
+        """Return labels of two dtypes in one that holds both."""
+        floats = "float" in (self.dtype(x).kind, self.dtype(y).kind)
+        wide = self.xp.float64 if floats else self.xp.int64
+        return self.xp.astype(x, wide), self.xp.astype(y, wide)
+
+    def traces_numpy(self) -> bool:
+        """Return whether NumPy arrays are being traced, so that none can be looked at."""
+        return False
+
     def would_cut(self, value: Array) -> bool:
         """Return whether NumPy numbers lose digits when they become an array."""
         return False

@@ -1,12 +1,23 @@
 """PyTorch: custom gradients, autocast, and what Dynamo can trace."""
 
+import ast
+import sys
 from typing import Any
 
 import array_api_compat.torch
 import torch
+from torch._subclasses.fake_tensor import FakeTensor
 
 from metricops._checks import refuse_kind
-from metricops._frameworks._library import Arrays, Dtype, Library, Operation, describe, spread
+from metricops._frameworks._library import (
+    Arrays,
+    Body,
+    Dtype,
+    Library,
+    Operation,
+    describe,
+    spread,
+)
 from metricops._typing import Array
 
 _DTYPES = {
@@ -41,10 +52,14 @@ class Torch(Library):
 
     def asarray(self, value: Any, like: Array, dtype: Any = None) -> Array:
         """Return a number or NumPy array as a tensor on the device of `like`."""
-        if isinstance(value, torch.Tensor):  # as Dynamo sees NumPy arrays
-            return value.to(dtype=dtype or value.dtype, device=like.device)
+        if torch.compiler.is_compiling():  # a NumPy array is a traced tensor then
+            return torch.as_tensor(value, dtype=dtype, device=like.device)
         # A copy: as_tensor warns of read-only NumPy memory.
         return torch.tensor(value, dtype=dtype, device=like.device)
+
+    def traces_numpy(self) -> bool:
+        """Return whether Dynamo makes tensors of NumPy arrays."""
+        return torch.compiler.is_compiling()
 
     def stop_gradient(self, x: Array) -> Array:
         """Return `x`, seen as a constant by derivatives."""
@@ -66,6 +81,14 @@ class Torch(Library):
         """Return one column of each row of the matrix `x`, shape (n, 1)."""
         return x.gather(1, columns[:, None])
 
+    def fold(
+        self, body: Body, rows: Arrays, consts: Arrays, block: int | None
+    ) -> tuple[Any, tuple[Array, ...]]:
+        """Run `body` over panels; once over all rows if only shapes are asked for."""
+        if any(isinstance(x, FakeTensor) for x in rows):
+            block = None
+        return super().fold(body, rows, consts, block)
+
     def differentiable(
         self, operation: Operation, config: Any, arrays: Arrays, constants: Arrays
     ) -> Array:
@@ -73,6 +96,8 @@ class Torch(Library):
         wanted = torch.is_grad_enabled() and any(
             x is not None and x.requires_grad for x in arrays
         )
+        if torch.compiler.is_compiling():
+            return _compiled(operation, config, arrays, constants, wanted)
         if not wanted:
             return operation.value(self, config, arrays, constants)
         return _Run.apply(operation, config, len(arrays), *arrays, *constants)[0]
@@ -162,5 +187,100 @@ class _Gradient(torch.autograd.Function):
         nothing = (None,) * (len(constants) + ctx.saved)
         return (None, None, None, None, of_upstream, *of_arrays, *nothing)
 
+
+# Under torch.compile and torch.export an operation is one opaque node: traced, its panels
+# would be unrolled and all alive at once.
+
+
+def _compiled(
+    operation: Operation, config: Any, arrays: Arrays, constants: Arrays, wanted: bool
+) -> Array:
+    name = operation.__name__
+    # Numbers go on their own: Dynamo may hold a float as a symbol, which has no text.
+    numbers = [field for field in config if isinstance(field, float)]
+    text = "|".join(["" if isinstance(field, float) else str(field) for field in config])
+    given = [*arrays, *constants]
+    present = [x for x in given if x is not None]
+    layout = [x is not None for x in given]
+    return _opaque(name, text, numbers, layout, len(arrays), wanted, present)[0]
+
+
+@torch.library.custom_op("metricops::run", mutates_args=())
+def _opaque(
+    name: str,
+    text: str,
+    numbers: list[float],
+    layout: list[bool],
+    count: int,
+    wanted: bool,
+    present: list[torch.Tensor],
+) -> list[torch.Tensor]:
+    operation, config, arrays, constants = _decoded(
+        name, text, numbers, layout, count, present
+    )
+    if not wanted:
+        return [operation.value(TORCH, config, arrays, constants)]
+    value, saved = operation.value_and_saved(TORCH, config, arrays, constants)
+    return [value, *saved]
+
+
+@torch.library.custom_op("metricops::gradient", mutates_args=())
+def _opaque_gradient(
+    name: str,
+    text: str,
+    numbers: list[float],
+    layout: list[bool],
+    count: int,
+    present: list[torch.Tensor],
+    saved: list[torch.Tensor],
+    upstream: torch.Tensor,
+) -> list[torch.Tensor]:
+    operation, config, arrays, constants = _decoded(
+        name, text, numbers, layout, count, present
+    )
+    found = operation.backward(TORCH, config, arrays, constants, tuple(saved), upstream)
+    return [x for x in found if x is not None]
+
+
+def _decoded(
+    name: str,
+    text: str,
+    numbers: list[float],
+    layout: list[bool],
+    count: int,
+    present: list[torch.Tensor],
+) -> tuple[Any, Any, Arrays, Arrays]:
+    operation = sys.modules[name]
+    number = iter(numbers)
+    fields = [_literal(word) if word else next(number) for word in text.split("|")]
+    config = operation.Config(*fields)
+    rest = iter(present)
+    given = tuple(next(rest) if there else None for there in layout)
+    return operation, config, given[:count], given[count:]
+
+
+def _literal(word: str) -> Any:
+    try:
+        return ast.literal_eval(word)
+    except (SyntaxError, ValueError):
+        return word
+
+
+def _save(ctx: Any, inputs: Any, output: Any) -> None:
+    *ctx.static, wanted, present = inputs
+    ctx.width = len(present)
+    ctx.save_for_backward(*present, *output[1:])
+
+
+def _pull(ctx: Any, upstreams: Any) -> Any:
+    given, saved = ctx.saved_tensors[: ctx.width], ctx.saved_tensors[ctx.width :]
+    found = _opaque_gradient(*ctx.static, list(given), list(saved), upstreams[0])
+    gradients = [*found, *(None for _ in given[len(found) :])]
+    return None, None, None, None, None, None, gradients
+
+
+_opaque.register_fake(_opaque._init_fn)
+_opaque_gradient.register_fake(_opaque_gradient._init_fn)
+_opaque.register_autograd(_pull, setup_context=_save)
 
 TORCH = Torch(array_api_compat.torch, "PyTorch")
