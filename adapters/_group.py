@@ -23,6 +23,9 @@ class Group(Protocol):
     def size(self) -> int:
         """Return how many they are."""
 
+    def check(self, loss: Loss, *arrays: Array, **given: Any) -> None:
+        """Raise what ``loss(*arrays, **given)`` raises, at next to no cost."""
+
     def counts(self, x: Array) -> list[int]:
         """Return how many rows of `x` each member has, own first."""
 
@@ -85,11 +88,11 @@ def npairs_loss_of_group(
     """
     loss: Loss = partial(metricops.npairs_loss_from_embeddings, **options)
     square: Loss = partial(loss, symmetric=symmetric, exclude_diagonal=exclude_diagonal)
-    # Of embeddings of no length this costs next to nothing, and it raises the errors of
-    # the function before anybody waits for anybody.
-    square(
-        anchors[:, :0],
-        None if candidates is None else candidates[:, :0],
+    # The function's own errors, before anybody waits for anybody.
+    group.check(
+        square,
+        anchors,
+        candidates,
         labels,
         candidate_labels=candidate_labels,
         sample_weight=sample_weight,

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from ._embedding_loss import MAX_LOG_SCALE, embedding_loss
+from ._group import Loss
 
 AxisName = Hashable | tuple[Hashable, ...]
 
@@ -50,6 +51,10 @@ class _Axis:
     def __init__(self, name: AxisName) -> None:
         self.name = name
         self.size: int = jax.lax.axis_size(name)
+
+    def check(self, loss: Loss, *arrays: Any, **given: Any) -> None:
+        """Raise what ``loss(*arrays, **given)`` raises, without computing it."""
+        jax.eval_shape(lambda: loss(*arrays, **given))
 
     def counts(self, x: jax.Array) -> list[int]:
         """Return how many rows of `x` each device has: all the same."""

@@ -14,6 +14,7 @@ from ._embedding_loss import (
     embedding_loss,
     log_scale,
 )
+from ._group import Loss
 
 __all__ = [
     "CosineSimilarityLoss",
@@ -384,6 +385,18 @@ class _Processes:
 
     def __deepcopy__(self, memo: Any) -> "_Processes":
         return self  # a copy of a module talks to the same processes
+
+    def check(
+        self,
+        loss: Loss,
+        anchors: torch.Tensor,
+        candidates: torch.Tensor | None,
+        *labels: Any,
+        **given: Any,
+    ) -> None:
+        """Raise what ``loss`` raises; of embeddings of no length it costs little."""
+        narrow = None if candidates is None else candidates[:, :0]
+        loss(anchors[:, :0], narrow, *labels, **given)
 
     def counts(self, x: torch.Tensor) -> list[int]:
         """Return how many rows of `x` each process has, own first."""
