@@ -155,10 +155,10 @@ class NPairsEmbeddingLoss(nnx.Module):
         self.reduction: Reduction = reduction
         self.block_size = block_size
         self.axis_name = axis_name
-        self.logit_scale = None
+        scale = None
         if learnable_temperature:
-            start = jnp.asarray(log_scale(temperature), param_dtype)
-            self.logit_scale = nnx.Param(start)
+            scale = nnx.Param(jnp.asarray(log_scale(temperature), param_dtype))
+        self.logit_scale = scale
 
     @property
     def temperature(self) -> float | jax.Array:

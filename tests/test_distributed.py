@@ -3,8 +3,10 @@
 Expected values are those of the module without a group, on all rows at once.
 """
 
+import copy
 import multiprocessing
 import pickle
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -75,7 +77,8 @@ def start(target: Any, count: int, *arguments: Any) -> None:
 
 def torch_step(case: str, part: slice, group: Any = None) -> dict[str, Any]:
     """Return the loss and the gradients of two linear maps and of a temperature."""
-    torch, adapter = require("torch"), require("metricops.adapters.torch")
+    torch: Any = require("torch")
+    adapter = require("metricops.adapters.torch")
     rows = {name: torch.as_tensor(x) for name, x in rows_of(case, part).items()}
 
     class Model(torch.nn.Module):
@@ -100,9 +103,9 @@ def torch_step(case: str, part: slice, group: Any = None) -> dict[str, Any]:
     model = Model()
     run = model if group is None else torch.nn.parallel.DistributedDataParallel(model)
     loss = run(**rows)
-    # Rows count alike in the whole batch: so must they where each process has a mean.
-    scale = 1 if group is None else len(COUNTS)
-    (loss.sum() * (scale if loss.ndim else 1)).backward()
+    # The sum over all rows is the mean over processes of this:
+    scale = 1 if group is None or loss.ndim == 0 else len(COUNTS)
+    (loss.sum() * scale).backward()
     gradients = {name: np.asarray(p.grad) for name, p in model.named_parameters()}
     return {"loss": np.asarray(loss.detach()), **gradients}
 
@@ -151,3 +154,119 @@ def test_averaged_gradients_are_those_of_the_whole_batch(case, processes):
             np.testing.assert_allclose(
                 found[case][name], whole[name], rtol=1e-10, atol=1e-14
             )
+
+
+def torch_mistakes(rank: int, folder: Any) -> None:
+    """Call with what fits the whole batch, but not this process' part of it."""
+    torch, adapter = require("torch"), require("metricops.adapters.torch")
+    dist = torch.distributed
+    dist.init_process_group(
+        "gloo",
+        init_method=f"file://{folder}/rendezvous",
+        rank=rank,
+        world_size=1,
+    )
+    loss = adapter.NPairsEmbeddingLoss(process_group=dist.group.WORLD)
+    assert copy.deepcopy(loss).group is loss.group
+    anchors = torch.ones(3, 2, dtype=torch.float64, requires_grad=True)
+    for arguments, message in (
+        ((anchors, anchors[:2]), "`candidates` must have a row for each of 3 anchors"),
+        ((anchors, None), "`labels` must be given where `candidates` is None"),
+        ((anchors, anchors, torch.ones(2)), "`labels` must have a label for each of 3"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            loss(*arguments)
+    assert torch.autograd.gradgradcheck(lambda x: loss(x, 2 * x), (anchors,))
+    dist.destroy_process_group()
+
+
+def test_a_process_reports_its_own_mistakes_and_has_second_derivatives(tmp_path):
+    require("torch")
+    start(torch_mistakes, 1, tmp_path)
+
+
+DEVICES = 4
+ON_DEVICES = (
+    "by position",
+    "several labels",
+    "symmetric",
+    "weighted mean",
+    "supervised",
+)
+
+
+def flax_loss(
+    kind: str, case: str, axis_name: str | None, params: Any, rows: dict[str, Any]
+) -> Any:
+    """Return the loss of two linear maps and a temperature, by nnx or by Linen."""
+    options = {"learnable_temperature": True, "axis_name": axis_name, **CASES[case][1]}
+    module = require(f"metricops.adapters.{kind}").NPairsEmbeddingLoss(0.5, **options)
+    given = dict(rows, anchors=rows["anchors"] @ params["left"].T)
+    if "candidates" in given:
+        given["candidates"] = given["candidates"] @ params["right"].T
+    scale = params["loss.logit_scale"]
+    if kind == "linen":
+        return module.apply({"params": {"logit_scale": scale}}, **given)
+    module.logit_scale = require("flax.nnx").Param(scale)
+    return module(**given)
+
+
+def flax_devices(rank: int, path: Any) -> None:
+    """Write what a step of each case gives in each way of mapping over devices."""
+    jax = require("jax")
+    jax.config.update("jax_num_cpu_devices", DEVICES)
+    jax.config.update("jax_enable_x64", True)
+    axis_types = (jax.sharding.AxisType.Auto,)
+    mesh = jax.make_mesh((DEVICES,), ("batch",), axis_types=axis_types)
+    whole, split = jax.sharding.PartitionSpec(), jax.sharding.PartitionSpec("batch")
+    shard = partial(jax.shard_map, mesh=mesh, out_specs=whole)
+    params = dict(WEIGHTS, **{"loss.logit_scale": np.log(2.0)})
+
+    def step(kind: str, case: str, outside: bool = False) -> Any:
+        given = params if case != "supervised" else params | {"right": None}
+        loss = partial(flax_loss, kind, case, "batch")
+        if outside:
+            run = jax.value_and_grad(shard(loss, in_specs=(whole, split)))
+        else:
+            run = shard(jax.value_and_grad(loss), in_specs=(whole, split))
+        return jax.jit(run)(given, rows_of(case, slice(None)))
+
+    def mapped(params: Any, rows: Any) -> Any:
+        loss = partial(flax_loss, "flax", "symmetric", "batch")
+        found = jax.value_and_grad(loss)(params, rows)
+        return jax.lax.pmean(found, "batch")
+
+    def by_axis(name: str) -> Any:
+        rows = rows_of("symmetric", slice(None))
+        parts = {k: x.reshape(DEVICES, -1, *x.shape[1:]) for k, x in rows.items()}
+        run = getattr(jax, name)(mapped, axis_name="batch", in_axes=(None, 0))
+        return jax.tree.map(lambda x: x[0], jax.jit(run)(params, parts))
+
+    found = {("linen", case): step("linen", case) for case in ON_DEVICES}
+    found["nnx", "symmetric"] = step("flax", "symmetric")
+    found["outside", "symmetric"] = step("linen", "symmetric", outside=True)
+    found["pmap", "symmetric"] = by_axis("pmap")
+    found["vmap", "symmetric"] = by_axis("vmap")
+    path.write_bytes(pickle.dumps(jax.tree.map(np.asarray, found)))
+
+
+WAYS = [*(("linen", case) for case in ON_DEVICES)]
+WAYS += [(way, "symmetric") for way in ("nnx", "outside", "pmap", "vmap")]
+
+
+@pytest.fixture(scope="module")
+def devices(tmp_path_factory) -> Any:
+    """Return what JAX finds on several devices."""
+    require("flax")
+    path = tmp_path_factory.mktemp("devices") / "found"
+    start(flax_devices, 1, path)
+    return pickle.loads(path.read_bytes())
+
+
+@pytest.mark.parametrize(("way", "case"), WAYS)
+def test_devices_have_the_loss_and_the_gradients_of_the_whole_batch(way, case, devices):
+    loss, gradients = devices[way, case]
+    whole = torch_step(case, slice(None))
+    np.testing.assert_allclose(loss, whole.pop("loss"), rtol=1e-6)
+    for name, expected in whole.items():
+        np.testing.assert_allclose(gradients[name], expected, rtol=1e-6, atol=1e-9)

@@ -1,0 +1,272 @@
+"""The PyTorch modules in what a training loop does with modules."""
+
+import copy
+import doctest
+import math
+import pickle
+import warnings
+from typing import Any
+
+import numpy as np
+import pytest
+
+import metricops
+from tests.conftest import require
+
+torch: Any = require("torch")
+adapter: Any = require("metricops.adapters.torch")
+
+X = np.random.default_rng(0).standard_normal((6, 4)).astype(np.float32)
+Y = np.random.default_rng(1).standard_normal((6, 4)).astype(np.float32)
+LABELS = np.asarray([0, 1, 2, 0, 1, 2])
+MULTIHOT = np.asarray([[1, 0], [0, 1], [1, 1], [1, 0], [0, 1], [1, 1]])
+CASES: dict[str, tuple[dict[str, Any], tuple[Any, ...]]] = {
+    "NPairsLoss": ({}, (X @ Y.T, LABELS)),
+    "NPairsMultilabelLoss": ({"reduction": "sum"}, (X @ Y.T, MULTIHOT)),
+    "NPairsEmbeddingLoss": (
+        {"temperature": 0.1, "learnable_temperature": True, "normalize": True},
+        (X, Y),
+    ),
+    "CosineSimilarityLoss": ({"reduction": "none"}, (X, Y)),
+    "Dot": ({"axes": 1, "normalize": True}, (X, Y)),
+    "PairwiseInnerProduct": ({}, (X, Y)),
+    "PairwiseCosineSimilarity": ({}, (X,)),
+    "MetricEmbedding": ({"in_features": 4, "out_features": 3}, (X,)),
+}
+LAYERS = (
+    "Dot",
+    "PairwiseInnerProduct",
+    "PairwiseCosineSimilarity",
+    "MetricEmbedding",
+)
+by_class = pytest.mark.parametrize("name", CASES)
+
+
+def build(name: str) -> tuple[Any, tuple[Any, ...]]:
+    """Return a module of a class, and the tensors to call it on."""
+    torch.manual_seed(0)
+    options, arrays = CASES[name]
+    module = getattr(adapter, name)(**options)
+    return module, tuple(torch.tensor(x) for x in arrays)
+
+
+def close(left: Any, right: Any) -> None:
+    """Assert that two tensors are the same to rounding."""
+    torch.testing.assert_close(left, right, rtol=1e-6, atol=1e-6)
+
+
+def test_every_class_is_tried_here():
+    assert sorted(CASES) == sorted(adapter.__all__)
+
+
+def test_the_examples_of_the_docstrings_run():
+    assert doctest.testmod(adapter).failed == 0
+
+
+@by_class
+def test_a_copy_gives_the_same(name):
+    module, arrays = build(name)
+    for other in (copy.deepcopy(module), pickle.loads(pickle.dumps(module))):
+        close(other(*arrays), module(*arrays))
+        assert repr(other) == repr(module)
+
+
+@by_class
+def test_state_is_saved_and_loaded(name, tmp_path):
+    module, arrays = build(name)
+    torch.save(module.state_dict(), tmp_path / "state")
+    torch.manual_seed(1)
+    other = getattr(adapter, name)(**CASES[name][0])
+    other.load_state_dict(torch.load(tmp_path / "state"))
+    close(other(*arrays), module(*arrays))
+
+
+@by_class
+def test_repr_shows_the_arguments(name):
+    module, _ = build(name)
+    for option, value in CASES[name][0].items():
+        assert f"{option}={value!r}" in repr(module)
+
+
+@by_class
+def test_a_module_computes_in_the_dtype_it_is_moved_to(name):
+    module, arrays = build(name)
+    wide = tuple(x.double() if x.is_floating_point() else x for x in arrays)
+    result = module.double()(*wide)
+    assert result.dtype == torch.float64
+    close(result.float(), build(name)[0](*arrays))
+    assert all(p.dtype == torch.float64 for p in module.parameters())
+
+
+@by_class
+def test_a_module_on_the_meta_device_knows_its_shape(name):
+    module, arrays = build(name)
+    found = module.to("meta")(*(x.to("meta") for x in arrays))
+    assert found.shape == build(name)[0](*arrays).shape
+
+
+@by_class
+def test_a_compiled_module_gives_the_same_loss_and_gradient(name):
+    module, arrays = build(name)
+    torch.compiler.reset()
+    compiled = torch.compile(module, fullgraph=True, backend="aot_eager")
+    results = []
+    for run in (module, compiled):
+        leaf = arrays[0].clone().requires_grad_()
+        result = run(leaf, *arrays[1:])
+        result.square().sum().backward()
+        results.append((result.detach(), leaf.grad))
+    for eager, traced in zip(*results, strict=True):
+        close(traced, eager)
+
+
+@by_class
+def test_an_exported_module_gives_the_same(name):
+    module, arrays = build(name)
+    exported = torch.export.export(module, arrays).module()
+    close(exported(*arrays), module(*arrays))
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_onnx_runs_the_exported_layer(name, tmp_path):
+    runtime = require("onnxruntime")
+    require("onnxscript")
+    module, arrays = build(name)
+    path = tmp_path / "layer.onnx"
+    with warnings.catch_warnings():
+        # The exporter's own: it uses what PyTorch and ONNX IR have deprecated.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        warnings.simplefilter("ignore", FutureWarning)
+        torch.onnx.export(module.eval(), arrays, path, dynamo=True, verbose=False)
+    session = runtime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    names = [given.name for given in session.get_inputs()]
+    given = dict(zip(names, (np.asarray(x) for x in arrays), strict=True))
+    (found,) = session.run(None, given)
+    close(torch.tensor(found), module(*arrays).detach())
+
+
+def test_an_embedding_is_a_linear_layer_to_checkpoints_and_random_numbers():
+    torch.manual_seed(0)
+    linear = torch.nn.Linear(4, 3, dtype=torch.float64)
+    torch.manual_seed(0)
+    embedding = adapter.MetricEmbedding(4, 3, dtype=torch.float64)
+    for (left, first), (right, second) in zip(
+        linear.state_dict().items(), embedding.state_dict().items(), strict=True
+    ):
+        assert left == right
+        assert torch.equal(first, second)
+    x = torch.tensor(X).double()
+    close(embedding(x), torch.nn.functional.normalize(linear(x)))
+    assert adapter.MetricEmbedding(4, 3, bias=False, device="meta").bias is None
+
+
+def test_the_temperature_is_learnt_as_the_log_of_its_inverse():
+    loss = adapter.NPairsEmbeddingLoss(0.07, learnable_temperature=True)
+    (scale,) = loss.parameters()
+    assert loss.state_dict().keys() == {"logit_scale"}
+    assert scale.item() == pytest.approx(math.log(1 / 0.07))
+    assert loss.temperature.item() == pytest.approx(0.07)
+    x, y = torch.tensor(X), torch.tensor(Y)
+    found = loss(x, y)
+    close(found, metricops.npairs_loss_from_embeddings(x, y, temperature=0.07))
+    found.backward()
+    bump = 1e-3
+    up, down = (
+        metricops.npairs_loss_from_embeddings(
+            x.double(), y.double(), temperature=0.07 * math.exp(-step)
+        )
+        for step in (bump, -bump)
+    )
+    assert scale.grad.item() == pytest.approx((up - down).item() / (2 * bump), rel=1e-4)
+
+
+def test_a_scale_above_a_hundred_counts_as_one_and_only_comes_back():
+    loss = adapter.NPairsEmbeddingLoss(learnable_temperature=True)
+    torch.nn.init.constant_(loss.logit_scale, 5.0)
+    assert loss.temperature.item() == pytest.approx(0.01)
+    x = torch.eye(3)
+    gradients = {}
+    for name, y in (("aligned", x), ("opposed", -x)):
+        loss.zero_grad()
+        loss(0.01 * x, y).backward()
+        gradients[name] = loss.logit_scale.grad.item()
+    assert gradients["aligned"] == 0.0  # a higher scale would be better yet
+    assert gradients["opposed"] > 0.0
+
+
+def test_a_fixed_temperature_is_no_parameter():
+    loss = adapter.NPairsEmbeddingLoss(0.5)
+    assert list(loss.parameters()) == []
+    assert loss.temperature == 0.5
+
+
+@pytest.mark.parametrize("temperature", [0.0, -1.0, math.inf, math.nan])
+@pytest.mark.parametrize("learnable", [False, True])
+def test_a_temperature_must_be_positive_and_finite(temperature, learnable):
+    with pytest.raises(ValueError, match="`temperature` must be positive and finite"):
+        adapter.NPairsEmbeddingLoss(temperature, learnable_temperature=learnable)(
+            torch.tensor(X), torch.tensor(Y)
+        )
+
+
+def test_labels_and_weights_reach_the_losses():
+    x, y = torch.tensor(X), torch.tensor(Y)
+    labels, others = torch.tensor(LABELS), torch.tensor(LABELS[::-1].copy())
+    weights = torch.linspace(0, 1, 6)
+    options: dict[str, Any] = {"reduction": "weighted_mean"}
+    close(
+        adapter.NPairsLoss(**options)(
+            x @ y.T, labels, column_labels=others, sample_weight=weights
+        ),
+        metricops.npairs_loss(
+            x @ y.T, labels, column_labels=others, sample_weight=weights, **options
+        ),
+    )
+    options |= {"symmetric": True, "exclude_diagonal": True, "block_size": 2}
+    close(
+        adapter.NPairsEmbeddingLoss(**options)(
+            x, y, labels, candidate_labels=others, sample_weight=weights
+        ),
+        metricops.npairs_loss_from_embeddings(
+            x, y, labels, candidate_labels=others, sample_weight=weights, **options
+        ),
+    )
+
+
+class Encoder(torch.nn.Module):
+    """A small network for training under autocast."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding = adapter.MetricEmbedding(4, 3)
+        self.loss = adapter.NPairsEmbeddingLoss(0.2, learnable_temperature=True)
+
+    def forward(self, x: Any, y: Any) -> Any:
+        return self.loss(self.embedding(x), self.embedding(y))
+
+
+def train(dtype: Any, steps: int = 20) -> list[float]:
+    """Return the losses of some steps under autocast to `dtype`; None: without."""
+    torch.manual_seed(0)
+    model = Encoder()
+    optimiser = torch.optim.Adam(model.parameters(), lr=0.01)
+    # Its usual first scale overflows float16 here, and then a step is left out.
+    scaler = torch.amp.GradScaler("cpu", 1024.0, enabled=dtype is torch.float16)
+    losses = []
+    for _ in range(steps):
+        with torch.autocast("cpu", dtype=dtype, enabled=dtype is not None):
+            loss = model(torch.tensor(X), torch.tensor(Y))
+        assert loss.dtype == torch.float32
+        optimiser.zero_grad()
+        scaler.scale(loss).backward()
+        scaler.step(optimiser)
+        scaler.update()
+        losses.append(loss.item())
+    return losses
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
+def test_training_under_autocast_follows_float32(dtype):
+    exact = train(None)
+    assert exact[-1] < exact[0]
+    np.testing.assert_allclose(train(dtype), exact, rtol=0.02)
