@@ -6,6 +6,17 @@ from metricops._contrast import (
 )
 from metricops._cosine import cosine_similarity as cosine_similarity
 from metricops._cosine import cosine_similarity_loss as cosine_similarity_loss
+from metricops._distances import pairwise_cosine_distance as pairwise_cosine_distance
+from metricops._distances import (
+    pairwise_euclidean_distance as pairwise_euclidean_distance,
+)
+from metricops._distances import (
+    pairwise_manhattan_distance as pairwise_manhattan_distance,
+)
+from metricops._distances import pairwise_snr_distance as pairwise_snr_distance
+from metricops._distances import (
+    pairwise_squared_euclidean_distance as pairwise_squared_euclidean_distance,
+)
 from metricops._dot import dot as dot
 from metricops._neighbors import nearest_neighbors as nearest_neighbors
 from metricops._neighbors import recall_at_k as recall_at_k

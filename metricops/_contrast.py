@@ -250,8 +250,12 @@ def _check_options(candidates: Any, labels: Any, others: Any, options: Options) 
             _checks.refuse_value("labels", "given where `candidate_labels` is", None)
         if options.exclude_diagonal:
             _checks.refuse_value("labels", "given where `exclude_diagonal` is True", None)
+    if isinstance(options.l2_weight, bool) or not isinstance(options.l2_weight, (int, float)):
+        msg = f"`l2_weight` must be a number; got {options.l2_weight!r}."
+        raise TypeError(msg)
     if options.reduction == "none" and options.l2_weight != 0:
-        _checks.refuse_value("l2_weight", 'zero where `reduction` is "none"', options.l2_weight)
+        need = 'zero where `reduction` is "none"'
+        _checks.refuse_value("l2_weight", need, options.l2_weight)
     if options.block_size is not None:
         _checks.check_positive_int("block_size", options.block_size)
 
@@ -276,6 +280,9 @@ def _check_embeddings(
         right = lib.agree(right, 1, left, 1, "`candidates` must fit `anchors`.")
         if square:
             right = lib.agree(right, 0, left, 0, "`candidates` must fit `anchors`.")
+        if paired:
+            need = "`candidates` must have a row for each anchor where `labels` is None."
+            right = lib.cover(right, left, need)
     return left, right
 
 
@@ -287,7 +294,7 @@ def _check_labels(
         given["candidate_labels"] = others
     arrays = label_arrays(lib, "anchors", left, **given)
     shapes = [lib.shape(x) for x in arrays]
-    if any(len(shape) == 2 and shape[1] != 1 for shape in shapes):
+    if any(len(shape) != 1 and shape[-1:] != (1,) for shape in shapes):
         for name, shape in zip(given, shapes, strict=True):
             need = "(n,), (n, 1) or (n, c)" if name == "labels" else "(m, c), as `labels`"
             _checks.check_rank(name, shape, 2, need)
@@ -325,8 +332,10 @@ def _check_temperature(
 
 def _weights(lib: Library, anchors: Array, sample_weight: Any) -> Array | None:
     """Return a weight for each anchor."""
+    if sample_weight is None:
+        return None
     losses = anchors[:, 0] if lib.shape(anchors)[1] != 0 else lib.xp.sum(anchors, axis=1)
     weights = sample_weights(lib, sample_weight, "anchors", losses)
-    if weights is None or weights.ndim == 1:
+    if weights.ndim == 1:
         return weights
     return weights * lib.xp.ones_like(losses)

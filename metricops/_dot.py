@@ -68,21 +68,31 @@ def dot(
 
 
 def _contract(lib: Library, arrays: list[Array], first: int, second: int) -> Array:
-    xp = lib.xp
     x, y = arrays
-    rest = [[i for i in range(1, z.ndim) if i != axis] for z, axis in ((x, first), (y, second))]
-    sizes = [lib.size(x, i) for i in rest[0]] + [lib.size(y, i) for i in rest[1]]
-    batch, length = lib.size(x, 0), lib.size(x, first)
-    left = xp.permute_dims(x, (0, *rest[0], first))
-    right = xp.permute_dims(y, (0, second, *rest[1]))
-    if x.ndim != 3:
-        left = xp.reshape(left, (batch, _product(sizes[: len(rest[0])]), length))
-    if y.ndim != 3:
-        right = xp.reshape(right, (batch, length, _product(sizes[len(rest[0]) :])))
-    out = promoted_product(lib, left, right)
-    if x.ndim == y.ndim == 3:
-        return out
-    return xp.reshape(out, (batch, *sizes) if sizes else (batch, 1))
+    left, rows = _flattened(lib, x, first)
+    right, columns = _flattened(lib, y, second)
+    out = promoted_product(lib, left, lib.xp.matrix_transpose(right))
+    if len(rows) > 1 or len(columns) > 1:
+        return lib.xp.reshape(out, (lib.size(x, 0), *rows, *columns))
+    if not rows:
+        return out[:, 0, ...]
+    return out if columns else out[..., 0]
+
+
+def _flattened(lib: Library, x: Array, axis: int) -> tuple[Array, list[Any]]:
+    """Return `x` as (batch, others, axis), and the sizes of the others.
+
+    Nothing is reshaped that need not be: Dask may not know the sizes.
+    """
+    others = [i for i in range(1, x.ndim) if i != axis]
+    sizes = [lib.size(x, i) for i in others]
+    moved = lib.xp.permute_dims(x, (0, *others, axis))
+    if not others:
+        return moved[:, None, :], sizes
+    if len(others) == 1:
+        return moved, sizes
+    total = _product(sizes)
+    return lib.xp.reshape(moved, (lib.size(x, 0), total, lib.size(x, axis))), sizes
 
 
 def _product(sizes: list[Any]) -> Any:
@@ -108,13 +118,17 @@ def _check(lib: Library, arrays: list[Array], axes: Any) -> tuple[int, int]:
             _refuse_batch_axis(axes)
     first, second = found
     if not _checks.same(shapes["x"][0], shapes["y"][0]):
-        _checks.refuse_shape("y", f"the batch size of `x`, {shapes['x'][0]}", shapes["y"])
+        _checks.refuse_shape(
+            "y", f"the batch size of `x`, {shapes['x'][0]}", shapes["y"]
+        )
     length = shapes["x"][first]
     if not _checks.same(length, shapes["y"][second]):
         need = f"size {length} along axis {second}, as `x` along axis {first}"
         _checks.refuse_shape("y", need, shapes["y"])
     y = lib.agree(y, 0, x, 0, "`y` must have the batch size of `x`.")
-    arrays[1] = lib.agree(y, second, x, first, "`y` must have the size of `x` along its axis.")
+    arrays[1] = lib.agree(
+        y, second, x, first, "`y` must have the size of `x` along its axis."
+    )
     return first, second
 
 

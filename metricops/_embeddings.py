@@ -50,6 +50,13 @@ def value(lib: Library, config: Config, arrays: Arrays, constants: Arrays) -> Ar
     return _combined(lib, config, arrays, _directions(config, inputs)[0])
 
 
+def is_small(lib: Library, config: Config, arrays: Arrays) -> bool:
+    """Return whether one panel holds all, so that plain autodiff serves best."""
+    anchors, candidates = arrays[:2]
+    block = _block(lib, config, anchors, anchors if candidates is None else candidates)
+    return block is not None and lib.size(anchors, 0) <= block
+
+
 def value_and_saved(
     lib: Library, config: Config, arrays: Arrays, constants: Arrays
 ) -> tuple[Array, tuple[Array, ...]]:
@@ -67,7 +74,7 @@ def value_and_saved(
         rows = inputs.rows._replace(weights=arrays[3])
         losses, counted, *found = _streaming.gradients(inputs.plan, rows, inputs.candidates)
         directions = [Direction(losses, counted)]
-        factor = _factor(lib, config, arrays, directions[0])
+        factor = _factor(lib, config, arrays[3], directions[0])
         found = [x * factor for x in found]
     gradients = _chain(lib, config, arrays, inputs, *found, counted)
     of_weights = _of_weights(lib, config, arrays, directions)
@@ -113,15 +120,17 @@ def _inputs(lib: Library, config: Config, arrays: Arrays, constants: Arrays) -> 
     scale = 1 / fixed if fixed is not None else 1 / temperature
     positions = None
     if config.targets == "position" or config.exclude_diagonal:
-        positions = lib.positions(anchors, 0)
+        positions = lib.positions(anchors, 0, "anchors")
     rows = Panel(anchors, None, labels, positions)
     others = labels if others is None else others
     columns = Candidates(anchors if candidates is None else candidates, others, scale)
-    block = config.block
-    if block is None:
-        block = lib.block(anchors, columns.embeddings)
+    block = _block(lib, config, anchors, columns.embeddings)
     plan = Plan(lib, config.targets, config.exclude_diagonal, block)
     return Inputs(plan, rows, columns, (units[0], units[1]))
+
+
+def _block(lib: Library, config: Config, anchors: Array, candidates: Array) -> int | None:
+    return lib.block(anchors, candidates) if config.block is None else config.block
 
 
 def _directions(config: Config, inputs: Inputs) -> tuple[list[Direction], Both | None]:
@@ -135,21 +144,29 @@ def _directions(config: Config, inputs: Inputs) -> tuple[list[Direction], Both |
 def _combined(lib: Library, config: Config, arrays: Arrays, directions: list[Direction]) -> Array:
     """Return the mean of the directions, each reduced by its own count."""
     xp, weights = lib.xp, arrays[3]
-    parts = []
-    for one in directions:
-        part = one.losses if weights is None else one.losses * weights
-        if config.reduction != "none":
-            part = xp.sum(part) * _factor(lib, config, arrays, one)
-        parts.append(part)
+    parts = [_reduced(lib, config, weights, one) for one in directions]
     loss = parts[0] if len(parts) == 1 else (parts[0] + parts[1]) / 2
     return loss if config.l2_weight == 0 else loss + _penalty(lib, config, arrays)
 
 
-def _factor(lib: Library, config: Config, arrays: Arrays, one: Direction) -> Array | float:
+def _reduced(lib: Library, config: Config, weights: Array | None, one: Direction) -> Array:
+    part = one.losses if weights is None else one.losses * weights
+    if config.reduction == "none":
+        return part
+    factor = _factor(lib, config, weights, one)
+    total = lib.xp.sum(part)
+    return total if isinstance(factor, float) and factor == 1.0 else total * factor
+
+
+def _factor(
+    lib: Library, config: Config, weights: Array | None, one: Direction
+) -> Array | float:
     """Return what turns the sum of the weighted losses into the reduced loss."""
-    xp, weights = lib.xp, arrays[3]
+    xp = lib.xp
     if config.reduction == "sum":
         return 1.0
+    if one.counted is None and (weights is None or config.reduction == "mean"):
+        return 1.0 / lib.count(one.losses)
     part = xp.ones_like(one.losses)
     if one.counted is not None:
         part = xp.astype(one.counted, part.dtype)
@@ -164,7 +181,7 @@ def _factor(lib: Library, config: Config, arrays: Arrays, one: Direction) -> Arr
 def _upstream(lib: Library, config: Config, arrays: Arrays, one: Direction) -> Array:
     """Return the derivative by each of a direction's losses, when there are two."""
     weights = lib.xp.ones_like(one.losses) if arrays[3] is None else arrays[3]
-    return weights * (_factor(lib, config, arrays, one) / 2)
+    return weights * (_factor(lib, config, arrays[3], one) / 2)
 
 
 def _of_weights(lib: Library, config: Config, arrays: Arrays, directions: list[Direction]) -> Array | None:
@@ -174,7 +191,7 @@ def _of_weights(lib: Library, config: Config, arrays: Arrays, directions: list[D
         return None
     total = xp.zeros_like(weights)
     for one in directions:
-        factor, part = _factor(lib, config, arrays, one), one.losses
+        factor, part = _factor(lib, config, weights, one), one.losses
         if config.reduction == "weighted_mean":
             part = part - xp.sum(part * weights) * factor
             if one.counted is not None:

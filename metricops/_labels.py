@@ -40,6 +40,9 @@ def _coded(lib: Library, values: dict[str, Any]) -> dict[str, Any]:
     }
     host = {name: x for name, x in values.items() if is_numpy(x)}
     if any(not is_numeric(x) or lib.would_cut(x) for x in host.values()):
+        for name, x in host.items():
+            if x.ndim > 1 and x.shape[-1] != 1:
+                _checks.refuse_dtype(name, "of small numbers if it is multi-hot", "str")
         if len(host) < len(values):
             _refuse_beside_array(host, values)
         return dict(zip(host, codes(list(host.values())), strict=True))

@@ -200,11 +200,11 @@ def _search(
         scores = lib.product(panel[0], xp.matrix_transpose(consts[0]))
         scores = within_one(lib, scores) if metric == "cosine" else scores
         if alone:
-            own = panel[1][:, None] == lib.positions(scores, 1)[None, :]
+            own = panel[1][:, None] == lib.positions(scores, 1, "queries")[None, :]
             scores = xp.where(own, xp.full_like(scores, -float("inf")), scores)
         return (), lib.largest(scores, k)
 
-    positions = lib.positions(queries, 0) if alone else None
+    positions = lib.positions(queries, 0, "queries") if alone else None
     if block is None:
         block = lib.block(queries, keys)
     _, (values, indices) = lib.fold(body, (queries, positions), (keys,), block)

@@ -45,7 +45,7 @@ def pairwise_inner_product(x: Array, y: Array | None = None) -> Array:
     [[23.0, 15.0], [51.0, 33.0], [79.0, 51.0]]
     """
     lib, arrays = main_arrays(x=x) if y is None else main_arrays(x=x, y=y)
-    left, right = _pair(lib, arrays)
+    left, right = fitting_pair(lib, arrays)
     return promoted_product(lib, left, lib.xp.matrix_transpose(right))
 
 
@@ -82,7 +82,7 @@ def pairwise_cosine_similarity(x: Array, y: Array | None = None) -> Array:
     """
     inputs = float_arrays(x=x) if y is None else float_arrays(x=x, y=y)
     lib = inputs.library
-    left, right = _pair(lib, list(inputs.arrays))
+    left, right = fitting_pair(lib, list(inputs.arrays))
     rows = unit(lib, left)
     columns = rows if y is None else unit(lib, right)
     cosines = lib.product(rows, lib.xp.matrix_transpose(columns))
@@ -110,7 +110,8 @@ def _widen_small(lib: Library, x: Array) -> Array:
     return lib.xp.astype(x, lib.xp.int32) if lib.dtype(x).bits < 32 else x
 
 
-def _pair(lib: Library, arrays: list[Array]) -> tuple[Array, Array]:
+def fitting_pair(lib: Library, arrays: list[Array]) -> tuple[Array, Array]:
+    """Return the rows of both sides, having made sure that they fit each other."""
     x, y = arrays[0], arrays[-1]
     shape = lib.shape(x)
     if len(shape) < 2:

@@ -5,7 +5,7 @@ it, and so does the row's gradient. Everything here is array API functions: `_fo
 is one matrix product a panel, `_gradients` three.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from metricops._frameworks import Arrays, Library
 from metricops._labels import matches
@@ -39,27 +39,32 @@ class Candidates(NamedTuple):
     scale: Array | float  # 1 / temperature
 
 
-class Rows(NamedTuple):
-    """A panel's similarities, ready for any softmax over its rows."""
+class Softmax(NamedTuple):
+    """A panel's softmax against any targets."""
 
-    exponentials: Array  # exp(similarity - peak), shape (b, m)
+    exponentials: Array  # of the similarities less their row's peak, shape (b, m)
     partition: Array  # their sums, shape (b, 1)
     losses: Array  # shape (b, 1)
-    counted: Array | None  # whether an anchor has a positive, shape (b, 1)
-    targets: Array | None  # shape (b, m)
-    share: Array | None  # 1 / the sum of a row of targets, shape (b, 1)
+    counted: Array  # whether an anchor has a positive, shape (b, 1)
+    targets: Array  # shape (b, m)
+    share: Array  # 1 / the sum of a row of targets, shape (b, 1)
     anchors: Array  # those that count, others are 0
 
 
 def losses(plan: Plan, rows: Panel, candidates: Candidates) -> tuple[Array, Array | None]:
     """Return the loss of each anchor, and which of them count (None: all)."""
+    lib = plan.library
 
     def body(_: object, panel: Arrays, consts: Arrays) -> tuple[tuple[()], tuple[Array, ...]]:
-        found = _rows(plan, Panel(*panel), Candidates(*consts))
-        return (), _without_none(found.losses[:, 0], _flat(found.counted))
+        part, given = Panel(*panel), Candidates(*consts)
+        if plan.targets == "position":
+            scores = _scores(lib, part.anchors, given)
+            return (), (lib.position_losses(scores, part.positions),)
+        found = _softmax(plan, part, given)
+        return (), (found.losses[:, 0], found.counted[:, 0])
 
-    _, outs = plan.library.fold(body, rows, candidates, plan.block)
-    return outs[0], outs[1] if len(outs) > 1 else None
+    _, outs = lib.fold(body, rows, candidates, plan.block)
+    return outs[0], outs[1] if len(outs) == 2 else None
 
 
 def gradients(
@@ -69,77 +74,79 @@ def gradients(
 
     The gradients are those of the anchors and the candidates.
     """
-    lib = plan.library
+    lib, by_position = plan.library, plan.targets == "position"
 
     def body(
         carry: tuple[Array] | None, panel: Arrays, consts: Arrays
     ) -> tuple[tuple[Array], tuple[Array, ...]]:
         part, given = Panel(*panel), Candidates(*consts)
-        found = _rows(plan, part, given)
-        anchors, candidates = _products(lib, found, part, given)
-        total = candidates if carry is None else carry[0] + candidates
-        return (total,), _without_none(found.losses[:, 0], anchors, _flat(found.counted))
+        push = _by_position if by_position else _by_targets
+        error, left, right, row_factor, outs = push(plan, part, given)
+        of_anchors = lib.product(error, given.embeddings)
+        of_anchors = of_anchors if row_factor is None else of_anchors * row_factor
+        total = lib.plus_product(None if carry is None else carry[0], left, right)
+        return (total,), (of_anchors, *outs)
 
     (of_candidates,), outs = lib.fold(body, rows, candidates, plan.block)
-    of_anchors, counted = outs[1], outs[2] if len(outs) > 2 else None
-    if plan.targets == "position":
+    of_anchors, row_losses, *counted = outs
+    if by_position and not lib.position_error_is_whole:
         of_anchors, of_candidates = _less_positives(
             lib, rows, candidates, of_anchors, of_candidates
         )
-    return outs[0], counted, of_anchors, of_candidates
+    return row_losses, counted[0] if counted else None, of_anchors, of_candidates
 
 
-def _rows(plan: Plan, panel: Panel, candidates: Candidates) -> Rows:
+def _by_position(plan: Plan, panel: Panel, candidates: Candidates) -> Any:
+    """Return a panel's error, and factors of the products that are its gradients.
+
+    Scaling the thin side of each product spares a pass over the panel.
+    """
+    lib = plan.library
+    scores = _scores(lib, panel.anchors, candidates)
+    row_losses, error, factor = lib.position_error(scores, panel.positions)
+    weight = _row_scale(panel, candidates)
+    weight = weight if factor is None else weight * factor
+    transposed = lib.xp.matrix_transpose(error)
+    return error, transposed, panel.anchors * weight, weight, (row_losses,)
+
+
+def _by_targets(plan: Plan, panel: Panel, candidates: Candidates) -> Any:
+    """Return what `_by_position` does, for any targets."""
+    xp = plan.library.xp
+    found = _softmax(plan, panel, candidates)
+    base = xp.where(found.counted, _row_scale(panel, candidates), xp.zeros_like(found.share))
+    error = found.exponentials * (base / found.partition)
+    error = error - found.targets * (base * found.share)
+    outs = (found.losses[:, 0], found.counted[:, 0])
+    return error, xp.matrix_transpose(error), found.anchors, None, outs
+
+
+def _scores(lib: Library, anchors: Array, candidates: Candidates) -> Array:
+    columns = lib.xp.matrix_transpose(candidates.embeddings)
+    return lib.product(scaled(anchors, candidates.scale), columns)
+
+
+def _softmax(plan: Plan, panel: Panel, candidates: Candidates) -> Softmax:
     lib, xp = plan.library, plan.library.xp
-    anchors, targets, counted, share = panel.anchors, None, None, None
-    if plan.targets != "position":
-        targets = target_panel(plan, panel, candidates)
-        total = xp.sum(targets, axis=1, keepdims=True)
-        counted = total != 0
-        share = 1 / xp.where(counted, total, xp.ones_like(total))
-        # An anchor left out may hold a NaN, and 0 * NaN is one.
-        anchors = xp.where(counted, anchors, xp.zeros_like(anchors))
-    columns = xp.matrix_transpose(candidates.embeddings)
-    scores = lib.product(scaled(anchors, candidates.scale), columns)
+    targets = target_panel(plan, panel, candidates)
+    total = xp.sum(targets, axis=1, keepdims=True)
+    counted, one = total != 0, xp.ones_like(total)
+    share = 1 / xp.where(counted, total, one)
+    # An anchor left out may hold a NaN, and 0 * NaN is one.
+    anchors = xp.where(counted, panel.anchors, xp.zeros_like(panel.anchors))
+    scores = _scores(lib, anchors, candidates)
     if plan.exclude_diagonal:
         own = diagonal(lib, panel, scores)
         scores = xp.where(own, xp.full_like(scores, -float("inf")), scores)
-    peak = lib.peak(scores, 1)
-    if plan.exclude_diagonal:
-        peak = xp.where(counted, peak, xp.zeros_like(peak))
-    scores = scores - peak
+    scores = scores - xp.where(counted, lib.peak(scores, 1), xp.zeros_like(total))
     exponentials = xp.exp(scores)
     partition = xp.sum(exponentials, axis=1, keepdims=True)
-    if targets is None:
-        row_losses = xp.log(partition) - lib.pick(scores, panel.positions)
-        return Rows(exponentials, partition, row_losses, None, None, None, anchors)
-    partition = xp.where(counted, partition, xp.ones_like(partition))
-    zero = xp.zeros_like(scores)
-    positive = xp.sum(targets * xp.where(targets != 0, scores, zero), axis=1, keepdims=True)
-    row_losses = xp.log(partition) - positive * share
+    partition = xp.where(counted, partition, one)
+    kept = xp.where(targets != 0, scores, xp.zeros_like(scores))
+    positive = xp.sum(targets * kept, axis=1, keepdims=True) * share
+    row_losses = xp.log(partition) - positive
     row_losses = xp.where(counted, row_losses, xp.zeros_like(row_losses))
-    return Rows(exponentials, partition, row_losses, counted, targets, share, anchors)
-
-
-def _products(
-    lib: Library, found: Rows, panel: Panel, candidates: Candidates
-) -> tuple[Array, Array]:
-    """Return a panel's part of both gradients; without the targets' if by position."""
-    xp = lib.xp
-    base = _row_scale(panel, candidates)
-    weight = base / found.partition
-    if found.targets is None:
-        # Scaling the thin side of each product spares a pass over the panel.
-        of_anchors = lib.product(found.exponentials, candidates.embeddings) * weight
-        transposed = xp.matrix_transpose(found.exponentials)
-        return of_anchors, lib.product(transposed, found.anchors * weight)
-    pull = base * found.share
-    pull = xp.where(found.counted, pull, xp.zeros_like(pull))
-    weight = xp.where(found.counted, weight, xp.zeros_like(weight))
-    difference = found.exponentials * weight - found.targets * pull
-    transposed = xp.matrix_transpose(difference)
-    of_anchors = lib.product(difference, candidates.embeddings)
-    return of_anchors, lib.product(transposed, found.anchors)
+    return Softmax(exponentials, partition, row_losses, counted, targets, share, anchors)
 
 
 def _less_positives(
@@ -148,10 +155,10 @@ def _less_positives(
     """Return both gradients less the part of each anchor's positive, at its position."""
     pull = _row_scale(rows, candidates)
     paired, rest = lib.split(candidates.embeddings, rows.anchors)
-    of_anchors = of_anchors - paired * pull
     near, far = lib.split(of_candidates, rows.anchors)
     near = near - rows.anchors * pull
-    return of_anchors, near if rest is None else lib.xp.concat([near, far], axis=0)
+    of_candidates = near if rest is None else lib.xp.concat([near, far], axis=0)
+    return of_anchors - paired * pull, of_candidates
 
 
 def _row_scale(panel: Panel, candidates: Candidates) -> Array | float:
@@ -177,17 +184,9 @@ def target_panel(plan: Plan, panel: Panel, candidates: Candidates) -> Array:
 
 def diagonal(lib: Library, panel: Panel, like: Array) -> Array:
     """Return where a candidate is the anchor itself, shape (b, m)."""
-    return panel.positions[:, None] == lib.positions(like, 1)[None, :]
+    return panel.positions[:, None] == lib.positions(like, 1, "candidates")[None, :]
 
 
 def scaled(x: Array, scale: Array | float) -> Array:
     """Return `x` times a scale that is often 1."""
     return x if isinstance(scale, float) and scale == 1.0 else x * scale
-
-
-def _flat(column: Array | None) -> Array | None:
-    return None if column is None else column[:, 0]
-
-
-def _without_none(*arrays: Array | None) -> tuple[Array, ...]:
-    return tuple(x for x in arrays if x is not None)

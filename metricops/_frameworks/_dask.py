@@ -30,20 +30,20 @@ class Dask(Library):
 
     def split(self, x: Array, like: Array) -> tuple[Array, Array | None]:
         """Return the first rows of `x`, as many as `like` has, and the rest if any."""
-        self.positions(x, 0), self.positions(like, 0)
+        self.positions(x, 0, "candidates"), self.positions(like, 0, "anchors")
         return super().split(x, like)
 
-    def positions(self, x: Array, axis: int) -> Array:
+    def positions(self, x: Array, axis: int, name: str) -> Array:
         """Return 0, 1, ... along an axis of `x`, chunked as it is."""
         shape = self.shape(x)
         if shape[axis] is None:
             need = "known chunks, as its compute_chunk_sizes() gives"
-            refuse_shape("array", need, shape)
+            refuse_shape(name, need, shape)
         return self.xp.arange(shape[axis], chunks=(x.chunks[axis],))
 
     def pick(self, x: Array, columns: Array) -> Array:
         """Return one column of each row of the matrix `x`, shape (n, 1)."""
-        chosen = columns[:, None] == self.positions(x, 1)[None, :]
+        chosen = columns[:, None] == self.positions(x, 1, "candidates")[None, :]
         kept = self.xp.where(chosen, x, self.xp.zeros_like(x))
         return self.xp.sum(kept, axis=1, keepdims=True)
 

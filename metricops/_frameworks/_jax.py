@@ -40,7 +40,7 @@ class Jax(Library):
         """Return the product in `dtype`, of halves as they are."""
         return jnp.matmul(x, y, preferred_element_type=dtype)
 
-    def positions(self, x: Array, axis: int) -> Array:
+    def positions(self, x: Array, axis: int, name: str) -> Array:
         """Return 0, 1, ... along an axis of `x`."""
         return jnp.arange(x.shape[axis])
 

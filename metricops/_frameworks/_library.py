@@ -10,7 +10,7 @@ from metricops._checks import Shape, refuse_kind
 from metricops._typing import Array, Namespace
 
 Arrays = tuple[Array | None, ...]
-_PANEL = 2**20  # similarities: 4 MiB of float32 stay in the caches of a processor
+_PANEL = 2**21  # similarities: 8 MiB of float32 stay in the caches of a processor
 Body = Callable[[Any, Arrays, Arrays], tuple[Any, tuple[Array, ...]]]
 
 
@@ -38,6 +38,9 @@ class Operation(Protocol):
         upstream: Array,
     ) -> Arrays:
         """Return the gradients of ``sum(upstream * value)``, one per entry of `arrays`."""
+
+    def is_small(self, library: "Library", config: Any, arrays: Arrays) -> bool:
+        """Return whether autodiff of `value` is cheaper than `backward`."""
 
 
 def spread(arrays: Arrays, gradients: tuple[Array, ...]) -> Arrays:
@@ -108,6 +111,10 @@ class Library:
         """Return the size of an axis, as an int, or as an array in a graph."""
         return x.shape[axis]
 
+    def cover(self, x: Array, other: Array, need: str) -> Array:
+        """Return `x`, checked at run time to have as many rows as `other` or more."""
+        return x
+
     def agree(self, x: Array, axis: int, other: Array, other_axis: int, need: str) -> Array:
         """Return `x`, checked at run time where a size is unknown while tracing."""
         return x
@@ -144,12 +151,17 @@ class Library:
         """Return the matrix product of two arrays of one dtype, in that dtype."""
         return x @ y
 
+    def plus_product(self, total: Array | None, x: Array, y: Array) -> Array:
+        """Return ``x @ y`` added to `total`, which is the caller's to lose."""
+        product = self.product(x, y)
+        return product if total is None else total + product
+
     def widened_product(self, x: Array, y: Array, dtype: Any) -> Array:
         """Return the matrix product in a wider `dtype` than that of `x` and `y`."""
         return self.product(self.xp.astype(x, dtype), self.xp.astype(y, dtype))
 
-    def positions(self, x: Array, axis: int) -> Array:
-        """Return 0, 1, ... along an axis of `x`, on its device."""
+    def positions(self, x: Array, axis: int, name: str) -> Array:
+        """Return 0, 1, ... along an axis of `x`, on its device; `name` is the user's."""
         return self.asarray(np.arange(x.shape[axis]), x)
 
     def split(self, x: Array, like: Array) -> tuple[Array, Array | None]:
@@ -160,6 +172,28 @@ class Library:
     def pick(self, x: Array, columns: Array) -> Array:
         """Return one column of each row of the matrix `x`, shape (n, 1)."""
         return self.xp.take_along_axis(x, columns[:, None], axis=1)
+
+    def position_losses(self, scores: Array, columns: Array) -> Array:
+        """Return each row's cross-entropy against one column, shape (n,)."""
+        shifted = scores - self.peak(scores, 1)
+        partition = self.xp.sum(self.xp.exp(shifted), axis=1)
+        return self.xp.log(partition) - self.pick(shifted, columns)[:, 0]
+
+    position_error_is_whole = False
+
+    def position_error(
+        self, scores: Array, columns: Array
+    ) -> tuple[Array, Array, Array | None]:
+        """Return each row's cross-entropy against one column, and its derivative.
+
+        The derivative is the second result times the third, a number a row (None: 1).
+        Unless `position_error_is_whole`, 1 has still to be subtracted at the columns.
+        """
+        shifted = scores - self.peak(scores, 1)
+        exponentials = self.xp.exp(shifted)
+        partition = self.xp.sum(exponentials, axis=1, keepdims=True)
+        losses = self.xp.log(partition) - self.pick(shifted, columns)
+        return losses[:, 0], exponentials, 1 / partition
 
     def gather(self, x: Array, indices: Array) -> Array:
         """Return the entries of the vector `x` at a matrix of indices."""

@@ -61,6 +61,13 @@ class TensorFlow(Library):
         result.set_shape(x.shape.merge_with(_with_size(x, axis, other.shape[other_axis])))
         return result
 
+    def cover(self, x: Array, other: Array, need: str) -> Array:
+        """Return `x`, checked at run time to have as many rows as `other` or more."""
+        if None not in (x.shape[0], other.shape[0]):
+            return x
+        head, tail = self.split(x, other)
+        return x if tail is None else tf.concat([self.agree(head, 0, other, 0, need), tail], 0)
+
     def asarray(self, value: Any, like: Array, dtype: Any = None) -> Array:
         """Return a number or NumPy array as a tensor."""
         return tf.convert_to_tensor(value, dtype=dtype)
@@ -79,7 +86,22 @@ class TensorFlow(Library):
         """Return how many anchors a panel should hold."""
         return 256 if candidates.shape[0] is None else super().block(anchors, candidates)
 
-    def positions(self, x: Array, axis: int) -> Array:
+    def position_losses(self, scores: Array, columns: Array) -> Array:
+        """Return each row's cross-entropy against one column, shape (n,)."""
+        return tf.nn.sparse_softmax_cross_entropy_with_logits(columns, scores)
+
+    position_error_is_whole = True
+
+    def position_error(
+        self, scores: Array, columns: Array
+    ) -> tuple[Array, Array, Array | None]:
+        """Return each row's cross-entropy against one column, and its derivative."""
+        losses, error = tf.raw_ops.SparseSoftmaxCrossEntropyWithLogits(
+            features=scores, labels=columns
+        )
+        return losses, error, None
+
+    def positions(self, x: Array, axis: int, name: str) -> Array:
         """Return 0, 1, ... along an axis of `x`."""
         return tf.range(self.size(x, axis))
 

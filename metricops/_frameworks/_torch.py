@@ -7,6 +7,7 @@ from typing import Any
 import array_api_compat.torch
 import torch
 from torch._subclasses.fake_tensor import FakeTensor
+from torch.nn.functional import cross_entropy
 
 from metricops._checks import refuse_kind
 from metricops._frameworks._library import (
@@ -48,7 +49,7 @@ class Torch(Library):
 
     def narrow_dtype(self, dtype: Any, like: Array) -> Any:
         """Return float32 under autocast, as PyTorch's own losses do."""
-        return torch.float32 if torch.is_autocast_enabled(like.device.type) else dtype
+        return torch.float32 if _autocast(like) else dtype
 
     def asarray(self, value: Any, like: Array, dtype: Any = None) -> Array:
         """Return a number or NumPy array as a tensor on the device of `like`."""
@@ -67,13 +68,32 @@ class Torch(Library):
 
     def product(self, x: Array, y: Array) -> Array:
         """Return the matrix product in the dtype of both, also under autocast."""
-        device = x.device.type
-        if not torch.is_autocast_enabled(device):
+        if not _autocast(x):
             return x @ y
-        with torch.autocast(device, enabled=False):
+        with torch.autocast(x.device.type, enabled=False):
             return x @ y
 
-    def positions(self, x: Array, axis: int) -> Array:
+    def plus_product(self, total: Array | None, x: Array, y: Array) -> Array:
+        """Return ``x @ y`` added to `total`, in place where nothing records it."""
+        if total is None or torch.is_grad_enabled() or _transforming():
+            return super().plus_product(total, x, y)
+        return total.addmm_(x, y)
+
+    def position_losses(self, scores: Array, columns: Array) -> Array:
+        """Return each row's cross-entropy against one column, shape (n,)."""
+        return cross_entropy(scores, columns, reduction="none")
+
+    def position_error(
+        self, scores: Array, columns: Array
+    ) -> tuple[Array, Array, Array | None]:
+        """Return each row's cross-entropy against one column, and its derivative."""
+        # One pass over the panel. The largest probability is at least 1 / m, so its
+        # logarithm is exact where that of the column's own may be minus infinity.
+        softmax = torch.softmax(scores, dim=1)
+        above = scores.amax(1) - scores.gather(1, columns[:, None])[:, 0]
+        return above - softmax.amax(1).log(), softmax, None
+
+    def positions(self, x: Array, axis: int, name: str) -> Array:
         """Return 0, 1, ... along an axis of `x`, on its device."""
         return torch.arange(x.shape[axis], device=x.device)
 
@@ -96,11 +116,27 @@ class Torch(Library):
         wanted = torch.is_grad_enabled() and any(
             x is not None and x.requires_grad for x in arrays
         )
+        # Comparing a size would fix it in an export.
+        small = not torch.compiler.is_exporting() and operation.is_small(
+            self, config, arrays
+        )
+        if small:
+            return operation.value(self, config, arrays, constants)
         if torch.compiler.is_compiling():
             return _compiled(operation, config, arrays, constants, wanted)
         if not wanted:
             return operation.value(self, config, arrays, constants)
         return _Run.apply(operation, config, len(arrays), *arrays, *constants)[0]
+
+
+def _autocast(x: Array) -> bool:
+    device = x.device.type
+    return device != "meta" and torch.is_autocast_enabled(device)
+
+
+def _transforming() -> bool:
+    """Return whether a transform of torch.func is under way."""
+    return torch._C._are_functorch_transforms_active()
 
 
 class _Run(torch.autograd.Function):

@@ -1,0 +1,171 @@
+"""Sums over the differences of all pairs of rows: an operation with its gradient.
+
+Differences are formed and summed in panels that stay in the caches, forward and
+backward. The usual expansion, |x|² + |y|² - 2 x·y, is one matrix product and 10 to 20
+times as fast on a processor, but its error is that of |x|², so that rows that are near
+each other in a wide cloud keep no digit of their distance, wherever its centre is put;
+exact products of split rows would cost as much as the differences. These sums are right
+to a few ulps for any rows, and as fast as `torch.cdist` without its product.
+"""
+
+import math
+from typing import NamedTuple
+
+from metricops._frameworks import Arrays, Library
+from metricops._typing import Array
+
+_PANEL = 2**17  # differences: half a MiB of float32, in the second level of a cache
+# By the bits of a dtype: what the largest of two rows is scaled to before squaring, so
+# that sums of 2**20 squares are finite; and what rows count as at least, and at most,
+# so that the scale is finite too.
+_TOPS = {32: (2.0**53, 2.0**-73, 2.0**127), 64: (2.0**500, 2.0**-520, 2.0**1023)}
+
+
+class Config(NamedTuple):
+    """What is static about a call."""
+
+    kind: str  # "absolute", "squares" or "length"
+    centred: bool  # whether a difference's own mean is taken off first; of "length"
+
+
+def value(lib: Library, config: Config, arrays: Arrays, constants: Arrays) -> Array:
+    """Return the sums, shape (..., n, m).
+
+    `arrays` are x (..., n, d), and y (..., m, d) or None for x; there are no constants.
+    """
+    x, y = (_moved(lib, z, -2, 0) for z in _both(arrays))
+    sizes = [_largest(lib, z) if config.kind == "length" else None for z in (x, y)]
+    rows, columns = _panels(lib, x, y)
+
+    def row_panel(
+        _: object, own: Arrays, others: Arrays
+    ) -> tuple[tuple[()], tuple[Array]]:
+        def panel(
+            _: object, other: Arrays, own: Arrays
+        ) -> tuple[tuple[()], tuple[Array]]:
+            return (), (_moved(lib, _sums(lib, config, own, other), -1, 0),)
+
+        _, (found,) = lib.fold(panel, others, own, columns)
+        return (), (_moved(lib, found, 0, -1),)
+
+    _, (found,) = lib.fold(row_panel, (x, sizes[0]), (y, sizes[1]), rows)
+    return _moved(lib, found, 0, -2)
+
+
+def value_and_saved(
+    lib: Library, config: Config, arrays: Arrays, constants: Arrays
+) -> tuple[Array, tuple[Array, ...]]:
+    """Return the sums, and of lengths their reciprocals: 0 of 0, where no slope is."""
+    found = value(lib, config, arrays, constants)
+    if config.kind != "length":
+        return found, ()
+    zero = found == 0
+    inverse = 1 / lib.xp.where(zero, lib.xp.ones_like(found), found)
+    return found, (lib.xp.where(zero, lib.xp.zeros_like(found), inverse),)
+
+
+def backward(
+    lib: Library,
+    config: Config,
+    arrays: Arrays,
+    constants: Arrays,
+    saved: tuple[Array, ...],
+    upstream: Array,
+) -> Arrays:
+    """Return the gradients of ``sum(upstream * value)``."""
+    xp = lib.xp
+    weights = upstream * saved[0] if config.kind == "length" else upstream
+    weights = weights * 2 if config.kind == "squares" else weights
+    turned = xp.matrix_transpose(weights)
+    x, y = _both(arrays)
+    if arrays[1] is None:
+        return _pull(lib, config, x, x, weights + turned), None
+    return _pull(lib, config, x, y, weights), _pull(lib, config, y, x, turned)
+
+
+def _pull(lib: Library, config: Config, x: Array, y: Array, weights: Array) -> Array:
+    """Return the weighted sums of each row's differences, or their signs."""
+    x, y, weights = (_moved(lib, z, -2, 0) for z in (x, y, weights))
+    rows, columns = _panels(lib, x, y)
+
+    def row_panel(
+        _: object, own: Arrays, others: Arrays
+    ) -> tuple[tuple[()], tuple[Array]]:
+        def panel(
+            total: Array | None, other: Arrays, own: Arrays
+        ) -> tuple[Array, tuple[()]]:
+            weight = _moved(lib, other[1], 0, -1)
+            part = _weighted(lib, config, own[0], other[0], weight)
+            return part if total is None else total + part, ()
+
+        weight = _moved(lib, own[1], -1, 0)
+        total, _ = lib.fold(panel, (others[0], weight), (own[0],), columns)
+        return (), (total,)
+
+    _, (found,) = lib.fold(row_panel, (x, weights), (y,), rows)
+    found = _moved(lib, found, 0, -2)
+    if config.centred and 0 not in found.shape:
+        found = found - lib.xp.mean(found, axis=-1, keepdims=True)
+    return found
+
+
+def _sums(lib: Library, config: Config, own: Arrays, other: Arrays) -> Array:
+    """Return the sums of a panel, shape (b, ..., c)."""
+    xp = lib.xp
+    differences = _differences(lib, own[0], other[0])
+    if config.kind == "absolute":
+        return xp.sum(xp.abs(differences), axis=-1)
+    if config.kind == "squares":
+        return xp.sum(differences * differences, axis=-1)
+    if config.centred and 0 not in differences.shape:
+        differences = differences - xp.mean(differences, axis=-1, keepdims=True)
+    top = _TOPS[min(lib.dtype(differences).bits, 64)][0]
+    size = xp.maximum(own[1][..., None], _moved(lib, other[1], 0, -1))
+    scaled = differences * (top / size)[..., None]
+    squares = xp.sum(scaled * scaled, axis=-1)
+    zero = squares == 0
+    lengths = xp.sqrt(xp.where(zero, xp.ones_like(squares), squares))
+    return xp.where(zero, squares, lengths * (size / top))
+
+
+def _weighted(
+    lib: Library, config: Config, x: Array, y: Array, weights: Array
+) -> Array:
+    """Return a panel's part of the weighted sums, shape (b, ..., d)."""
+    differences = _differences(lib, x, y)
+    if config.kind == "absolute":
+        differences = lib.xp.sign(differences)
+    return lib.xp.sum(weights[..., None] * differences, axis=-2)
+
+
+def _differences(lib: Library, x: Array, y: Array) -> Array:
+    """Return x (b, ..., d) less y (c, ..., d), shape (b, ..., c, d)."""
+    return x[..., None, :] - _moved(lib, y, 0, -2)
+
+
+def _largest(lib: Library, x: Array) -> Array:
+    """Return the largest entry of each row by size, within what can be a scale."""
+    _, low, high = _TOPS[min(lib.dtype(x).bits, 64)]
+    size = lib.peak(lib.xp.abs(x), axis=-1)[..., 0]
+    size = lib.xp.maximum(size, lib.xp.full_like(size, low))
+    return lib.xp.minimum(size, lib.xp.full_like(size, high))
+
+
+def _panels(lib: Library, x: Array, y: Array) -> tuple[int, int]:
+    """Return how many rows and columns a panel has."""
+    width = math.prod(size or 1 for size in lib.shape(x)[1:])
+    count = lib.shape(y)[0]
+    columns = max(_PANEL // (16 * width), 1)
+    columns = columns if count is None else max(min(columns, count), 1)
+    return max(_PANEL // (columns * width), 1), columns
+
+
+def _both(arrays: Arrays) -> tuple[Array, Array]:
+    return arrays[0], arrays[0] if arrays[1] is None else arrays[1]
+
+
+def _moved(lib: Library, x: Array, axis: int, place: int) -> Array:
+    """Return `x` with one axis at another place."""
+    order = list(range(x.ndim))
+    order.insert(place % x.ndim, order.pop(axis))
+    return x if order == sorted(order) else lib.xp.permute_dims(x, tuple(order))
