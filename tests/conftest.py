@@ -1,0 +1,321 @@
+"""One suite for every array library, eager and traced.
+
+`library` is one of the array libraries; `run` calls a function in one of them, eagerly
+or traced; `gradient` differentiates a function in one of those that can.
+"""
+
+import contextlib
+import importlib
+import importlib.util
+import os
+from collections.abc import Callable
+from functools import partial
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+
+# One thread each: the tests run side by side, and sums keep their order.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("TF_NUM_INTEROP_THREADS", "1")
+os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
+os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+
+LIBRARIES = ("numpy", "torch", "jax", "tensorflow", "dask", "array_api_strict")
+DIFFERENTIABLE = ("torch", "jax", "tensorflow")
+# JAX compiles an eager call piece by piece, which takes several times as long as `jit`.
+USUAL_MODE = {"jax": "jit"}
+TRACED = (
+    ("torch", "compile"),
+    ("tensorflow", "graph"),
+    ("tensorflow", "unknown"),
+    ("tensorflow", "xla"),
+)
+TRACED_GRADIENT = (
+    ("torch", "compile"),
+    ("tensorflow", "graph"),
+    ("tensorflow", "xla"),
+)
+
+
+def require(name: str) -> ModuleType:
+    """Import `name`; without it a test skips, and fails where CI is to have it."""
+    if importlib.util.find_spec(name.partition(".")[0]) is None:
+        if os.environ.get("CI") == "true":
+            pytest.fail(f"{name} is not installed, and in CI every library is")
+        pytest.skip(f"{name} is not installed")
+    return importlib.import_module(name)
+
+
+class Library:
+    """An array library as the tests use it."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.differentiable = name in DIFFERENTIABLE
+        paths = {"jax": "jax.numpy", "dask": "dask.array"}
+        self.module: Any = require(paths.get(name, name))
+        if name == "torch":
+            self.module.set_num_threads(1)
+        if name == "dask":
+            require("dask").config.set(scheduler="synchronous")
+
+    def supports(self, dtype: str) -> bool:
+        """Return whether arrays of `dtype` exist (JAX: with 32 bits, its default)."""
+        if self.name == "jax":
+            return "64" not in dtype and dtype != "complex128"
+        if dtype == "bfloat16":
+            return self.name in DIFFERENTIABLE
+        return dtype != "float16" or self.name != "array_api_strict"
+
+    def dtype(self, name: str) -> Any:
+        """Return the library's dtype called `name`."""
+        return getattr(self.module, name)
+
+    def asarray(self, values: Any, dtype: str | None = None) -> Any:
+        """Turn `values` into an array: floats in lists are float32 unless told."""
+        if dtype is None and self.owns(values):
+            return values
+        host = np.asarray(values)
+        if dtype == "bfloat16" or (
+            dtype is None and host.dtype == np.float64 and isinstance(values, list)
+        ):
+            host = host.astype(np.float32)
+        elif dtype is not None:
+            host = host.astype(dtype)
+        array = getattr(self, f"_from_numpy_{self.name}")(host)
+        return self.cast(array, dtype) if dtype == "bfloat16" else array
+
+    def cast(self, x: Any, dtype: str) -> Any:
+        """Return `x` as `dtype`."""
+        if self.name == "torch":
+            return x.to(self.dtype(dtype))
+        if self.name == "tensorflow":
+            return self.module.cast(x, dtype)
+        if self.name == "array_api_strict":
+            return self.module.astype(x, self.dtype(dtype))
+        return x.astype(dtype)
+
+    def owns(self, x: Any) -> bool:
+        """Return whether `x` is an array of this library."""
+        if self.name == "numpy":
+            return isinstance(x, np.ndarray | np.generic)
+        if self.name == "jax":
+            return isinstance(x, self.module.ndarray)
+        if self.name == "dask":
+            return isinstance(x, self.module.Array)
+        if self.name == "tensorflow":
+            return isinstance(x, self.module.Tensor | self.module.Variable)
+        if self.name == "torch":
+            return isinstance(x, self.module.Tensor)
+        return type(x).__module__.startswith("array_api_strict")
+
+    def dtype_of(self, x: Any) -> str:
+        """Return the name of the dtype of `x`."""
+        return getattr(x.dtype, "name", None) or str(x.dtype).rpartition(".")[-1]
+
+    def to_numpy(self, result: Any) -> Any:
+        """Turn the arrays in `result` into NumPy's; they must be this library's."""
+        if result is None:
+            return None
+        if isinstance(result, dict):
+            return {key: self.to_numpy(value) for key, value in result.items()}
+        if isinstance(result, tuple | list):
+            return tuple(self.to_numpy(value) for value in result)
+        assert self.owns(result), f"{type(result)} is no array of {self.name}"
+        if self.dtype_of(result) == "bfloat16":
+            result = self.cast(result, "float32")
+        if self.name == "torch":
+            return result.detach().cpu().numpy()
+        if self.name == "tensorflow":
+            return result.numpy()
+        return np.asarray(result)
+
+    def x64(self) -> contextlib.AbstractContextManager[Any]:
+        """Return a context in which the library has float64 and int64."""
+        if self.name != "jax":
+            return contextlib.nullcontext()
+        context: contextlib.AbstractContextManager[Any] = require("jax").enable_x64(
+            True
+        )
+        return context
+
+    def trace(
+        self, function: Callable[..., Any], mode: str, arrays: tuple[Any, ...]
+    ) -> Callable[..., Any]:
+        """Return `function` as `mode` traces it for arrays like `arrays`."""
+        if mode == "eager":
+            return function
+        if mode == "jit":
+            jitted: Callable[..., Any] = require("jax").jit(function)
+            return jitted
+        if mode in ("compile", "aot_eager"):
+            backend = "eager" if mode == "compile" else mode
+            self.module.compiler.reset()  # a test meets no other test's graphs
+            compiled: Callable[..., Any] = self.module.compile(
+                function, fullgraph=True, backend=backend
+            )
+            return compiled
+        signature = [
+            self.module.TensorSpec(_signature_shape(mode, tuple(x.shape)), x.dtype)
+            for x in arrays
+        ]
+        graph: Callable[..., Any] = self.module.function(
+            function, input_signature=signature, jit_compile=mode == "xla"
+        )
+        return graph
+
+    def _from_numpy_numpy(self, host: Any) -> Any:
+        return host.copy()
+
+    def _from_numpy_torch(self, host: Any) -> Any:
+        return self.module.asarray(host.copy())
+
+    def _from_numpy_jax(self, host: Any) -> Any:
+        return self.module.asarray(host)
+
+    def _from_numpy_tensorflow(self, host: Any) -> Any:
+        return self.module.constant(host)
+
+    def _from_numpy_dask(self, host: Any) -> Any:
+        # Two chunks along each axis, so that nothing passes by luck.
+        chunks = tuple(max(1, -(-size // 2)) for size in host.shape)
+        return self.module.from_array(host, chunks=chunks)
+
+    def _from_numpy_array_api_strict(self, host: Any) -> Any:
+        return self.module.asarray(host.copy())
+
+
+def _signature_shape(mode: str, shape: tuple[int, ...]) -> tuple[int | None, ...]:
+    """Return what a graph knows of `shape`: nothing, or all but the batch size."""
+    if mode == "unknown":
+        return (None,) * len(shape)
+    return (None, *shape[1:]) if shape else ()
+
+
+class Run:
+    """Call a function on arrays of a library, in one of its modes."""
+
+    def __init__(self, library: Library, mode: str) -> None:
+        self.library = library
+        self.mode = mode
+
+    def __call__(
+        self, function: Callable[..., Any], *values: Any, **options: Any
+    ) -> Any:
+        """Return ``function(*arrays, **options)`` as NumPy arrays."""
+        arrays = tuple(self.library.asarray(value) for value in values)
+        traced = self.library.trace(partial(function, **options), self.mode, arrays)
+        return self.library.to_numpy(traced(*arrays))
+
+
+class Gradient:
+    """Differentiate a scalar function of arrays by a framework's own autodiff."""
+
+    def __init__(self, library: Library, mode: str) -> None:
+        self.library = library
+        self.mode = mode
+
+    def __call__(
+        self,
+        function: Callable[..., Any],
+        *values: Any,
+        upstream: Any = 1.0,
+        **options: Any,
+    ) -> tuple[Any, ...]:
+        """Return the gradient of ``sum(upstream * function(*values))``, in NumPy."""
+        library = self.library
+        pull = {"jax": _jax_pull, "torch": _torch_pull, "tensorflow": _tf_pull}
+        with library.x64():
+            arrays = tuple(library.asarray(value) for value in values)
+            call: Callable[..., Any] = partial(function, **options)
+            if library.name == "torch":
+                call = library.trace(call, self.mode, arrays)
+            differentiated: Callable[..., Any] = partial(
+                pull[library.name], call, np.asarray(upstream)
+            )
+            if library.name != "torch":
+                differentiated = library.trace(differentiated, self.mode, arrays)
+            return tuple(library.to_numpy(tuple(differentiated(*arrays))))
+
+
+def _jax_pull(function: Callable[..., Any], upstream: Any, *arrays: Any) -> Any:
+    result, pull = require("jax").vjp(function, *arrays)
+    return pull(require("jax.numpy").asarray(upstream, dtype=result.dtype))
+
+
+def _torch_pull(function: Callable[..., Any], upstream: Any, *arrays: Any) -> Any:
+    torch = require("torch")
+    leaves = [x.detach().requires_grad_() for x in arrays]
+    result = function(*leaves)
+    given = torch.asarray(upstream).to(result.dtype).expand(result.shape)
+    return torch.autograd.grad(result, leaves, given)
+
+
+def _tf_pull(function: Callable[..., Any], upstream: Any, *arrays: Any) -> Any:
+    tf = require("tensorflow")
+    with tf.GradientTape() as tape:
+        for x in arrays:
+            tape.watch(x)
+        result = function(*arrays)
+    given = tf.cast(upstream, result.dtype)
+    return tape.gradient(result, list(arrays), output_gradients=given)
+
+
+@pytest.fixture(params=LIBRARIES)
+def library(request: pytest.FixtureRequest) -> Library:
+    """Return each array library in turn."""
+    return Library(request.param)
+
+
+@pytest.fixture(params=LIBRARIES)
+def run(request: pytest.FixtureRequest) -> Run:
+    """Return a caller for each array library: eager, and jitted in JAX."""
+    return Run(Library(request.param), USUAL_MODE.get(request.param, "eager"))
+
+
+@pytest.fixture(params=TRACED, ids="-".join)
+def traced(request: pytest.FixtureRequest) -> Run:
+    """Return a caller for each other way in which frameworks trace a function."""
+    name, mode = request.param
+    return Run(Library(name), mode)
+
+
+@pytest.fixture(params=DIFFERENTIABLE)
+def gradient(request: pytest.FixtureRequest) -> Gradient:
+    """Return a differentiator for each autodiff framework; JAX has 64 bits there."""
+    return Gradient(Library(request.param), USUAL_MODE.get(request.param, "eager"))
+
+
+@pytest.fixture(params=TRACED_GRADIENT, ids="-".join)
+def traced_gradient(request: pytest.FixtureRequest) -> Gradient:
+    """Return a differentiator for each other way in which frameworks trace."""
+    name, mode = request.param
+    return Gradient(Library(name), mode)
+
+
+@pytest.fixture(params=DIFFERENTIABLE)
+def framework(request: pytest.FixtureRequest) -> Library:
+    """Return each autodiff framework in turn."""
+    return Library(request.param)
+
+
+@pytest.fixture
+def torch() -> Any:
+    """Return PyTorch, for a test of one of its own transforms."""
+    module = Library("torch").module
+    module.compiler.reset()
+    return module
+
+
+@pytest.fixture
+def jax() -> ModuleType:
+    """Return JAX, for a test of one of its own transforms."""
+    return require("jax")
+
+
+@pytest.fixture
+def tf() -> Any:
+    """Return TensorFlow, for a test of one of its own transforms."""
+    return Library("tensorflow").module
