@@ -46,6 +46,7 @@ class Framework(Protocol):
     """What the modules `_torch`, `_jax`, `_tensorflow` and `_numpy` have."""
 
     COMPILES: bool  # whether a first call compiles
+    COUNTS: bool  # whether it tells what its arrays took on the CPU, as on a GPU
     PEERS: frozenset[str]  # the methods of other libraries
 
     def describe(self, case: Case) -> dict[str, Any]:
@@ -60,8 +61,8 @@ class Framework(Protocol):
     def to_numpy(self, array: Any) -> Matrix:
         """Return an array in NumPy, as float32."""
 
-    def device_peak(self, call: Call) -> int:
-        """Return the bytes that a call adds to the accelerator's memory at most."""
+    def counted_peak(self, call: Call, case: Case) -> int:
+        """Return the bytes that a call adds to its arrays at most, as it tells."""
 
     def planned_bytes(self, call: Any) -> int | None:
         """Return the bytes of temporaries that the compiler plans, where it tells."""

@@ -26,6 +26,7 @@ from benchmarks._cases import (
 Formula = Callable[..., Any]
 
 COMPILES = True
+COUNTS = False
 PEERS = frozenset({"optax ntxent"})
 BLOCK = 256
 
@@ -135,8 +136,8 @@ def to_numpy(array: Any) -> Matrix:
     return np.asarray(array.astype(jnp.float32))
 
 
-def device_peak(call: Call) -> int:
-    """Return the bytes that a call adds to the accelerator's memory at most."""
+def counted_peak(call: Call, case: Case) -> int:
+    """Return the bytes that a call adds to the GPU's memory at most."""
     device = jax.devices()[0]
     before = device.memory_stats()["bytes_in_use"]
     wait(call())

@@ -40,13 +40,13 @@ def status(field: str) -> int:
 
 def measure(framework: Framework, case: Case, method: str) -> dict[str, Any]:
     """Return the extra memory of a method in bytes, measured and planned."""
-    if case.device == "cpu":
+    if case.device == "cpu" and not framework.COUNTS:
         extra = host_peak(framework, case, method)
         call = framework.methods(case)[method]
     else:
         call = framework.methods(case)[method]
         framework.wait(call())
-        extra = framework.device_peak(call)
+        extra = framework.counted_peak(call, case)
     return {"extra_bytes": extra, "planned_bytes": framework.planned_bytes(call)}
 
 

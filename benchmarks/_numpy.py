@@ -21,6 +21,7 @@ from benchmarks._cases import (
 Formula = Callable[..., tuple[Any, ...]]
 
 COMPILES = False
+COUNTS = False
 PEERS: frozenset[str] = frozenset()
 
 
@@ -106,8 +107,8 @@ def to_numpy(array: Any) -> Matrix:
     return np.asarray(array, dtype=np.float32)
 
 
-def device_peak(call: Call) -> int:
-    """Refuse: NumPy has no accelerator."""
+def counted_peak(call: Call, case: Case) -> int:
+    """Refuse: NumPy does not tell."""
     raise NotImplementedError
 
 

@@ -1,5 +1,6 @@
 """The formulas of TensorFlow in `tf.function`, and compiled by XLA."""
 
+import gc
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -22,6 +23,7 @@ from benchmarks._cases import (
 Formula = Callable[..., Any]
 
 COMPILES = True
+COUNTS = True
 PEERS: frozenset[str] = frozenset()
 
 
@@ -109,12 +111,16 @@ def to_numpy(array: Any) -> Matrix:
     return tf.cast(array, tf.float32).numpy()
 
 
-def device_peak(call: Call) -> int:
-    """Return the bytes that a call adds to the accelerator's memory at most."""
-    tf.config.experimental.reset_memory_stats("GPU:0")
-    before = tf.config.experimental.get_memory_info("GPU:0")["current"]
-    wait(call())
-    return tf.config.experimental.get_memory_info("GPU:0")["peak"] - before
+def counted_peak(call: Call, case: Case) -> int:
+    """Return the bytes that a call adds to its arrays at most."""
+    # TensorFlow keeps what it has taken from the system: the process would not tell.
+    device = "GPU:0" if case.device == "cuda" else "CPU:0"
+    gc.collect()
+    tf.config.experimental.reset_memory_stats(device)
+    before = tf.config.experimental.get_memory_info(device)["current"]
+    results = call()
+    wait(results)
+    return tf.config.experimental.get_memory_info(device)["peak"] - before
 
 
 def planned_bytes(call: Call) -> int | None:

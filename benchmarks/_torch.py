@@ -26,6 +26,7 @@ from benchmarks._cases import (
 Formula = Callable[..., torch.Tensor]
 
 COMPILES = False
+COUNTS = False
 PEERS = frozenset({"PML NPairsLoss", "PML NTXentLoss"})
 CHUNKED = {
     "linear_cross_entropy, auto": LinearCrossEntropyOptions(),
@@ -164,8 +165,8 @@ def to_numpy(array: Any) -> Matrix:
     return array.float().cpu().numpy()
 
 
-def device_peak(call: Call) -> int:
-    """Return the bytes that a call adds to the accelerator's memory at most."""
+def counted_peak(call: Call, case: Case) -> int:
+    """Return the bytes that a call adds to the GPU's memory at most."""
     torch.cuda.reset_peak_memory_stats()
     before = torch.cuda.memory_allocated()
     wait(call())
