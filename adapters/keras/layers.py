@@ -217,12 +217,12 @@ class MetricEmbedding(keras.layers.Dense):
 
     Examples
     --------
+    >>> import keras
     >>> import numpy as np
     >>> from metricops.adapters.keras import MetricEmbedding
-    >>> layer = MetricEmbedding(2, kernel_initializer="ones")
-    >>> embeddings = layer(np.ones((1, 3)))
-    >>> round(float(embeddings[0, 0]), 4)
-    0.7071
+    >>> layer = MetricEmbedding(4, kernel_initializer="ones")
+    >>> keras.ops.convert_to_numpy(layer(np.ones((1, 3)))).tolist()
+    [[0.5, 0.5, 0.5, 0.5]]
     """
 
     def __init__(

@@ -201,7 +201,7 @@ class NPairsLoss(_AddonsLoss):
     >>> from metricops.adapters.keras import NPairsLoss
     >>> similarity = [[2.0, 0.0, -2.0], [0.0, 2.0, 0.0], [-2.0, 0.0, 2.0]]
     >>> round(float(NPairsLoss()([7, 8, 7], similarity)), 4)
-    1.5015
+    1.5085
     """
 
     def __init__(
@@ -244,7 +244,7 @@ class NPairsMultilabelLoss(_AddonsLoss):
     >>> similarity = [[2.0, 0.0, -2.0], [0.0, 2.0, 0.0], [-2.0, 0.0, 2.0]]
     >>> loss = NPairsMultilabelLoss()([[1, 1], [0, 1], [1, 0]], similarity)
     >>> round(float(loss), 4)
-    1.1963
+    1.6751
     """
 
     def __init__(

@@ -1,0 +1,254 @@
+"""Configs, files and names: what Keras does with objects beside calling them."""
+
+import json
+
+import keras
+import numpy as np
+import pytest
+from metricops.adapters.keras import (
+    CosineSimilarity,
+    Dot,
+    MetricEmbedding,
+    NPairsEmbeddingLoss,
+    NPairsLoss,
+    NpairsLoss,
+    NPairsMultilabelLoss,
+    NpairsMultilabelLoss,
+    PairwiseCosineSimilarity,
+    PairwiseInnerProduct,
+    cosine_similarity,
+    metrics,
+    npairs_loss,
+    npairs_multilabel_loss,
+)
+
+from tests.keras.conftest import random, to_numpy
+
+COMMON = {"name": "mine", "dtype": "mixed_bfloat16"}
+EMBEDDING = {
+    "temperature": 0.5,
+    "normalize": True,
+    "symmetric": True,
+    "exclude_diagonal": True,
+    "l2_weight": 0.1,
+    "block_size": 3,
+}
+DENSE = {
+    "units": 3,
+    "activation": "relu",
+    "use_bias": False,
+    "kernel_initializer": "ones",
+    "kernel_regularizer": "l2",
+    "bias_constraint": "non_neg",
+}
+# Every argument of every class, none of them the default.
+OBJECTS = [
+    (CosineSimilarity, {"axis": (1, 2), "reduction": "sum"}),
+    (NPairsLoss, {"reduction": None}),
+    (NPairsMultilabelLoss, {"reduction": "mean_with_sample_weight"}),
+    (NPairsEmbeddingLoss, {"reduction": "none", **EMBEDDING}),
+    (Dot, {"axes": (1, 2), "normalize": True, "trainable": False}),
+    (PairwiseInnerProduct, {"trainable": False}),
+    (PairwiseCosineSimilarity, {"trainable": False}),
+    (MetricEmbedding, {"axis": (1, 2), **DENSE}),
+    (metrics.CosineSimilarity, {"axis": (1, 2), "dtype": "float16"}),
+]
+every_object = pytest.mark.parametrize(
+    ("cls", "options"), OBJECTS, ids=[cls.__name__ for cls, _ in OBJECTS]
+)
+
+
+@every_object
+def test_a_config_gives_every_argument_back(cls, options):
+    config = cls(**{**COMMON, **options}).get_config()
+    kept = {key: config[key] for key in options if key not in DENSE and key != "dtype"}
+    assert kept == {key: options[key] for key in kept}
+    assert config["name"] == "mine"
+    again = cls.from_config(config)
+    assert again.get_config() == config
+    assert again.dtype == cls(**{**COMMON, **options}).dtype
+
+
+@every_object
+def test_an_object_survives_json_under_the_name_of_the_package(cls, options):
+    given = cls(**{**COMMON, **options})
+    stored = json.loads(json.dumps(keras.saving.serialize_keras_object(given)))
+    assert stored["registered_name"].startswith("metricops>")
+    again = keras.saving.deserialize_keras_object(stored)
+    assert type(again) is cls
+    assert again.get_config() == given.get_config()
+
+
+@every_object
+def test_the_default_config_has_a_dtype(cls, options):
+    required = {key: options[key] for key in ("axes", "units") if key in options}
+    assert cls(**required).get_config()["dtype"]
+
+
+@pytest.mark.parametrize(
+    "function", [cosine_similarity, npairs_loss, npairs_multilabel_loss]
+)
+def test_keras_finds_the_functions_by_their_registered_names(function):
+    stored = keras.losses.serialize(function)
+    assert keras.losses.deserialize(stored) is function
+    assert keras.losses.deserialize(f"metricops>{function.__name__}") is function
+
+
+@pytest.mark.parametrize("cls", [CosineSimilarity, NPairsLoss, NPairsEmbeddingLoss])
+def test_keras_finds_the_losses_by_their_registered_names(cls):
+    name = f"metricops>{cls.__name__}"
+    assert type(keras.losses.get({"class_name": name, "config": {}})) is cls
+    given = cls(reduction="sum", name="mine")
+    again = keras.losses.deserialize(keras.losses.serialize(given))
+    assert type(again) is cls
+    assert again.get_config() == given.get_config()
+
+
+# What the originals wrote.
+
+
+@pytest.mark.parametrize(
+    ("cls", "config", "expected"),
+    [
+        (
+            CosineSimilarity,
+            {"reduction": "auto", "name": "cosine_similarity", "axis": 1},
+            {"reduction": "sum_over_batch_size", "axis": 1},
+        ),
+        (
+            CosineSimilarity,
+            {"reduction": "none", "name": "c", "axis": 2, "fn": "cosine_similarity"},
+            {"reduction": "none", "axis": 2, "name": "c"},
+        ),
+        (
+            NpairsLoss,
+            {"reduction": "none", "name": "npairs_loss"},
+            {"reduction": "sum_over_batch_size", "name": "npairs_loss"},
+        ),
+        (
+            NpairsMultilabelLoss,
+            {"reduction": "none", "name": "npairs_multilabel_loss"},
+            {"reduction": "sum_over_batch_size"},
+        ),
+        (NpairsLoss, {"name": "a"}, {"reduction": "sum_over_batch_size", "name": "a"}),
+        (NpairsLoss, {"reduction": "sum"}, {"reduction": "sum"}),
+        (NpairsLoss, {"reduction": "none", "dtype": "float32"}, {"reduction": "none"}),
+        (
+            Dot,
+            {"name": "dot", "trainable": True, "dtype": "float32", "axes": [1, 2]},
+            {"axes": (1, 2), "normalize": False},
+        ),
+        (MetricEmbedding, {"unit": 5}, {"units": 5, "axis": -1}),
+        (
+            metrics.CosineSimilarity,
+            {"name": "cosine_similarity", "dtype": "float32", "axis": 1},
+            {"axis": 1},
+        ),
+        (
+            metrics.CosineSimilarity,
+            {"name": "c", "dtype": "float32", "fn": "cosine_similarity"},
+            {"axis": -1, "name": "c"},
+        ),
+    ],
+)
+def test_the_configs_of_the_originals_are_read(cls, config, expected):
+    given = dict(config)
+    found = cls.from_config(config).get_config()
+    assert {key: found[key] for key in expected} == expected
+    assert config == given
+
+
+def test_a_config_under_the_name_in_addons_is_read_with_custom_objects():
+    stored = {"class_name": "Addons>NpairsLoss", "config": {"reduction": "none"}}
+    known = {"Addons>NpairsLoss": NpairsLoss}
+    loss = keras.losses.deserialize(stored, custom_objects=known)
+    assert to_numpy(loss([0, 1], [[2.0, 0.0], [0.0, 2.0]])).shape == ()
+
+
+def test_the_names_in_addons_are_the_same_classes():
+    assert NpairsLoss is NPairsLoss
+    assert NpairsMultilabelLoss is NPairsMultilabelLoss
+
+
+# Models.
+
+
+def pair_model():
+    """Return a functional model of two inputs that holds every layer."""
+    inputs = [keras.Input((None, 3)), keras.Input((None, 3))]
+    embed = MetricEmbedding(4)
+    pair = [embed(x) for x in inputs]
+    products = PairwiseInnerProduct()(pair)
+    cosines = PairwiseCosineSimilarity()(pair)
+    total = Dot(axes=(2, 1))([products + cosines, pair[1]])
+    return keras.Model(inputs, total)
+
+
+DATA = [random(2, 4, 3, seed=1), random(2, 4, 3, seed=2)]
+
+
+@pytest.mark.parametrize("compiled_with", ["object", "function"])
+def test_a_compiled_model_survives_its_file(tmp_path, compiled_with):
+    model = pair_model()
+    losses = {"object": CosineSimilarity(axis=1), "function": cosine_similarity}
+    model.compile(
+        "sgd",
+        loss=losses[compiled_with],
+        metrics=[metrics.CosineSimilarity(axis=1)],
+    )
+    y = random(2, 4, 4)
+    model.train_on_batch(DATA, y)
+    model.save(tmp_path / "model.keras")
+    again = keras.models.load_model(tmp_path / "model.keras")
+    expected = model.predict(DATA, verbose=0)
+    np.testing.assert_allclose(again.predict(DATA, verbose=0), expected, rtol=1e-6)
+    found = again.test_on_batch(DATA, y, return_dict=True)
+    expected = model.test_on_batch(DATA, y, return_dict=True)
+    assert found == pytest.approx(expected, rel=1e-6)
+
+
+def test_a_clone_of_a_model_computes_the_same():
+    model = pair_model()
+    clone = keras.models.clone_model(model)
+    clone.set_weights(model.get_weights())
+    np.testing.assert_array_equal(to_numpy(clone(DATA)), to_numpy(model(DATA)))
+
+
+def test_a_summary_lists_the_layers():
+    lines = []
+    pair_model().summary(print_fn=lines.append, line_length=120)
+    for name in ("MetricEmbedding", "PairwiseInnerProduct", "PairwiseCosineSim", "Dot"):
+        assert name in "\n".join(lines)
+
+
+def test_names_are_numbered_as_keras_does():
+    assert [PairwiseInnerProduct().name for _ in range(2)] == [
+        "pairwise_inner_product",
+        "pairwise_inner_product_1",
+    ]
+    assert MetricEmbedding(2).name == "metric_embedding"
+    assert NPairsLoss().name == "npairs_loss"
+    assert CosineSimilarity().name == "cosine_similarity"
+    assert NPairsEmbeddingLoss(name=None).name.startswith("n_pairs_embedding_loss")
+
+
+@pytest.mark.parametrize(
+    "loss", [npairs_loss, NPairsLoss(), NPairsLoss(reduction="none")]
+)
+def test_a_loss_can_be_a_node_of_a_functional_model(tmp_path, loss):
+    labels, similarity = keras.Input((), dtype="int32"), keras.Input((4,))
+    model = keras.Model([labels, similarity], loss(labels, similarity))
+    model.save(tmp_path / "model.keras")
+    again = keras.models.load_model(tmp_path / "model.keras")
+    given = [np.asarray([0, 1, 0, 2], np.int32), random(4, 4)]
+    expected = to_numpy(loss(*given))
+    for each in (model, again):
+        np.testing.assert_allclose(to_numpy(each(given)), expected, rtol=1e-6)
+
+
+def test_a_cosine_can_be_a_node_of_a_functional_model():
+    inputs = [keras.Input((None, 3)), keras.Input((None, 3))]
+    model = keras.Model(inputs, cosine_similarity(*inputs, axis=1))
+    assert model.output_shape == (None, 3)
+    expected = to_numpy(cosine_similarity(*DATA, axis=1))
+    np.testing.assert_allclose(to_numpy(model(DATA)), expected, rtol=1e-6)
