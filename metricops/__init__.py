@@ -26,3 +26,4 @@ from metricops._npairs import npairs_multilabel_loss as npairs_multilabel_loss
 from metricops._pairwise import pairwise_cosine_similarity as pairwise_cosine_similarity
 from metricops._pairwise import pairwise_inner_product as pairwise_inner_product
 from metricops._softmax import softmax_cross_entropy as softmax_cross_entropy
+from metricops._typing import Reduction as Reduction

@@ -1,22 +1,16 @@
 """Nearest neighbours, and how often they have the query's label."""
 
-import difflib
 from typing import Any
 
 from metricops import _checks
-from metricops._cosine import within_one
-from metricops._frameworks import Arrays, Library
+from metricops._frameworks import Arrays, Library, Step
 from metricops._inputs import Inputs, float_arrays
 from metricops._labels import label_arrays
+from metricops._metrics import DISTANCES, canonical, cosine_similarity, inner_product
 from metricops._normalize import unit
 from metricops._npairs import column
 from metricops._public import public
 from metricops._typing import Array
-
-ALIASES = {
-    "inner_product": ("innerproductsimilarity", "ip"),
-    "cosine": ("cosinedistance",),
-}
 
 
 @public
@@ -39,15 +33,17 @@ def nearest_neighbors(
     k : int
         How many keys to return of each query.
     metric : str
-        What makes a key good: "inner_product" or "cosine", by any case or alias of
-        TensorFlow Similarity.
+        What makes a key good: "inner_product", "cosine", "euclidean",
+        "squared_euclidean", "manhattan" or "snr", in any case, or an alias that
+        TensorFlow Similarity has for it.
     block_size : int, optional
         How many queries a panel holds. Default: as many as suit the device.
 
     Returns
     -------
     values : array of shape (n, k), in the dtype that the arguments promote to
-        The similarities, largest first.
+        The similarities, largest first, by inner product or cosine; else the distances,
+        smallest first.
     indices : array of shape (n, k), integer
         The rows of `keys`; among equals the lower one comes first.
 
@@ -134,7 +130,9 @@ def recall_at_k(
     depths = tuple(_checks.check_positive_int("k", depth) for depth in depths)
     name = canonical(metric)
     if (keys is None) != (key_labels is None):
-        _checks.refuse_value("key_labels", "given where `keys` are, and only there", key_labels)
+        _checks.refuse_value(
+            "key_labels", "given where `keys` are, and only there", key_labels
+        )
     inputs = _pair(queries, keys)
     own, others = _key_labels(inputs, query_labels, key_labels)
     _, indices = _search(inputs, keys is None, max(depths), name, block_size)
@@ -147,22 +145,12 @@ def recall_at_k(
     }
 
 
-def canonical(metric: Any) -> str:
-    """Return the name of a metric that may be given by an alias."""
-    if not isinstance(metric, str):
-        msg = f"`metric` must be a string; got {metric!r}."
-        raise TypeError(msg)
-    wanted = metric.strip().lower()
-    names = {alias: name for name, rest in ALIASES.items() for alias in (name, *rest)}
-    if wanted in names:
-        return names[wanted]
-    near = difflib.get_close_matches(wanted, names, n=1, cutoff=0)
-    msg = f"`metric` must be one of {', '.join(ALIASES)}; got {metric!r}. Nearest: {near[0]!r}."
-    raise ValueError(msg)
-
-
 def _pair(queries: Array, keys: Array | None) -> Inputs:
-    inputs = float_arrays(queries=queries) if keys is None else float_arrays(queries=queries, keys=keys)
+    inputs = (
+        float_arrays(queries=queries)
+        if keys is None
+        else float_arrays(queries=queries, keys=keys)
+    )
     lib = inputs.library
     left, right = lib.shape(inputs.arrays[0]), lib.shape(inputs.arrays[-1])
     _checks.check_rank("queries", left, 2, "(n, d)")
@@ -180,7 +168,9 @@ def _key_labels(inputs: Inputs, labels: Any, others: Any) -> tuple[Array, Array]
     for name, x, rows in zip(given, flat, inputs.arrays, strict=False):
         count = lib.shape(rows)[0]
         if not _checks.same(lib.shape(x)[0], count):
-            _checks.refuse_shape(name, f"a label for each of {count} rows", lib.shape(x))
+            _checks.refuse_shape(
+                name, f"a label for each of {count} rows", lib.shape(x)
+            )
     return flat[0], flat[-1]
 
 
@@ -194,11 +184,12 @@ def _search(
         keys = queries if alone else unit(lib, keys)
     count = lib.shape(keys)[0]
     if count is not None and k > count - alone:
-        _checks.refuse_value("k", f"at most {count - alone}, the number of keys to choose from", k)
+        _checks.refuse_value(
+            "k", f"at most {count - alone}, the number of keys to choose from", k
+        )
 
-    def body(_: object, panel: Arrays, consts: Arrays) -> tuple[tuple[()], tuple[Array, ...]]:
-        scores = lib.product(panel[0], xp.matrix_transpose(consts[0]))
-        scores = within_one(lib, scores) if metric == "cosine" else scores
+    def body(_: Any, panel: Arrays, consts: Arrays) -> Step:
+        scores = _scores(lib, metric, panel[0], consts[0])
         if alone:
             own = panel[1][:, None] == lib.positions(scores, 1, "queries")[None, :]
             scores = xp.where(own, xp.full_like(scores, -float("inf")), scores)
@@ -208,4 +199,12 @@ def _search(
     if block is None:
         block = lib.block(queries, keys)
     _, (values, indices) = lib.fold(body, (queries, positions), (keys,), block)
-    return values, indices
+    return (-values if metric in DISTANCES else values), indices
+
+
+def _scores(lib: Library, metric: str, queries: Array, keys: Array) -> Array:
+    """Return numbers that are the larger, the better a key is."""
+    if metric in DISTANCES:
+        return -DISTANCES[metric](lib, queries, keys)
+    score = cosine_similarity if metric == "cosine" else inner_product
+    return score(lib, queries, keys)

@@ -7,7 +7,7 @@ is one matrix product a panel, `_gradients` three.
 
 from typing import Any, NamedTuple
 
-from metricops._frameworks import Arrays, Library
+from metricops._frameworks import Arrays, Library, Step
 from metricops._labels import matches
 from metricops._npairs import shared
 from metricops._typing import Array
@@ -55,7 +55,7 @@ def losses(plan: Plan, rows: Panel, candidates: Candidates) -> tuple[Array, Arra
     """Return the loss of each anchor, and which of them count (None: all)."""
     lib = plan.library
 
-    def body(_: object, panel: Arrays, consts: Arrays) -> tuple[tuple[()], tuple[Array, ...]]:
+    def body(_: Any, panel: Arrays, consts: Arrays) -> Step:
         part, given = Panel(*panel), Candidates(*consts)
         if plan.targets == "position":
             scores = _scores(lib, part.anchors, given)
@@ -76,9 +76,7 @@ def gradients(
     """
     lib, by_position = plan.library, plan.targets == "position"
 
-    def body(
-        carry: tuple[Array] | None, panel: Arrays, consts: Arrays
-    ) -> tuple[tuple[Array], tuple[Array, ...]]:
+    def body(carry: Any, panel: Arrays, consts: Arrays) -> Step:
         part, given = Panel(*panel), Candidates(*consts)
         push = _by_position if by_position else _by_targets
         error, left, right, row_factor, outs = push(plan, part, given)

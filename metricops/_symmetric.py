@@ -4,9 +4,9 @@ A column's log-sum-exp closes only with the last panel, so gradients take a seco
 `losses` is one matrix product a panel and returns `Sums`, `gradients` is three.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from metricops._frameworks import Arrays
+from metricops._frameworks import Arrays, Step
 from metricops._streaming import (
     Candidates,
     Panel,
@@ -37,9 +37,7 @@ class Both(NamedTuple):
 def sums(plan: Plan, rows: Panel, candidates: Candidates) -> Both:
     """Return what closes the softmax of each row and of each column."""
 
-    def body(
-        carry: Arrays | None, panel: Arrays, consts: Arrays
-    ) -> tuple[Sums, tuple[Array, ...]]:
+    def body(carry: Any, panel: Arrays, consts: Arrays) -> Step:
         part, given = Panel(*panel), Candidates(*consts)
         scores, targets = _scores(plan, part, given)
         columns = _sums(plan, scores, targets, axis=0)
@@ -74,9 +72,7 @@ def gradients(
     peak, push, pull = _coefficients(plan, both.columns, of_columns)
     own = _coefficients(plan, both.rows, of_rows)
 
-    def body(
-        carry: tuple[Array] | None, panel: Arrays, consts: Arrays
-    ) -> tuple[tuple[Array], tuple[Array]]:
+    def body(carry: Any, panel: Arrays, consts: Arrays) -> Step:
         part, given = Panel(*panel[:4]), Candidates(*consts[:3])
         row_peak, row_push, row_pull = (x[:, None] for x in panel[4:])
         column_peak, column_push, column_pull = (x[None, :] for x in consts[3:])

@@ -12,10 +12,17 @@ import array_api_compat
 import numpy as np
 
 from metricops._checks import refuse_kind
-from metricops._frameworks._library import Arrays, Dtype, Library, Operation, spread
+from metricops._frameworks._library import (
+    Arrays,
+    Dtype,
+    Library,
+    Operation,
+    Step,
+    spread,
+)
 from metricops._typing import Array
 
-__all__ = ["Arrays", "Dtype", "Library", "Operation", "library", "spread", "unwrap"]
+__all__ = ["Arrays", "Dtype", "Library", "Operation", "Step", "library", "spread", "unwrap"]
 
 _BY_TYPE: dict[type, Library] = {}
 _BY_NAMESPACE: dict[str, Library] = {}

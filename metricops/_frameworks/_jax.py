@@ -72,7 +72,20 @@ class Jax(Library):
         self, operation: Operation, config: Any, arrays: Arrays, constants: Arrays
     ) -> Array:
         """Return the value of `operation`, with its gradient."""
-        return _differentiable(operation, config, arrays, constants)
+        return _differentiable(operation, config, _alike(arrays), constants)
+
+
+def _alike(arrays: Arrays) -> Arrays:
+    """Return traced arrays that all vary over the mesh axes that any varies over.
+
+    `jax.shard_map` wants the type of a gradient to be that of its array, and that of a
+    replicated array would vary.
+    """
+    present = [x for x in arrays if x is not None]
+    if not any(isinstance(x, jax.core.Tracer) for x in present):
+        return arrays
+    zero = sum(jnp.zeros_like(x, shape=()) for x in present)
+    return tuple(None if x is None else x + zero for x in arrays)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0, 1))

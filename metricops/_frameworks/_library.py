@@ -11,7 +11,9 @@ from metricops._typing import Array, Namespace
 
 Arrays = tuple[Array | None, ...]
 _PANEL = 2**21  # similarities: 8 MiB of float32 stay in the caches of a processor
-Body = Callable[[Any, Arrays, Arrays], tuple[Any, tuple[Array, ...]]]
+# An alias each: Dynamo cannot trace the union types of an inner function's signature.
+Step = tuple[Any, tuple[Array, ...]]
+Body = Callable[[Any, Arrays, Arrays], Step]
 
 
 class Operation(Protocol):
