@@ -285,8 +285,10 @@ def _two_shapes(shape: Any) -> tuple[Shape, Shape]:
 def _product_dtype(layer: keras.layers.Layer, inputs: Sequence[Any]) -> Any:
     """Return the dtype of products: integers are not cast, small ones are widened."""
     dtypes = {"int32" if x.dtype in _SMALL else x.dtype for x in inputs}
-    found = keras.backend.result_type(*dtypes)
-    return layer.compute_dtype if keras.backend.is_float_dtype(found) else found
+    if any(map(keras.backend.is_float_dtype, dtypes)):
+        return layer.compute_dtype
+    # Of one dtype alone, Keras would make an int64 an int32 on some backends.
+    return dtypes.pop() if len(dtypes) == 1 else keras.backend.result_type(*dtypes)
 
 
 def _is_not_dense(x: Any) -> bool:

@@ -236,12 +236,13 @@ def test_names_are_numbered_as_keras_does():
     "loss", [npairs_loss, NPairsLoss(), NPairsLoss(reduction="none")]
 )
 def test_a_loss_can_be_a_node_of_a_functional_model(tmp_path, loss):
-    labels, similarity = keras.Input((), dtype="int32"), keras.Input((4,))
-    model = keras.Model([labels, similarity], loss(labels, similarity))
+    labels, embeddings = keras.Input((), dtype="int32"), keras.Input((3,))
+    similarity = PairwiseInnerProduct()(embeddings)
+    model = keras.Model([labels, embeddings], loss(labels, similarity))
     model.save(tmp_path / "model.keras")
     again = keras.models.load_model(tmp_path / "model.keras")
-    given = [np.asarray([0, 1, 0, 2], np.int32), random(4, 4)]
-    expected = to_numpy(loss(*given))
+    given = [np.asarray([0, 1, 0, 2], np.int32), random(4, 3)]
+    expected = to_numpy(loss(given[0], PairwiseInnerProduct()(given[1])))
     for each in (model, again):
         np.testing.assert_allclose(to_numpy(each(given)), expected, rtol=1e-6)
 

@@ -1,0 +1,49 @@
+"""What the documentation of the adapter shows runs, and prints what it says."""
+
+import doctest
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from metricops.adapters.keras import layers, losses, metrics
+
+from tests.conftest import require
+from tests.keras.conftest import BACKEND
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.parametrize(
+    "module", [layers, losses, metrics], ids=["layers", "losses", "metrics"]
+)
+def test_every_public_object_has_an_example_that_runs(module):
+    finder, runner = doctest.DocTestFinder(), doctest.DocTestRunner()
+    public = [
+        value
+        for name, value in vars(module).items()
+        if getattr(value, "__module__", "") == module.__name__ and name[0] != "_"
+    ]
+    for value in public:
+        (example, *_) = finder.find(value, value.__name__, module=False, globs={})
+        assert example.examples, value
+        runner.run(example)
+    assert runner.failures == 0
+
+
+def test_one_epoch_on_the_digits_saves_a_network_that_retrieves(tmp_path):
+    require("sklearn")
+    out = tmp_path / "digits.keras"
+    script = ROOT / "docs" / "examples" / "keras_digits.py"
+    words = [sys.executable, script, "--epochs", "1", "--out", out]
+    environment = {**os.environ, "KERAS_BACKEND": BACKEND}
+    run = subprocess.run(
+        [*map(str, words)], capture_output=True, text=True, env=environment
+    )
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert f"on {BACKEND}" in run.stdout
+    before, after = map(float, re.findall(r"recall@1 ([01]\.\d+)", run.stdout))
+    assert after > before
+    assert out.exists()
