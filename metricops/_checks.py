@@ -12,7 +12,7 @@ Shape = tuple[int | None, ...]
 REDUCTIONS = ("mean", "sum", "weighted_mean", "none")
 _LAYERS = "Dot, PairwiseInnerProduct, PairwiseCosineSimilarity, MetricEmbedding"
 _CONVERSIONS = {
-    "KerasTensor": f"use a layer of metricops.adapters.keras ({_LAYERS}) or a loss of it",
+    "KerasTensor": f"use a layer of metricops.adapters.keras ({_LAYERS}) or a loss",
     "RaggedTensor": "convert it with .to_tensor()",
     "SparseTensor": "convert it with tf.sparse.to_dense()",
     "IndexedSlices": "convert it with tf.convert_to_tensor()",

@@ -196,7 +196,10 @@ def npairs_loss_and_grad(
     )
     if arrays[2] is None:
         number = inputs.library.asarray(config.temperature, arrays[0], arrays[0].dtype)
-        config, arrays = config._replace(temperature=None), (*arrays[:2], number, arrays[3])
+        config, arrays = (
+            config._replace(temperature=None),
+            (*arrays[:2], number, arrays[3]),
+        )
     lib = inputs.library
     loss, saved = _embeddings.value_and_saved(lib, config, arrays, constants)
     found = spread(arrays, saved)
@@ -249,8 +252,12 @@ def _check_options(candidates: Any, labels: Any, others: Any, options: Options) 
         if others is not None:
             _checks.refuse_value("labels", "given where `candidate_labels` is", None)
         if options.exclude_diagonal:
-            _checks.refuse_value("labels", "given where `exclude_diagonal` is True", None)
-    if isinstance(options.l2_weight, bool) or not isinstance(options.l2_weight, (int, float)):
+            _checks.refuse_value(
+                "labels", "given where `exclude_diagonal` is True", None
+            )
+    if isinstance(options.l2_weight, bool) or not isinstance(
+        options.l2_weight, (int, float)
+    ):
         msg = f"`l2_weight` must be a number; got {options.l2_weight!r}."
         raise TypeError(msg)
     if options.reduction == "none" and options.l2_weight != 0:
@@ -273,7 +280,7 @@ def _check_embeddings(
         option = "symmetric" if options.symmetric else "exclude_diagonal"
         need = f"as many rows as `anchors`, {n[0]}, where `{option}` is True"
         _checks.refuse_shape("candidates", need, m)
-    if paired and None not in (n[0], m[0]) and m[0] < n[0]:
+    if paired and n[0] is not None and m[0] is not None and m[0] < n[0]:
         need = f"a row for each of {n[0]} anchors where `labels` is None"
         _checks.refuse_shape("candidates", need, m)
     if len(arrays) == 2:
@@ -281,7 +288,9 @@ def _check_embeddings(
         if square:
             right = lib.agree(right, 0, left, 0, "`candidates` must fit `anchors`.")
         if paired:
-            need = "`candidates` must have a row for each anchor where `labels` is None."
+            need = (
+                "`candidates` must have a row for each anchor where `labels` is None."
+            )
             right = lib.cover(right, left, need)
     return left, right
 
@@ -296,18 +305,25 @@ def _check_labels(
     shapes = [lib.shape(x) for x in arrays]
     if any(len(shape) != 1 and shape[-1:] != (1,) for shape in shapes):
         for name, shape in zip(given, shapes, strict=True):
-            need = "(n,), (n, 1) or (n, c)" if name == "labels" else "(m, c), as `labels`"
+            need = (
+                "(n,), (n, 1) or (n, c)" if name == "labels" else "(m, c), as `labels`"
+            )
             _checks.check_rank(name, shape, 2, need)
         check_classes(lib, arrays, "candidate_labels")
     else:
         arrays = [column(lib, name, x) for name, x in zip(given, arrays, strict=True)]
     name = list(given)[-1]
-    for side, x, y, word in (("labels", arrays[0], left, "anchor"), (name, arrays[-1], right, "candidate")):
+    for side, x, y, word in (
+        ("labels", arrays[0], left, "anchor"),
+        (name, arrays[-1], right, "candidate"),
+    ):
         count = lib.shape(y)[0]
         if not _checks.same(lib.shape(x)[0], count):
             need = f"a label for each of {count} {word}s"
             _checks.refuse_shape(side, need, lib.shape(x))
-    first = lib.agree(arrays[0], 0, left, 0, "`labels` must have a label for each anchor.")
+    first = lib.agree(
+        arrays[0], 0, left, 0, "`labels` must have a label for each anchor."
+    )
     need = f"`{name}` must have a label for each candidate."
     second = lib.agree(arrays[-1], 0, right, 0, need)
     return first, None if others is None and second is first else second
@@ -327,15 +343,14 @@ def _check_temperature(
         _checks.refuse_dtype("temperature", "of a real number", lib.dtype(array).name)
     if lib.shape(array) != ():
         _checks.refuse_shape("temperature", "shape ()", lib.shape(array))
-    return None, array if array.dtype == like.dtype else lib.xp.astype(array, like.dtype)
+    wide = array if array.dtype == like.dtype else lib.xp.astype(array, like.dtype)
+    return None, wide
 
 
 def _weights(lib: Library, anchors: Array, sample_weight: Any) -> Array | None:
     """Return a weight for each anchor."""
     if sample_weight is None:
         return None
-    losses = anchors[:, 0] if lib.shape(anchors)[1] != 0 else lib.xp.sum(anchors, axis=1)
-    weights = sample_weights(lib, sample_weight, "anchors", losses)
-    if weights.ndim == 1:
-        return weights
-    return weights * lib.xp.ones_like(losses)
+    like = lib.xp.ones_like(lib.xp.sum(anchors, axis=1))
+    weights = sample_weights(lib, sample_weight, "anchors", like)
+    return like * weights if lib.shape(weights) == () else weights

@@ -119,7 +119,9 @@ def _cosines(
     for i in range(x.ndim):
         y = lib.agree(y, i, x, i, need)
     axes = _checks.check_axes(axis, x.ndim)
-    return within_one(lib, lib.xp.sum(unit(lib, x, axes) * unit(lib, y, axes), axis=axes))
+    return within_one(
+        lib, lib.xp.sum(unit(lib, x, axes) * unit(lib, y, axes), axis=axes)
+    )
 
 
 def within_one(lib: Library, cosine: Array) -> Array:

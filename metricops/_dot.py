@@ -16,7 +16,7 @@ from metricops._typing import Array
 def dot(
     x: Array, y: Array, *, axes: int | tuple[int, int], normalize: bool = False
 ) -> Array:
-    """Contract an axis of each sample of `x` with an axis of its sample of `y`.
+    r"""Contract an axis of each sample of `x` with an axis of its sample of `y`.
 
     ``keras.layers.Dot`` [1]_ as a function.
 
@@ -32,7 +32,7 @@ def dot(
 
     Returns
     -------
-    array of shape (batch, \\*rest of x, \\*rest of y), or (batch, 1) for two matrices
+    array of shape (batch, \*rest of x, \*rest of y), or (batch, 1) for two matrices
         In the dtype that `x` and `y` promote to. Half precision is summed in float32.
         Unless normalised, integers stay integers, as in `pairwise_inner_product`.
 

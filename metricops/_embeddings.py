@@ -34,14 +34,22 @@ class Inputs(NamedTuple):
     plan: Plan
     rows: Panel
     candidates: Candidates
-    units: tuple[Any, Any]  # what `unit_and_norm` gave for either side
+    units: tuple[Any, ...]  # what `unit_and_norm` gave for either side
 
 
 class Direction(NamedTuple):
     """The losses of the anchors, or of the candidates, and which of them count."""
 
     losses: Array
-    counted: Array | None  # None: all
+    counted: Array  # None: all
+
+
+class Products(NamedTuple):
+    """The gradients that the matrix products give, before what came before them."""
+
+    of_anchors: Array
+    of_candidates: Array
+    counted: Array  # which anchors' gradients to keep, or None
 
 
 def value(lib: Library, config: Config, arrays: Arrays, constants: Arrays) -> Array:
@@ -59,24 +67,16 @@ def is_small(lib: Library, config: Config, arrays: Arrays) -> bool:
 
 def value_and_saved(
     lib: Library, config: Config, arrays: Arrays, constants: Arrays
-) -> tuple[Array, tuple[Array, ...]]:
-    """Return the loss, and its gradients, or of a loss a row what makes them cheaper."""
+) -> tuple[Array, Arrays]:
+    """Return the loss, and its gradients; or, of a loss a row, what they need."""
     inputs = _inputs(lib, config, arrays, constants)
     if config.reduction == "none":
         directions, both = _directions(config, inputs)
-        saved = () if both is None else (*both.rows, *both.columns)
-        return _combined(lib, config, arrays, directions), saved
-    if config.symmetric:
-        directions, both = _directions(config, inputs)
-        counted, upstream = None, [_upstream(lib, config, arrays, one) for one in directions]
-        found = _symmetric.gradients(inputs.plan, inputs.rows, inputs.candidates, both, *upstream)
-    else:
-        rows = inputs.rows._replace(weights=arrays[3])
-        losses, counted, *found = _streaming.gradients(inputs.plan, rows, inputs.candidates)
-        directions = [Direction(losses, counted)]
-        factor = _factor(lib, config, arrays[3], directions[0])
-        found = [x * factor for x in found]
-    gradients = _chain(lib, config, arrays, inputs, *found, counted)
+        sums = () if both is None else (*both.rows, *both.columns)
+        return _combined(lib, config, arrays, directions), sums
+    solve = _two_ways if config.symmetric else _one_way
+    directions, found = solve(lib, config, arrays, inputs)
+    gradients = _chain(lib, config, arrays, inputs, found)
     of_weights = _of_weights(lib, config, arrays, directions)
     saved = tuple(x for x in (*gradients, of_weights) if x is not None)
     return _combined(lib, config, arrays, directions), saved
@@ -87,34 +87,58 @@ def backward(
     config: Config,
     arrays: Arrays,
     constants: Arrays,
-    saved: tuple[Array, ...],
+    saved: Arrays,
     upstream: Array,
 ) -> Arrays:
     """Return the gradients of ``sum(upstream * value)``."""
     if config.reduction != "none":
         return spread(arrays, tuple(x * upstream for x in saved))
-    inputs = _inputs(lib, config, arrays, constants)
-    weights = arrays[3]
+    inputs, weights = _inputs(lib, config, arrays, constants), arrays[3]
     pull = upstream if weights is None else upstream * weights
     if config.symmetric:
         pull = pull / 2
         both = Both(Sums(*saved[:4]), Sums(*saved[4:]))
-        found = _symmetric.gradients(inputs.plan, inputs.rows, inputs.candidates, both, pull, pull)
-        pairs = [_symmetric.losses(inputs.plan, one)[0] for one in both]
-        losses, counted = (pairs[0] + pairs[1]) / 2, None
+        products = _symmetric.gradients(*inputs[:3], both, pull, pull)
+        pair = [_symmetric.losses(inputs.plan, one)[0] for one in both]
+        losses, found = (pair[0] + pair[1]) / 2, Products(*products, None)
     else:
         rows = inputs.rows._replace(weights=pull)
-        losses, counted, *found = _streaming.gradients(inputs.plan, rows, inputs.candidates)
-    gradients = _chain(lib, config, arrays, inputs, *found, counted)
+        one = _streaming.gradients(inputs.plan, rows, inputs.candidates)
+        losses = one.losses
+        found = Products(one.of_anchors, one.of_candidates, one.counted)
+    gradients = _chain(lib, config, arrays, inputs, found)
     return (*gradients, None if weights is None else upstream * losses)
+
+
+def _one_way(
+    lib: Library, config: Config, arrays: Arrays, inputs: Inputs
+) -> tuple[list[Direction], Products]:
+    """Return the anchors' losses and the gradients, from one pass."""
+    rows = inputs.rows._replace(weights=arrays[3])
+    found = _streaming.gradients(inputs.plan, rows, inputs.candidates)
+    one = Direction(found.losses, found.counted)
+    factor = _factor(lib, config, arrays[3], one)
+    gradients = found.of_anchors * factor, found.of_candidates * factor
+    return [one], Products(*gradients, found.counted)
+
+
+def _two_ways(
+    lib: Library, config: Config, arrays: Arrays, inputs: Inputs
+) -> tuple[list[Direction], Products]:
+    """Return both directions' losses and the gradients, from two passes."""
+    plan, both = inputs.plan, _symmetric.sums(*inputs[:3])
+    directions = [Direction(*_symmetric.losses(plan, one)) for one in both]
+    upstream = [_upstream(lib, config, arrays, one) for one in directions]
+    gradients = _symmetric.gradients(*inputs[:3], both, *upstream)
+    return directions, Products(*gradients, None)
 
 
 def _inputs(lib: Library, config: Config, arrays: Arrays, constants: Arrays) -> Inputs:
     anchors, candidates, temperature, _ = arrays
     labels, others = constants
-    units: list[Any] = [None, None]
+    units: tuple[Any, ...] = (None, None)
     if config.normalize:
-        units = [None if x is None else unit_and_norm(lib, x) for x in arrays[:2]]
+        units = tuple(None if x is None else unit_and_norm(lib, x) for x in arrays[:2])
         anchors, candidates = (None if x is None else x[0] for x in units)
     fixed = config.temperature
     scale = 1 / fixed if fixed is not None else 1 / temperature
@@ -126,30 +150,36 @@ def _inputs(lib: Library, config: Config, arrays: Arrays, constants: Arrays) -> 
     columns = Candidates(anchors if candidates is None else candidates, others, scale)
     block = _block(lib, config, anchors, columns.embeddings)
     plan = Plan(lib, config.targets, config.exclude_diagonal, block)
-    return Inputs(plan, rows, columns, (units[0], units[1]))
+    return Inputs(plan, rows, columns, units)
 
 
-def _block(lib: Library, config: Config, anchors: Array, candidates: Array) -> int | None:
+def _block(
+    lib: Library, config: Config, anchors: Array, candidates: Array
+) -> int | None:
     return lib.block(anchors, candidates) if config.block is None else config.block
 
 
 def _directions(config: Config, inputs: Inputs) -> tuple[list[Direction], Both | None]:
     plan = inputs.plan
     if config.symmetric:
-        both = _symmetric.sums(plan, inputs.rows, inputs.candidates)
+        both = _symmetric.sums(*inputs[:3])
         return [Direction(*_symmetric.losses(plan, one)) for one in both], both
     return [Direction(*_streaming.losses(plan, inputs.rows, inputs.candidates))], None
 
 
-def _combined(lib: Library, config: Config, arrays: Arrays, directions: list[Direction]) -> Array:
+def _combined(
+    lib: Library, config: Config, arrays: Arrays, directions: list[Direction]
+) -> Array:
     """Return the mean of the directions, each reduced by its own count."""
-    xp, weights = lib.xp, arrays[3]
+    weights = arrays[3]
     parts = [_reduced(lib, config, weights, one) for one in directions]
     loss = parts[0] if len(parts) == 1 else (parts[0] + parts[1]) / 2
     return loss if config.l2_weight == 0 else loss + _penalty(lib, config, arrays)
 
 
-def _reduced(lib: Library, config: Config, weights: Array | None, one: Direction) -> Array:
+def _reduced(
+    lib: Library, config: Config, weights: Array | None, one: Direction
+) -> Array:
     part = one.losses if weights is None else one.losses * weights
     if config.reduction == "none":
         return part
@@ -162,11 +192,11 @@ def _factor(
     lib: Library, config: Config, weights: Array | None, one: Direction
 ) -> Array | float:
     """Return what turns the sum of the weighted losses into the reduced loss."""
-    xp = lib.xp
     if config.reduction == "sum":
         return 1.0
     if one.counted is None and (weights is None or config.reduction == "mean"):
         return 1.0 / lib.count(one.losses)
+    xp = lib.xp
     part = xp.ones_like(one.losses)
     if one.counted is not None:
         part = xp.astype(one.counted, part.dtype)
@@ -184,7 +214,9 @@ def _upstream(lib: Library, config: Config, arrays: Arrays, one: Direction) -> A
     return weights * (_factor(lib, config, arrays[3], one) / 2)
 
 
-def _of_weights(lib: Library, config: Config, arrays: Arrays, directions: list[Direction]) -> Array | None:
+def _of_weights(
+    lib: Library, config: Config, arrays: Arrays, directions: list[Direction]
+) -> Array | None:
     """Return the gradient of the sample weights."""
     xp, weights = lib.xp, arrays[3]
     if weights is None:
@@ -205,22 +237,20 @@ def _chain(
     config: Config,
     arrays: Arrays,
     inputs: Inputs,
-    of_anchors: Array,
-    of_candidates: Array,
-    counted: Array | None,
+    found: Products,
 ) -> tuple[Array, Array | None, Array | None]:
-    """Return the gradients of anchors, candidates and temperature from the products'."""
-    xp = lib.xp
+    """Return the gradients of anchors, candidates and temperature."""
+    of_anchors, of_candidates, counted = found
     of_temperature = None
     if config.temperature is None:
         along = _only(lib, inputs.rows.anchors, counted) * of_anchors
-        of_temperature = -xp.sum(along) * inputs.candidates.scale
+        of_temperature = -lib.xp.sum(along) * inputs.candidates.scale
     sides = [_only(lib, of_anchors, counted), of_candidates]
     if arrays[1] is None:
         sides, counted = [of_anchors + of_candidates], None
     if config.normalize:
         units = inputs.units
-        sides = [unit_gradient(lib, *units[i], side) for i, side in enumerate(sides)]
+        sides = [unit_gradient(lib, units[i], side) for i, side in enumerate(sides)]
         sides[0] = _only(lib, sides[0], counted)
     if config.l2_weight != 0:
         sides = [side + _pull(lib, config, arrays, i) for i, side in enumerate(sides)]
@@ -248,4 +278,3 @@ def _pull(lib: Library, config: Config, arrays: Arrays, side: int) -> Array:
     x = arrays[side]
     times = 1 if arrays[1] is None else 2
     return x * (config.l2_weight / times / lib.count(x))
-

@@ -1,4 +1,4 @@
-"""What the arguments of a call become: arrays of one library, in a dtype to compute in."""
+"""What a call's arguments become: arrays of one library, in a dtype to compute in."""
 
 from typing import Any, NamedTuple
 
@@ -19,7 +19,9 @@ class Inputs(NamedTuple):
 
     def narrow(self, result: Array) -> Array:
         """Return `result` in the dtype that goes out."""
-        return result if result.dtype == self.dtype else self.xp.astype(result, self.dtype)
+        return (
+            result if result.dtype == self.dtype else self.xp.astype(result, self.dtype)
+        )
 
 
 def main_arrays(**given: Any) -> tuple[Library, list[Array]]:
@@ -53,7 +55,9 @@ def float_arrays(**given: Any) -> Inputs:
 
 def float_dtypes(lib: Library, arrays: list[Array]) -> tuple[Any, Any, Any]:
     """Return the dtype that `arrays` promote to, to compute in, and of results."""
-    floats = {x.dtype: lib.dtype(x).bits for x in arrays if lib.dtype(x).kind == "float"}
+    floats = {
+        x.dtype: lib.dtype(x).bits for x in arrays if lib.dtype(x).kind == "float"
+    }
     if not floats:
         dtype = lib.default_float()
         return dtype, dtype, dtype

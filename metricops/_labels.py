@@ -1,4 +1,4 @@
-"""Labels, as arrays that can be compared: never cast to a float, never cut to 32 bits."""
+"""Labels as arrays to compare: never cast to a float, never cut to 32 bits."""
 
 from typing import Any
 
@@ -36,7 +36,8 @@ def label_arrays(lib: Library, main: str, like: Array, **given: Any) -> list[Arr
 def _coded(lib: Library, values: dict[str, Any]) -> dict[str, Any]:
     """Return the labels, as codes where they are lists or NumPy arrays that need it."""
     values = {
-        name: labels_from_plain(name, x) if is_plain(x) else x for name, x in values.items()
+        name: labels_from_plain(name, x) if is_plain(x) else x
+        for name, x in values.items()
     }
     host = {name: x for name, x in values.items() if is_numpy(x)}
     if any(not is_numeric(x) or lib.would_cut(x) for x in host.values()):

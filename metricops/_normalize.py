@@ -69,10 +69,10 @@ def unit_and_norm(
 
 
 def unit_gradient(
-    lib: Library, y: Array, scale: Array, length: Array, upstream: Array
+    lib: Library, found: tuple[Array, Array, Array], upstream: Array
 ) -> Array:
-    """Return the gradient of rows of which `unit_and_norm` gave `y` and the norm."""
-    xp = lib.xp
+    """Return the gradient of the rows of which `unit_and_norm` made `found`."""
+    xp, (y, scale, length) = lib.xp, found
     along = xp.sum(upstream * y, axis=-1, keepdims=True)
     across = (upstream - y * along) / length / scale
     zero = xp.sum(xp.abs(y), axis=-1, keepdims=True) == 0

@@ -32,8 +32,8 @@ def npairs_loss(
     similarity : array of shape (n, m), real floating or integer
         Similarity of anchor i to candidate j; in [1]_ their inner product. Minus
         infinity masks a pair: it takes no part.
-    labels : array or list of shape (n,) or (n, 1), integer, bool, real floating or string
-        The label of each anchor.
+    labels : array or list of shape (n,) or (n, 1)
+        The label of each anchor: integers, bools, floats or (NumPy, list) strings.
     column_labels : array or list of shape (m,) or (m, 1), optional
         The label of each candidate. Default: `labels`.
     sample_weight : number or array of shape (n,), optional
@@ -177,7 +177,9 @@ def _checked(similarity: Array, reduction: str) -> Inputs:
     return inputs
 
 
-def _labels(lib: Library, similarity: Array, labels: Any, others: Any) -> dict[str, Array]:
+def _labels(
+    lib: Library, similarity: Array, labels: Any, others: Any
+) -> dict[str, Array]:
     given = {"labels": labels}
     if others is not None:
         given["column_labels"] = others
@@ -195,7 +197,9 @@ def _check_sizes(lib: Library, similarity: Array, arrays: list[Array]) -> None:
         _checks.refuse_shape(name, f"a label for each of {m} columns", columns)
 
 
-def _agreed(lib: Library, similarity: Array, arrays: list[Array]) -> tuple[Array, Array]:
+def _agreed(
+    lib: Library, similarity: Array, arrays: list[Array]
+) -> tuple[Array, Array]:
     words = "`{}` must have a label for each {} of `similarity`."
     rows = lib.agree(arrays[0], 0, similarity, 0, words.format("labels", "row"))
     name = "labels" if len(arrays) == 1 else "column_labels"

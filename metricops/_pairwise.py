@@ -100,7 +100,9 @@ def promoted_product(lib: Library, left: Array, right: Array) -> Array:
         same = left.dtype == right.dtype != product.dtype
         return xp.astype(product, left.dtype) if same else product
     dtype, wide, narrow = float_dtypes(lib, [left, right])
-    left, right = (x if x.dtype == dtype else xp.astype(x, dtype) for x in (left, right))
+    left, right = (
+        x if x.dtype == dtype else xp.astype(x, dtype) for x in (left, right)
+    )
     if wide == dtype:
         return lib.product(left, right)
     return xp.astype(lib.widened_product(left, right, wide), narrow)

@@ -8,8 +8,8 @@ from metricops._inputs import companion
 from metricops._typing import Array
 
 
-def sample_weights(lib: Library, value: Any, main: str, losses: Array) -> Array | None:
-    """Return weights that broadcast against `losses`, from the leading axes on."""
+def sample_weights(lib: Library, value: Any, main: str, losses: Array) -> Array:
+    """Return weights that broadcast against `losses` from the front, or None."""
     if value is None:
         return None
     weights = companion(lib, "sample_weight", value, main, losses)
@@ -48,7 +48,7 @@ def reduce_losses(
     total = xp.sum(weighted)
     if reduction == "sum":
         return total
-    if counted is None and weights is None or reduction == "mean":
+    if reduction == "mean":
         weights = None
     part = xp.ones_like(losses) if counted is None else xp.astype(counted, losses.dtype)
     mass = xp.sum(part if weights is None else part * weights)

@@ -26,16 +26,16 @@ class Panel(NamedTuple):
     """Some anchors, and what belongs to them."""
 
     anchors: Array
-    weights: Array | None
-    labels: Array | None
-    positions: Array | None
+    weights: Array  # or None
+    labels: Array  # or None
+    positions: Array  # or None
 
 
 class Candidates(NamedTuple):
     """All candidates, and what belongs to them."""
 
     embeddings: Array
-    labels: Array | None
+    labels: Array  # or None
     scale: Array | float  # 1 / temperature
 
 
@@ -51,7 +51,18 @@ class Softmax(NamedTuple):
     anchors: Array  # those that count, others are 0
 
 
-def losses(plan: Plan, rows: Panel, candidates: Candidates) -> tuple[Array, Array | None]:
+class Found(NamedTuple):
+    """What one pass over the panels gives."""
+
+    losses: Array  # shape (n,)
+    counted: Array  # which anchors have a positive, or None: all
+    of_anchors: Array  # gradient of the weighted losses' sum, shape (n, d)
+    of_candidates: Array  # the same, shape (m, d)
+
+
+def losses(
+    plan: Plan, rows: Panel, candidates: Candidates
+) -> tuple[Array, Array | None]:
     """Return the loss of each anchor, and which of them count (None: all)."""
     lib = plan.library
 
@@ -67,13 +78,8 @@ def losses(plan: Plan, rows: Panel, candidates: Candidates) -> tuple[Array, Arra
     return outs[0], outs[1] if len(outs) == 2 else None
 
 
-def gradients(
-    plan: Plan, rows: Panel, candidates: Candidates
-) -> tuple[Array, Array | None, Array, Array]:
-    """Return losses, which count, and the gradients of the sum of weighted losses.
-
-    The gradients are those of the anchors and the candidates.
-    """
+def gradients(plan: Plan, rows: Panel, candidates: Candidates) -> Found:
+    """Return losses, and the gradients of the sum of the weighted losses."""
     lib, by_position = plan.library, plan.targets == "position"
 
     def body(carry: Any, panel: Arrays, consts: Arrays) -> Step:
@@ -91,7 +97,8 @@ def gradients(
         of_anchors, of_candidates = _less_positives(
             lib, rows, candidates, of_anchors, of_candidates
         )
-    return row_losses, counted[0] if counted else None, of_anchors, of_candidates
+    kept = counted[0] if counted else None
+    return Found(row_losses, kept, of_anchors, of_candidates)
 
 
 def _by_position(plan: Plan, panel: Panel, candidates: Candidates) -> Any:
@@ -112,7 +119,9 @@ def _by_targets(plan: Plan, panel: Panel, candidates: Candidates) -> Any:
     """Return what `_by_position` does, for any targets."""
     xp = plan.library.xp
     found = _softmax(plan, panel, candidates)
-    base = xp.where(found.counted, _row_scale(panel, candidates), xp.zeros_like(found.share))
+    base = xp.where(
+        found.counted, _row_scale(panel, candidates), xp.zeros_like(found.share)
+    )
     error = found.exponentials * (base / found.partition)
     error = error - found.targets * (base * found.share)
     outs = (found.losses[:, 0], found.counted[:, 0])
@@ -144,13 +153,19 @@ def _softmax(plan: Plan, panel: Panel, candidates: Candidates) -> Softmax:
     positive = xp.sum(targets * kept, axis=1, keepdims=True) * share
     row_losses = xp.log(partition) - positive
     row_losses = xp.where(counted, row_losses, xp.zeros_like(row_losses))
-    return Softmax(exponentials, partition, row_losses, counted, targets, share, anchors)
+    return Softmax(
+        exponentials, partition, row_losses, counted, targets, share, anchors
+    )
 
 
 def _less_positives(
-    lib: Library, rows: Panel, candidates: Candidates, of_anchors: Array, of_candidates: Array
+    lib: Library,
+    rows: Panel,
+    candidates: Candidates,
+    of_anchors: Array,
+    of_candidates: Array,
 ) -> tuple[Array, Array]:
-    """Return both gradients less the part of each anchor's positive, at its position."""
+    """Return both gradients less the part of each anchor's positive."""
     pull = _row_scale(rows, candidates)
     paired, rest = lib.split(candidates.embeddings, rows.anchors)
     near, far = lib.split(of_candidates, rows.anchors)
@@ -160,7 +175,7 @@ def _less_positives(
 
 
 def _row_scale(panel: Panel, candidates: Candidates) -> Array | float:
-    """Return what turns a gradient of the logits' loss into one of the weighted loss."""
+    """Return what makes a gradient by logits one of the loss by inner products."""
     if panel.weights is None:
         return candidates.scale
     return panel.weights[:, None] * candidates.scale

@@ -67,7 +67,7 @@ def gradients(
     of_rows: Array,
     of_columns: Array,
 ) -> tuple[Array, Array]:
-    """Return the gradients of both losses' sums, weighted by `of_rows`, `of_columns`."""
+    """Return the gradients of both losses' sums with the weights given."""
     lib, xp = plan.library, plan.library.xp
     peak, push, pull = _coefficients(plan, both.columns, of_columns)
     own = _coefficients(plan, both.rows, of_rows)
@@ -112,7 +112,10 @@ def _sums(plan: Plan, scores: Array, targets: Array, axis: int) -> Sums:
     shifted = scores - peak
     kept = xp.where(targets != 0, shifted, xp.zeros_like(shifted))
     one = xp.squeeze(peak, axis=axis)
-    partition, positive = xp.sum(xp.exp(shifted), axis=axis), xp.sum(targets * kept, axis=axis)
+    partition, positive = (
+        xp.sum(xp.exp(shifted), axis=axis),
+        xp.sum(targets * kept, axis=axis),
+    )
     return Sums(one, partition, positive, xp.sum(targets, axis=axis))
 
 

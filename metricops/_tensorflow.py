@@ -65,7 +65,9 @@ def astype(x: Array, dtype: Any, /) -> Array:
     return tf.cast(x, dtype)
 
 
-def arange(start: Any, /, stop: Any = None, step: Any = 1, *, dtype: Any = None) -> Array:
+def arange(
+    start: Any, /, stop: Any = None, step: Any = 1, *, dtype: Any = None
+) -> Array:
     start, stop = (0, start) if stop is None else (start, stop)
     return tf.range(start, stop, step, dtype=dtype)
 

@@ -22,7 +22,16 @@ from metricops._frameworks._library import (
 )
 from metricops._typing import Array
 
-__all__ = ["Arrays", "Dtype", "Library", "Operation", "Step", "library", "spread", "unwrap"]
+__all__ = [
+    "Arrays",
+    "Dtype",
+    "Library",
+    "Operation",
+    "Step",
+    "library",
+    "spread",
+    "unwrap",
+]
 
 _BY_TYPE: dict[type, Library] = {}
 _BY_NAMESPACE: dict[str, Library] = {}

@@ -39,7 +39,7 @@ def is_numeric(x: Array) -> bool:
 
 
 def codes(arrays: list[Array]) -> list[Array]:
-    """Return small integers for the labels, one for each that differs from the others."""
+    """Return small integers for the labels, the same one for the same label."""
     found: dict[Any, int] = {}
     coded = []
     for x in arrays:

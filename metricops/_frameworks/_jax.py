@@ -52,14 +52,16 @@ class Jax(Library):
     def fold(
         self, body: Body, rows: Arrays, consts: Arrays, block: int | None
     ) -> tuple[Any, tuple[Array, ...]]:
-        """Run `body` over panels; all but the first, which takes the rest, in a scan."""
+        """Run `body` over panels, all but the first, a shorter one, in a scan."""
         total = next(x.shape[0] for x in rows if x is not None)
         if block is None or block >= total:
             return body(None, rows, consts)
         count = (total - 1) // block
         first = total - count * block
         head = jax.tree.map(lambda x: x[:first], rows)
-        tail = jax.tree.map(lambda x: x[first:].reshape(count, block, *x.shape[1:]), rows)
+        tail = jax.tree.map(
+            lambda x: x[first:].reshape(count, block, *x.shape[1:]), rows
+        )
         carry, start = body(None, head, consts)
         carry, rest = jax.lax.scan(lambda c, panel: body(c, panel, consts), carry, tail)
         joined = [

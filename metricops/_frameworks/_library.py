@@ -9,7 +9,7 @@ import numpy as np
 from metricops._checks import Shape, refuse_kind
 from metricops._typing import Array, Namespace
 
-Arrays = tuple[Array | None, ...]
+Arrays = tuple[Any, ...]  # of arrays, or None where one is not given
 _PANEL = 2**21  # similarities: 8 MiB of float32 stay in the caches of a processor
 # An alias each: Dynamo cannot trace the union types of an inner function's signature.
 Step = tuple[Any, tuple[Array, ...]]
@@ -17,32 +17,38 @@ Body = Callable[[Any, Arrays, Arrays], Step]
 
 
 class Operation(Protocol):
-    """A function with a gradient, written once in array API functions.
+    """A module with a function and its gradient, in array API functions.
 
     `arrays` are differentiable and `constants` are not; entries may be None. `config`
-    is hashable and static.
+    is a `Config` of the module: a named tuple of words and numbers, static.
     """
 
-    def value(self, config: Any, arrays: Arrays, constants: Arrays) -> Array:
-        """Return the value alone, by the cheapest way."""
+    @property
+    def __name__(self) -> str:
+        """The name that `sys.modules` has it by."""
 
+    @property
+    def value(self) -> Callable[["Library", Any, Arrays, Arrays], Array]:
+        """``value(lib, config, arrays, constants)``, by the cheapest way."""
+
+    @property
     def value_and_saved(
-        self, config: Any, arrays: Arrays, constants: Arrays
-    ) -> tuple[Array, Arrays]:
-        """Return the value, and arrays that make `backward` cheap."""
+        self,
+    ) -> Callable[["Library", Any, Arrays, Arrays], tuple[Array, Arrays]]:
+        """The same, and arrays, none of them None, that make `backward` cheap."""
 
+    @property
     def backward(
         self,
-        config: Any,
-        arrays: Arrays,
-        constants: Arrays,
-        saved: tuple[Array, ...],
-        upstream: Array,
-    ) -> Arrays:
-        """Return the gradients of ``sum(upstream * value)``, one per entry of `arrays`."""
+    ) -> Callable[["Library", Any, Arrays, Arrays, Arrays, Array], Arrays]:
+        """``backward(lib, config, arrays, constants, saved, upstream)``.
 
-    def is_small(self, library: "Library", config: Any, arrays: Arrays) -> bool:
-        """Return whether autodiff of `value` is cheaper than `backward`."""
+        The gradients of ``sum(upstream * value)``, one per entry of `arrays`.
+        """
+
+    @property
+    def is_small(self) -> Callable[["Library", Any, Arrays], bool]:
+        """``is_small(lib, config, arrays)``: whether autodiff of `value` is cheaper."""
 
 
 def spread(arrays: Arrays, gradients: tuple[Array, ...]) -> Arrays:
@@ -117,7 +123,9 @@ class Library:
         """Return `x`, checked at run time to have as many rows as `other` or more."""
         return x
 
-    def agree(self, x: Array, axis: int, other: Array, other_axis: int, need: str) -> Array:
+    def agree(
+        self, x: Array, axis: int, other: Array, other_axis: int, need: str
+    ) -> Array:
         """Return `x`, checked at run time where a size is unknown while tracing."""
         return x
 
@@ -138,7 +146,7 @@ class Library:
         return self.xp.astype(x, wide), self.xp.astype(y, wide)
 
     def traces_numpy(self) -> bool:
-        """Return whether NumPy arrays are being traced, so that none can be looked at."""
+        """Return whether NumPy arrays are being traced, and cannot be looked at."""
         return False
 
     def would_cut(self, value: Array) -> bool:
@@ -163,7 +171,7 @@ class Library:
         return self.product(self.xp.astype(x, dtype), self.xp.astype(y, dtype))
 
     def positions(self, x: Array, axis: int, name: str) -> Array:
-        """Return 0, 1, ... along an axis of `x`, on its device; `name` is the user's."""
+        """Return 0, 1, ... along an axis of the argument `name`, on its device."""
         return self.asarray(np.arange(x.shape[axis]), x)
 
     def split(self, x: Array, like: Array) -> tuple[Array, Array | None]:
@@ -237,7 +245,7 @@ class Library:
     def differentiable(
         self, operation: Operation, config: Any, arrays: Arrays, constants: Arrays
     ) -> Array:
-        """Return the value of `operation`, with its gradient where there is autodiff."""
+        """Return the value of `operation`, with its gradient if there is autodiff."""
         return operation.value(self, config, arrays, constants)
 
 

@@ -46,7 +46,9 @@ class TensorFlow(Library):
         known = x.shape[axis]
         return tf.shape(x)[axis] if known is None else known
 
-    def agree(self, x: Array, axis: int, other: Array, other_axis: int, need: str) -> Array:
+    def agree(
+        self, x: Array, axis: int, other: Array, other_axis: int, need: str
+    ) -> Array:
         """Return `x`, checked at run time where a size is unknown while tracing."""
         if None not in (x.shape[axis], other.shape[other_axis]):
             return x
@@ -58,7 +60,9 @@ class TensorFlow(Library):
             sizes = [self.size(x, i) for i in range(x.shape.rank)]
             sizes[axis] = expected
             result = tf.reshape(x, sizes)
-        result.set_shape(x.shape.merge_with(_with_size(x, axis, other.shape[other_axis])))
+        result.set_shape(
+            x.shape.merge_with(_with_size(x, axis, other.shape[other_axis]))
+        )
         return result
 
     def cover(self, x: Array, other: Array, need: str) -> Array:
@@ -66,7 +70,11 @@ class TensorFlow(Library):
         if None not in (x.shape[0], other.shape[0]):
             return x
         head, tail = self.split(x, other)
-        return x if tail is None else tf.concat([self.agree(head, 0, other, 0, need), tail], 0)
+        return (
+            x
+            if tail is None
+            else tf.concat([self.agree(head, 0, other, 0, need), tail], 0)
+        )
 
     def asarray(self, value: Any, like: Array, dtype: Any = None) -> Array:
         """Return a number or NumPy array as a tensor."""
@@ -84,7 +92,9 @@ class TensorFlow(Library):
 
     def block(self, anchors: Array, candidates: Array) -> int | None:
         """Return how many anchors a panel should hold."""
-        return 256 if candidates.shape[0] is None else super().block(anchors, candidates)
+        return (
+            256 if candidates.shape[0] is None else super().block(anchors, candidates)
+        )
 
     def position_losses(self, scores: Array, columns: Array) -> Array:
         """Return each row's cross-entropy against one column, shape (n,)."""
@@ -153,7 +163,7 @@ def _with_size(x: Array, axis: int, size: int | None) -> list[int | None]:
 def _while(
     body: Body, rows: Arrays, consts: Arrays, block: int, total: Any
 ) -> tuple[Any, tuple[Array, ...]]:
-    """Run `body` over panels: the first takes what the others, all of one size, leave."""
+    """Run `body` over panels, all of one size but the first, a shorter one."""
     if not isinstance(total, int):
         total = tf.maximum(total, 1)
         block = tf.minimum(block, total)
@@ -173,7 +183,11 @@ def _while(
 
     def step(i: Array, carry: Any, outs: Any) -> Any:
         carry, found = body(carry, _each(panels, lambda x: tf.gather(x, i)), consts)
-        return i + 1, carry, [_written(x, i, new) for x, new in zip(outs, found, strict=True)]
+        return (
+            i + 1,
+            carry,
+            [_written(x, i, new) for x, new in zip(outs, found, strict=True)],
+        )
 
     zero = tf.constant(0)
     _, carry, outs = tf.while_loop(
@@ -220,9 +234,9 @@ def _differentiable(
             value, saved = operation.value(TENSORFLOW, config, own, constants), None
 
         def pull(upstream: Array) -> list[Array]:
-            return _gradient(operation, config, spread(arrays, present), constants, saved)(
-                upstream, *present
-            )
+            return _gradient(
+                operation, config, spread(arrays, present), constants, saved
+            )(upstream, *present)
 
         return value, pull
 
@@ -238,7 +252,9 @@ def _gradient(
 ) -> Any:
     """Return a function to the gradients, differentiable by all that it is given."""
 
-    def plain(upstream: Array, own: Arrays, known: tuple[Array, ...] | None) -> list[Array]:
+    def plain(
+        upstream: Array, own: Arrays, known: tuple[Array, ...] | None
+    ) -> list[Array]:
         if known is None:
             _, known = operation.value_and_saved(TENSORFLOW, config, own, constants)
         found = operation.backward(TENSORFLOW, config, own, constants, known, upstream)
@@ -262,7 +278,7 @@ def _gradient(
 
 
 def _recording() -> bool:
-    """Return whether a tape may want the gradient, so that it is best formed at once."""
+    """Return whether a tape may want the gradient, best formed at once then."""
     return record.could_possibly_record()
 
 

@@ -82,7 +82,7 @@ class Torch(Library):
     def position_losses(self, scores: Array, columns: Array) -> Array:
         """Return each row's cross-entropy against one column, shape (n,)."""
         if isinstance(scores, FakeTensor):
-            # PyTorch 2.13 gives cross_entropy no shape for a matrix of a symbolic square.
+            # PyTorch 2.13 has cross_entropy of a symbolic square return a scalar.
             return super().position_losses(scores, columns)
         return cross_entropy(scores, columns, reduction="none")
 
@@ -148,7 +148,9 @@ class _Run(torch.autograd.Function):
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(operation: Operation, config: Any, count: int, *given: Array | None) -> Any:
+    def forward(
+        operation: Operation, config: Any, count: int, *given: Array | None
+    ) -> Any:
         arrays, constants = given[:count], given[count:]
         value, saved = operation.value_and_saved(TORCH, config, arrays, constants)
         return (value, *saved)
@@ -170,7 +172,13 @@ class _Run(torch.autograd.Function):
         if torch.is_grad_enabled():  # a derivative of the gradient is wanted too
             present = sum(x is not None for x in arrays)
             found = _Gradient.apply(
-                ctx.operation, ctx.config, ctx.count, ctx.given, upstream, *given, *saved
+                ctx.operation,
+                ctx.config,
+                ctx.count,
+                ctx.given,
+                upstream,
+                *given,
+                *saved,
             )
             gradients = spread(arrays, found[:present])
         else:
@@ -227,8 +235,8 @@ class _Gradient(torch.autograd.Function):
         return (None, None, None, None, of_upstream, *of_arrays, *nothing)
 
 
-# Under torch.compile and torch.export an operation is one opaque node: traced, its panels
-# would be unrolled and all alive at once.
+# Under torch.compile and torch.export an operation is one opaque node: traced, its
+# panels would be unrolled and all alive at once.
 
 
 def _compiled(
@@ -237,7 +245,9 @@ def _compiled(
     name = operation.__name__
     # Numbers go on their own: Dynamo may hold a float as a symbol, which has no text.
     numbers = [field for field in config if isinstance(field, float)]
-    text = "|".join(["" if isinstance(field, float) else str(field) for field in config])
+    text = "|".join(
+        ["" if isinstance(field, float) else str(field) for field in config]
+    )
     given = [*arrays, *constants]
     present = [x for x in given if x is not None]
     layout = [x is not None for x in given]
@@ -306,7 +316,7 @@ def _literal(word: str) -> Any:
 
 
 def _save(ctx: Any, inputs: Any, output: Any) -> None:
-    *ctx.static, wanted, present = inputs
+    *ctx.static, _, present = inputs
     ctx.width = len(present)
     ctx.save_for_backward(*present, *output[1:])
 
