@@ -17,7 +17,7 @@ from typing import Any, TextIO
 
 ROOT = Path(__file__).resolve().parents[1]
 FRAMEWORKS = ("torch", "jax", "tensorflow", "numpy")
-SIZES = ("64x128", "256x128", "1024x128", "8192x128", "8192x512")
+SIZES = ("64x128", "256x128", "1024x128", "4096x128", "8192x128", "8192x512")
 HUGE = "131072x64"
 DTYPES = ("float32", "bfloat16")
 # Waiting threads sleep, so that the method whose turn it is has the cores to itself.

@@ -1,0 +1,99 @@
+"""The benchmarks run, and refuse to measure what disagrees."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmarks import _worker, report
+from benchmarks._cases import Case
+from tests.conftest import require
+
+ROOT = Path(__file__).parents[1]
+FRAMEWORKS = ("numpy", "torch", "jax", "tensorflow")
+TASKS = ("--symmetric", "--one-set")
+COUNTS_MEMORY = Path("/proc/self/clear_refs").exists()
+
+
+def benchmark(script, *options):
+    """Run a script of the benchmarks, which must succeed, and return its lines."""
+    words = [sys.executable, ROOT / "benchmarks" / script, *options]
+    run = subprocess.run([*map(str, words)], capture_output=True, text=True)
+    assert run.returncode == 0, run.stdout + run.stderr
+    return [json.loads(line) for line in run.stdout.splitlines()]
+
+
+def npairs(*options):
+    return benchmark("npairs.py", "--sizes", "16x8", "--rounds", 1, *options)
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+def test_the_formulas_of_a_framework_agree_and_are_timed(framework):
+    require(framework)
+    if framework == "jax":
+        require("optax")
+    lines = npairs("--framework", framework, "--no-memory")
+    kinds = [line["kind"] for line in lines]
+    assert "ours" in kinds
+    assert "native" in kinds
+    for line in lines:
+        assert line["measure"] == "time"
+        assert line["median_s"] > 0
+        assert min(line["ratios"].values()) > 0
+        assert line["versions"][framework]
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_the_formulas_of_every_task_agree(task):
+    lines = npairs("--framework", "numpy", "--no-memory", task)
+    assert [line["method"] for line in lines] == ["by hand", "metricops"]
+
+
+@pytest.mark.skipif(not COUNTS_MEMORY, reason="only Linux tells a process' peak")
+def test_the_memory_of_a_similarity_matrix_is_seen():
+    options = ("--sizes", "1024x8", "--rounds", 0, "--framework", "numpy")
+    lines = benchmark("npairs.py", *options)
+    extra = {line["method"]: line["extra_bytes"] for line in lines}
+    assert extra["by hand"] > 4 * 1024**2
+
+
+@pytest.mark.parametrize("off", [1.001, float("nan")])
+def test_the_suite_stops_where_the_methods_disagree(off):
+    case = Case(2, 1, "pairs", "float32", "cpu")
+    with pytest.raises(SystemExit, match="^wrong is off by"):
+        _worker.compare("wrong", case, np.asarray([1.0, off]), np.asarray([1.0, 1.0]))
+
+
+def test_the_overhead_of_a_call_is_measured():
+    lines = benchmark("overhead.py", "--framework", "numpy", "--rounds", 1)
+    assert len(lines) > 8
+    for line in lines:
+        assert line["ours_us"] - line["native_us"] == line["overhead_us"]
+
+
+def test_the_report_fills_the_page_and_draws_the_charts(tmp_path):
+    require("matplotlib")
+    results, page = tmp_path / "results.jsonl", tmp_path / "page.md"
+    npairs("--framework", "numpy", "--no-memory", "--out", results)
+    page.write_text((ROOT / "docs" / "benchmarks.md").read_text())
+    options = ("--page", page, "--images", tmp_path)
+    assert benchmark("report.py", results, *options) == []
+    assert "| NumPy, pairs | 16 x 8 |" in page.read_text()
+    for name in ("benchmark-time.png", "benchmark-memory.png"):
+        assert (tmp_path / name).read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_report_marks_what_misses_its_goal():
+    assert report.judged(1.204, 1.1, 2) == "**1.20** (≤ 1.1)"
+    assert report.judged(1.0, 1.1, 2) == "1.00 (≤ 1.1)"
+
+
+def test_the_last_line_about_a_thing_counts(tmp_path):
+    file = tmp_path / "results.jsonl"
+    file.write_text(
+        '{"method": "x", "rows": 1}\n{"method": "x", "rows": 1, "new": 1}\n'
+    )
+    assert report.read([file]) == [{"method": "x", "rows": 1, "new": 1}]
