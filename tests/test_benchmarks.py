@@ -63,7 +63,7 @@ def test_the_memory_of_a_similarity_matrix_is_seen():
 @pytest.mark.parametrize("off", [1.001, float("nan")])
 def test_the_suite_stops_where_the_methods_disagree(off):
     case = Case(2, 1, "pairs", "float32", "cpu")
-    with pytest.raises(SystemExit, match="^wrong is off by"):
+    with pytest.raises(SystemExit, match=r"^wrong is off by"):
         _worker.compare("wrong", case, np.asarray([1.0, off]), np.asarray([1.0, 1.0]))
 
 
