@@ -6,6 +6,9 @@ from typing import Any, Literal, TypeAlias
 import keras
 from keras import ops
 
+# Not public: the mask is an attribute, except on JAX' tracers.
+from keras.src.backend import get_keras_mask
+
 import metricops
 
 from ._inputs import Apply, dense, is_symbolic, same_rank, tensor
@@ -70,7 +73,7 @@ class _Loss(keras.losses.Loss):
         if is_symbolic(y_true, y_pred, sample_weight):
             return Apply(self)(y_true, y_pred, sample_weight)
         reduction = _REDUCTIONS[self.reduction]
-        mask = getattr(y_pred, "_keras_mask", None)
+        mask = get_keras_mask(y_pred)
         with keras.name_scope(self.name):
             y_pred = ops.convert_to_tensor(y_pred, dtype=self.dtype)
             weights = self._weights(sample_weight, mask, reduction)
