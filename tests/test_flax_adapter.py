@@ -2,6 +2,10 @@
 
 import doctest
 import math
+import re
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,6 +22,7 @@ adapters: dict[str, Any] = {
     name: require(f"metricops.adapters.{name}") for name in ("flax", "linen")
 }
 
+EXAMPLE = Path(__file__).parents[1] / "docs" / "examples" / "flax_digits.py"
 X = np.random.default_rng(0).standard_normal((6, 4)).astype(np.float32)
 Y = np.random.default_rng(1).standard_normal((6, 4)).astype(np.float32)
 LABELS = np.asarray([0, 1, 2, 0, 1, 2])
@@ -251,3 +256,16 @@ def test_labels_and_weights_reach_the_losses(kind):
         call("NPairsEmbeddingLoss", x, y, labels, **given),
         metricops.npairs_loss_from_embeddings(x, y, labels, **given, **options),
     )
+
+
+def test_the_example_trains_saves_loads_and_draws(tmp_path):
+    for library in ("matplotlib", "optax", "orbax.checkpoint", "sklearn", "tqdm"):
+        require(library)
+    picture = tmp_path / "digits.png"
+    words = [sys.executable, "-W", "error", EXAMPLE, "--epochs", 1, "--out", picture]
+    run = subprocess.run([*map(str, words)], capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    before, after = map(float, re.findall(r"recall +@1 ([\d.]+)", run.stdout))
+    assert after > before
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    assert picture.with_suffix(".orbax").is_dir()

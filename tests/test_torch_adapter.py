@@ -2,9 +2,14 @@
 
 import copy
 import doctest
+import importlib.util
 import math
 import pickle
+import re
+import subprocess
+import sys
 import warnings
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +21,7 @@ from tests.conftest import require
 torch: Any = require("torch")
 adapter: Any = require("metricops.adapters.torch")
 
+EXAMPLE = Path(__file__).parents[1] / "docs" / "examples" / "torch_digits.py"
 X = np.random.default_rng(0).standard_normal((6, 4)).astype(np.float32)
 Y = np.random.default_rng(1).standard_normal((6, 4)).astype(np.float32)
 LABELS = np.asarray([0, 1, 2, 0, 1, 2])
@@ -233,40 +239,36 @@ def test_labels_and_weights_reach_the_losses():
     )
 
 
-class Encoder(torch.nn.Module):
-    """A small network for training under autocast."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.embedding = adapter.MetricEmbedding(4, 3)
-        self.loss = adapter.NPairsEmbeddingLoss(0.2, learnable_temperature=True)
-
-    def forward(self, x: Any, y: Any) -> Any:
-        return self.loss(self.embedding(x), self.embedding(y))
-
-
-def train(dtype: Any, steps: int = 20) -> list[float]:
-    """Return the losses of some steps under autocast to `dtype`; None: without."""
+def example_losses(dtype: str) -> list[float]:
+    """Return the losses of the example's first 20 steps and some more."""
+    for library in ("matplotlib", "sklearn", "tqdm"):
+        require(library)
+    specification = importlib.util.spec_from_file_location("torch_digits", EXAMPLE)
+    assert specification is not None
+    assert specification.loader is not None
+    example = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(example)
     torch.manual_seed(0)
-    model = Encoder()
-    optimiser = torch.optim.Adam(model.parameters(), lr=0.01)
-    # Its usual first scale overflows float16 here, and then a step is left out.
-    scaler = torch.amp.GradScaler("cpu", 1024.0, enabled=dtype is torch.float16)
-    losses = []
-    for _ in range(steps):
-        with torch.autocast("cpu", dtype=dtype, enabled=dtype is not None):
-            loss = model(torch.tensor(X), torch.tensor(Y))
-        assert loss.dtype == torch.float32
-        optimiser.zero_grad()
-        scaler.scale(loss).backward()
-        scaler.step(optimiser)
-        scaler.update()
-        losses.append(loss.item())
+    losses: list[float] = example.train(example.Model(), example.digits()[0], 2, dtype)
     return losses
 
 
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 def test_training_under_autocast_follows_float32(dtype):
-    exact = train(None)
-    assert exact[-1] < exact[0]
-    np.testing.assert_allclose(train(dtype), exact, rtol=0.02)
+    exact, found = example_losses("float32"), example_losses(dtype)
+    assert len(exact) >= 20
+    assert exact[-1] < 0.8 * exact[0]
+    np.testing.assert_allclose(found, exact, rtol=0.02)
+
+
+def test_the_example_trains_saves_loads_and_draws(tmp_path):
+    for library in ("matplotlib", "sklearn", "tqdm"):
+        require(library)
+    picture = tmp_path / "digits.png"
+    words = [sys.executable, "-W", "error", EXAMPLE, "--epochs", 1, "--out", picture]
+    run = subprocess.run([*map(str, words)], capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    before, after = map(float, re.findall(r"recall +@1 ([\d.]+)", run.stdout))
+    assert after > before
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    assert picture.with_suffix(".pt").exists()
