@@ -1,0 +1,139 @@
+"""`l2_normalize`: every row to length 1, and zero to zero."""
+
+import math
+
+import numpy as np
+import pytest
+
+from metricops import l2_normalize
+from tests.definitions import normalized, numeric_gradient
+
+X = [[3.0, 4.0], [-1.0, 2.0], [0.5, 0.25]]
+CUBE = np.random.default_rng(0).standard_normal((2, 3, 4))
+
+
+def expected_rows(rows):
+    return [normalized(row) for row in rows]
+
+
+def test_rows_are_divided_by_their_length(run):
+    np.testing.assert_allclose(run(l2_normalize, X), expected_rows(X), rtol=1e-6)
+
+
+def test_rows_are_divided_by_their_length_when_traced(traced):
+    np.testing.assert_allclose(traced(l2_normalize, X), expected_rows(X), rtol=1e-6)
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2, -1, -3])
+def test_the_axis_is_the_one_asked_for(run, axis):
+    rows = np.moveaxis(CUBE, axis, -1)
+    expected = np.asarray([expected_rows(matrix) for matrix in rows])
+    result = run(l2_normalize, CUBE.astype(np.float32), axis=axis)
+    np.testing.assert_allclose(np.moveaxis(result, axis, -1), expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("axis", [(1, 2), (0, -1), [0, 2]])
+def test_several_axes_are_normalised_as_one(run, axis):
+    lengths = np.zeros_like(CUBE)
+    for index in np.ndindex(CUBE.shape):
+        chosen = [i % 3 for i in axis]
+        cut = tuple(slice(None) if i in chosen else index[i] for i in range(3))
+        lengths[index] = math.hypot(*CUBE[cut].ravel())
+    result = run(l2_normalize, CUBE.astype(np.float32), axis=axis)
+    np.testing.assert_allclose(result, CUBE / lengths, rtol=1e-5)
+
+
+def test_a_vector_is_one_row(run):
+    np.testing.assert_allclose(run(l2_normalize, [3.0, 4.0]), [0.6, 0.8], rtol=1e-6)
+
+
+def test_a_zero_row_stays_zero(run):
+    np.testing.assert_array_equal(run(l2_normalize, [[0.0, 0.0]]), [[0.0, 0.0]])
+
+
+@pytest.mark.parametrize(
+    ("dtype", "scale"),
+    [
+        ("float16", 6e4),
+        ("float16", 1e-4),
+        ("bfloat16", 1e30),
+        ("bfloat16", 1e-30),
+        ("float32", 1e30),
+        ("float32", 1e-30),
+        ("float64", 1e200),
+        ("float64", 1e-200),
+    ],
+)
+def test_a_length_neither_overflows_nor_underflows(run, dtype, scale):
+    if not run.library.supports(dtype):
+        pytest.skip(f"{run.library.name} has no {dtype}")
+    x = run.library.asarray([[scale, -scale, 0.0, scale]], dtype)
+    third = 1 / math.sqrt(3)
+    expected = [[third, -third, 0.0, third]]
+    rtol = {"float16": 1e-3, "bfloat16": 8e-3}.get(dtype, 1e-6)
+    np.testing.assert_allclose(run(l2_normalize, x), expected, rtol=rtol)
+
+
+@pytest.mark.parametrize("scale", [1e30, 1e-30])
+def test_a_length_neither_overflows_nor_underflows_when_traced(traced, scale):
+    result = traced(l2_normalize, [[3 * scale, 4 * scale]])
+    np.testing.assert_allclose(result, [[0.6, 0.8]], rtol=1e-6)
+
+
+def test_a_nan_stays_in_its_row(run):
+    result = run(l2_normalize, [[math.nan, 1.0], [3.0, 4.0]])
+    np.testing.assert_allclose(result, [[math.nan] * 2, [0.6, 0.8]], rtol=1e-6)
+
+
+def test_a_nan_stays_in_its_row_when_traced(traced):
+    result = traced(l2_normalize, [[math.nan, 1.0], [3.0, 4.0]])
+    np.testing.assert_allclose(result, [[math.nan] * 2, [0.6, 0.8]], rtol=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(0, 3), (3, 0), (2, 0, 4)])
+def test_nothing_normalises_to_nothing(run, shape):
+    assert run(l2_normalize, np.zeros(shape, np.float32)).shape == shape
+
+
+UPSTREAM = [[1.0, 2.0], [-3.0, 0.5], [0.0, 4.0]]
+
+
+def weighted(x):
+    """Return one number that depends on every entry of a normalised matrix."""
+    return float(np.sum(np.multiply(UPSTREAM, expected_rows(x))))
+
+
+def test_the_gradient_is_that_of_the_definition(gradient):
+    (expected,) = numeric_gradient(weighted, X)
+    (result,) = gradient(l2_normalize, np.asarray(X), upstream=UPSTREAM)
+    np.testing.assert_allclose(result, expected, atol=1e-8)
+
+
+def test_the_gradient_is_that_of_the_definition_when_traced(traced_gradient):
+    (expected,) = numeric_gradient(weighted, X)
+    (result,) = traced_gradient(l2_normalize, np.asarray(X), upstream=UPSTREAM)
+    np.testing.assert_allclose(result, expected, atol=1e-8)
+
+
+def test_a_zero_row_has_no_gradient(gradient):
+    x = np.asarray([[0.0, 0.0], [1.0, 2.0], [0.0, 0.0]], np.float32)
+    (result,) = gradient(l2_normalize, x, upstream=UPSTREAM)
+    np.testing.assert_array_equal(result[[0, 2]], np.zeros((2, 2)))
+
+
+def test_a_zero_row_has_no_gradient_when_traced(traced_gradient):
+    x = np.asarray([[0.0, 0.0], [1.0, 2.0], [0.0, 0.0]], np.float32)
+    (result,) = traced_gradient(l2_normalize, x, upstream=UPSTREAM)
+    np.testing.assert_array_equal(result[[0, 2]], np.zeros((2, 2)))
+
+
+@pytest.mark.parametrize("scale", [1e30, 1e-30])
+def test_the_gradient_of_extreme_rows_is_right(gradient, scale):
+    # A row's gradient is inversely proportional to its scale, and can be represented.
+    (expected,) = numeric_gradient(weighted, X)
+    (result,) = gradient(
+        l2_normalize, np.float32(np.asarray(X) * scale), upstream=UPSTREAM
+    )
+    np.testing.assert_allclose(
+        np.float64(result) * scale, expected, rtol=1e-5, atol=1e-6
+    )
