@@ -2,6 +2,7 @@
 
 import contextlib
 import doctest
+import inspect
 import io
 import re
 import subprocess
@@ -15,7 +16,7 @@ from tests.conftest import require
 
 ROOT = Path(__file__).parents[1]
 DIGITS = ROOT / "docs" / "examples" / "train_digits.py"
-PUBLIC = sorted(name for name, value in vars(metricops).items() if callable(value))
+PUBLIC = sorted(name for name, _ in inspect.getmembers(metricops, inspect.isfunction))
 FRAMEWORKS = ("numpy", "torch", "jax", "tensorflow")
 
 
