@@ -116,8 +116,8 @@ class NPairsEmbeddingLoss(torch.nn.Module):
         What divides the similarities; positive.
     learnable_temperature : bool
         Whether to learn the temperature, from `temperature` on. The parameter is
-        `logit_scale`, the log of the inverse temperature, as in CLIP [1]_. A scale
-        above 100 counts as 100, and no gradient pushes it further up.
+        `logit_scale`, the log of the inverse temperature, clamped as in CLIP [1]_: a
+        scale above 100 becomes 100 at the next call in training.
     normalize, symmetric, exclude_diagonal, l2_weight, reduction, block_size
         As in `metricops.npairs_loss_from_embeddings`.
     process_group : torch.distributed.ProcessGroup, optional
@@ -180,7 +180,7 @@ class NPairsEmbeddingLoss(torch.nn.Module):
         """The temperature as it is now."""
         if self.logit_scale is None:
             return self.initial_temperature
-        return torch.exp(-_Capped.apply(self.logit_scale))
+        return torch.exp(-self.logit_scale.clamp(max=MAX_LOG_SCALE))
 
     def forward(
         self,
@@ -199,6 +199,11 @@ class NPairsEmbeddingLoss(torch.nn.Module):
             As in `metricops.npairs_loss_from_embeddings`; with a process group, those
             that this process holds.
         """
+        if self.training and self.logit_scale is not None:
+            # The parameter itself, as CLIP does: a clamped copy of one that went too
+            # far would have no gradient, and so it would never come back.
+            with torch.no_grad():
+                self.logit_scale.clamp_(max=MAX_LOG_SCALE)
         return embedding_loss(
             self,
             self.group,
@@ -350,30 +355,6 @@ class MetricEmbedding(torch.nn.Linear):
     def forward(self, input: torch.Tensor) -> torch.Tensor:
         """Return the embeddings of `input`, of shape (..., in_features)."""
         return metricops.l2_normalize(super().forward(input))
-
-
-class _Capped(torch.autograd.Function):
-    """The log of a scale, at most `MAX_LOG_SCALE`.
-
-    Above it, only a gradient that leads back passes. (Without any the scale would be
-    stuck; CLIP changes the parameter itself, which a module's `forward` must not do.)
-    """
-
-    generate_vmap_rule = True
-
-    @staticmethod
-    def forward(log_scale: torch.Tensor) -> torch.Tensor:
-        return log_scale.clamp(max=MAX_LOG_SCALE)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
-        ctx.save_for_backward(*inputs)
-
-    @staticmethod
-    def backward(ctx: Any, upstream: torch.Tensor) -> torch.Tensor:
-        (log_scale,) = ctx.saved_tensors
-        away = (log_scale > MAX_LOG_SCALE) & (upstream < 0)
-        return torch.where(away, torch.zeros_like(upstream), upstream)
 
 
 class _Processes:

@@ -51,7 +51,6 @@ CASES: dict[str, tuple[tuple[str, ...], dict[str, Any]]] = {
         {"exclude_diagonal": True, "reduction": "none"},
     ),
 }
-by_case = pytest.mark.parametrize("case", CASES)
 
 
 def rows_of(case: str, part: slice) -> dict[str, Any]:
@@ -128,61 +127,63 @@ def torch_process(rank: int, folder: Any) -> None:
     dist.destroy_process_group()
 
 
-@pytest.fixture(scope="module")
-def processes(tmp_path_factory) -> list[dict[str, Any]]:
-    """Return what each of two PyTorch processes finds."""
+def test_uneven_processes_train_as_one_on_the_whole_batch(tmp_path):
     require("torch")
-    folder = tmp_path_factory.mktemp("processes")
-    start(torch_process, len(COUNTS), folder)
+    start(torch_process, len(COUNTS), tmp_path)
     ranks = range(len(COUNTS))
-    return [pickle.loads((folder / str(rank)).read_bytes()) for rank in ranks]
+    found = [pickle.loads((tmp_path / str(rank)).read_bytes()) for rank in ranks]
+    for case in CASES:
+        whole = torch_step(case, slice(None))
+        losses = [each[case]["loss"] for each in found]
+        loss = np.concatenate(losses) if losses[0].ndim else np.mean(losses)
+        np.testing.assert_allclose(loss, whole.pop("loss"), rtol=1e-12, err_msg=case)
+        for name, gradient in whole.items():
+            for each in found:
+                np.testing.assert_allclose(
+                    each[case][name], gradient, rtol=1e-10, atol=1e-14, err_msg=case
+                )
 
 
-@by_case
-def test_uneven_processes_have_the_loss_of_the_whole_batch(case, processes):
-    losses = [found[case]["loss"] for found in processes]
-    whole = torch_step(case, slice(None))["loss"]
-    found = np.concatenate(losses) if losses[0].ndim else np.mean(losses)
-    np.testing.assert_allclose(found, whole, rtol=1e-12)
-
-
-@by_case
-def test_averaged_gradients_are_those_of_the_whole_batch(case, processes):
-    whole = torch_step(case, slice(None))
-    for found in processes:
-        for name in set(whole) - {"loss"}:
-            np.testing.assert_allclose(
-                found[case][name], whole[name], rtol=1e-10, atol=1e-14
-            )
-
-
-def torch_mistakes(rank: int, folder: Any) -> None:
-    """Call with what fits the whole batch, but not this process' part of it."""
-    torch, adapter = require("torch"), require("metricops.adapters.torch")
-    dist = torch.distributed
+@pytest.fixture
+def group(tmp_path) -> Any:
+    """Return a process group of this process alone."""
+    dist = require("torch.distributed")
     dist.init_process_group(
-        "gloo",
-        init_method=f"file://{folder}/rendezvous",
-        rank=rank,
-        world_size=1,
+        "gloo", init_method=f"file://{tmp_path}/rendezvous", rank=0, world_size=1
     )
-    loss = adapter.NPairsEmbeddingLoss(process_group=dist.group.WORLD)
-    assert copy.deepcopy(loss).group is loss.group
-    anchors = torch.ones(3, 2, dtype=torch.float64, requires_grad=True)
-    for arguments, message in (
-        ((anchors, anchors[:2]), "`candidates` must have a row for each of 3 anchors"),
-        ((anchors, None), "`labels` must be given where `candidates` is None"),
-        ((anchors, anchors, torch.ones(2)), "`labels` must have a label for each of 3"),
-    ):
-        with pytest.raises(ValueError, match=message):
-            loss(*arguments)
-    assert torch.autograd.gradgradcheck(lambda x: loss(x, 2 * x), (anchors,))
+    yield dist.group.WORLD
     dist.destroy_process_group()
 
 
-def test_a_process_reports_its_own_mistakes_and_has_second_derivatives(tmp_path):
-    require("torch")
-    start(torch_mistakes, 1, tmp_path)
+@pytest.mark.parametrize(
+    ("candidates", "labels", "message"),
+    [
+        (2, None, "`candidates` must have a row for each of 3 anchors"),
+        (None, None, "`labels` must be given where `candidates` is None"),
+        (3, 2, "`labels` must have a label for each of 3 anchors"),
+    ],
+)
+def test_a_process_reports_its_own_mistakes(group, candidates, labels, message):
+    torch, adapter = require("torch"), require("metricops.adapters.torch")
+    loss = adapter.NPairsEmbeddingLoss(process_group=group)
+    with pytest.raises(ValueError, match=message):
+        loss(
+            torch.ones(3, 2),
+            None if candidates is None else torch.ones(candidates, 2),
+            None if labels is None else torch.ones(labels),
+        )
+
+
+def test_second_derivatives_go_through_the_processes(group):
+    torch, adapter = require("torch"), require("metricops.adapters.torch")
+    loss = adapter.NPairsEmbeddingLoss(process_group=group)
+    x = torch.tensor(ROWS["anchors"][:3], requires_grad=True)
+    assert torch.autograd.gradgradcheck(lambda x: loss(x, 2 * x), (x,))
+
+
+def test_a_copied_module_talks_to_the_same_processes(group):
+    loss = require("metricops.adapters.torch").NPairsEmbeddingLoss(process_group=group)
+    assert copy.deepcopy(loss).group is loss.group
 
 
 DEVICES = 4
@@ -250,23 +251,15 @@ def flax_devices(rank: int, path: Any) -> None:
     path.write_bytes(pickle.dumps(jax.tree.map(np.asarray, found)))
 
 
-WAYS = [*(("linen", case) for case in ON_DEVICES)]
-WAYS += [(way, "symmetric") for way in ("nnx", "outside", "pmap", "vmap")]
-
-
-@pytest.fixture(scope="module")
-def devices(tmp_path_factory) -> Any:
-    """Return what JAX finds on several devices."""
+def test_devices_have_the_loss_and_the_gradients_of_the_whole_batch(tmp_path):
     require("flax")
-    path = tmp_path_factory.mktemp("devices") / "found"
-    start(flax_devices, 1, path)
-    return pickle.loads(path.read_bytes())
-
-
-@pytest.mark.parametrize(("way", "case"), WAYS)
-def test_devices_have_the_loss_and_the_gradients_of_the_whole_batch(way, case, devices):
-    loss, gradients = devices[way, case]
-    whole = torch_step(case, slice(None))
-    np.testing.assert_allclose(loss, whole.pop("loss"), rtol=1e-6)
-    for name, expected in whole.items():
-        np.testing.assert_allclose(gradients[name], expected, rtol=1e-6, atol=1e-9)
+    start(flax_devices, 1, tmp_path / "found")
+    found = pickle.loads((tmp_path / "found").read_bytes())
+    for (way, case), (loss, gradients) in found.items():
+        whole = torch_step(case, slice(None))
+        message = f"{way}, {case}"
+        np.testing.assert_allclose(loss, whole.pop("loss"), rtol=1e-6, err_msg=message)
+        for name, expected in whole.items():
+            np.testing.assert_allclose(
+                gradients[name], expected, rtol=1e-6, atol=1e-9, err_msg=message
+            )
