@@ -4,6 +4,8 @@ One step of gradient descent is compared with the definition's numeric gradient,
 a backend trains is also what the others train.
 """
 
+from typing import Any
+
 import keras
 import numpy as np
 import pytest
@@ -156,7 +158,11 @@ def test_pairs_of_embeddings_train(mode, weights):
     model = keras.Model(
         inputs, keras.ops.stack([embeddings, keras.ops.flip(embeddings, 1)], axis=1)
     )
-    options = {"temperature": 0.5, "normalize": True, "symmetric": True}
+    options: dict[str, Any] = {
+        "temperature": 0.5,
+        "normalize": True,
+        "symmetric": True,
+    }
 
     def definition(kernel):
         anchors = project(X.tolist(), kernel)
@@ -229,7 +235,8 @@ def test_mixed_precision_trains_without_nan(mode, policy):
     assert np.isfinite(losses).all()
     assert all(np.isfinite(weights).all() for weights in model.get_weights())
     expected = cross_entropy_loss(
-        to_numpy(model(x)).astype(np.float64).tolist(), equal_labels(y, y)
+        to_numpy(model(x)).astype(np.float64).tolist(),
+        equal_labels(y.tolist(), y.tolist()),
     )
     found = model.evaluate(x, y, batch_size=8, verbose=0)
     assert found == pytest.approx(expected, rel=2e-2)

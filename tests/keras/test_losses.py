@@ -58,9 +58,9 @@ def close(found, expected, rtol=1e-5, atol=1e-6):
 @pytest.mark.parametrize("dtype", ["int32", "uint8", "float32", "bool"])
 def test_labels_may_be_a_column_and_of_any_dtype(shape, dtype):
     labels = np.asarray(LABELS).astype(dtype)
+    targets = equal_labels(labels.tolist(), labels.tolist())
     rows = [
-        cross_entropy(s, t)
-        for s, t in zip(SIMILARITY.tolist(), equal_labels(labels, labels), strict=True)
+        cross_entropy(s, t) for s, t in zip(SIMILARITY.tolist(), targets, strict=True)
     ]
     close(NPairsLoss()(labels.reshape(shape), SIMILARITY), reduced(rows))
 

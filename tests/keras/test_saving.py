@@ -215,7 +215,7 @@ def test_a_clone_of_a_model_computes_the_same():
 
 
 def test_a_summary_lists_the_layers():
-    lines = []
+    lines: list[str] = []
     pair_model().summary(print_fn=lines.append, line_length=120)
     for name in ("MetricEmbedding", "PairwiseInnerProduct", "PairwiseCosineSim", "Dot"):
         assert name in "\n".join(lines)
