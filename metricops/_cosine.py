@@ -128,7 +128,6 @@ def within_one(lib: Library, cosine: Array) -> Array:
     """Return cosines that rounding took past 1 put back, with their gradient kept."""
     xp = lib.xp
     fixed = lib.stop_gradient(cosine)
-    one = xp.ones_like(fixed)
-    excess = xp.where(fixed > 1, fixed - one, xp.zeros_like(fixed))
-    excess = xp.where(fixed < -1, fixed + one, excess)
+    excess = xp.where(fixed > 1, fixed - 1, 0.0)
+    excess = xp.where(fixed < -1, fixed + 1, excess)
     return cosine - excess

@@ -8,10 +8,10 @@ exact products of split rows would cost as much as the differences. These sums a
 to a few ulps for any rows, and as fast as `torch.cdist` without its product.
 """
 
-import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from metricops._frameworks import Arrays, Library
+from metricops._checks import Shape
+from metricops._frameworks import Arrays, Library, Step
 from metricops._typing import Array
 
 _PANEL = 2**17  # differences: half a MiB of float32, in the second level of a cache
@@ -37,12 +37,8 @@ def value(lib: Library, config: Config, arrays: Arrays, constants: Arrays) -> Ar
     sizes = [_largest(lib, z) if config.kind == "length" else None for z in (x, y)]
     rows, columns = _panels(lib, x, y)
 
-    def row_panel(
-        _: object, own: Arrays, others: Arrays
-    ) -> tuple[tuple[()], tuple[Array]]:
-        def panel(
-            _: object, other: Arrays, own: Arrays
-        ) -> tuple[tuple[()], tuple[Array]]:
+    def row_panel(_: Any, own: Arrays, others: Arrays) -> Step:
+        def panel(_: Any, other: Arrays, own: Arrays) -> Step:
             return (), (_moved(lib, _sums(lib, config, own, other), -1, 0),)
 
         _, (found,) = lib.fold(panel, others, own, columns)
@@ -50,6 +46,16 @@ def value(lib: Library, config: Config, arrays: Arrays, constants: Arrays) -> Ar
 
     _, (found,) = lib.fold(row_panel, (x, sizes[0]), (y, sizes[1]), rows)
     return _moved(lib, found, 0, -2)
+
+
+def is_small(lib: Library, config: Config, arrays: Arrays) -> bool:
+    """Return whether one panel holds all, so that plain autodiff serves best."""
+    if (
+        config.kind == "length"
+    ):  # the slope of a tiny one is lost on its way to the scale
+        return False
+    x, y = (lib.shape(z) for z in _both(arrays))
+    return None not in (*x, y[-2]) and _product((*x, y[-2])) <= _PANEL
 
 
 def value_and_saved(
@@ -88,18 +94,14 @@ def _pull(lib: Library, config: Config, x: Array, y: Array, weights: Array) -> A
     x, y, weights = (_moved(lib, z, -2, 0) for z in (x, y, weights))
     rows, columns = _panels(lib, x, y)
 
-    def row_panel(
-        _: object, own: Arrays, others: Arrays
-    ) -> tuple[tuple[()], tuple[Array]]:
-        def panel(
-            total: Array | None, other: Arrays, own: Arrays
-        ) -> tuple[Array, tuple[()]]:
+    def row_panel(_: Any, own: Arrays, others: Arrays) -> Step:
+        def panel(carry: Any, other: Arrays, own: Arrays) -> Step:
             weight = _moved(lib, other[1], 0, -1)
             part = _weighted(lib, config, own[0], other[0], weight)
-            return part if total is None else total + part, ()
+            return (part if carry is None else carry[0] + part,), ()
 
         weight = _moved(lib, own[1], -1, 0)
-        total, _ = lib.fold(panel, (others[0], weight), (own[0],), columns)
+        (total,), _ = lib.fold(panel, (others[0], weight), (own[0],), columns)
         return (), (total,)
 
     _, (found,) = lib.fold(row_panel, (x, weights), (y,), rows)
@@ -147,17 +149,25 @@ def _largest(lib: Library, x: Array) -> Array:
     """Return the largest entry of each row by size, within what can be a scale."""
     _, low, high = _TOPS[min(lib.dtype(x).bits, 64)]
     size = lib.peak(lib.xp.abs(x), axis=-1)[..., 0]
-    size = lib.xp.maximum(size, lib.xp.full_like(size, low))
-    return lib.xp.minimum(size, lib.xp.full_like(size, high))
+    one = lib.xp.ones_like(size)
+    return lib.xp.minimum(lib.xp.maximum(size, one * low), one * high)
 
 
 def _panels(lib: Library, x: Array, y: Array) -> tuple[int, int]:
     """Return how many rows and columns a panel has."""
-    width = math.prod(size or 1 for size in lib.shape(x)[1:])
+    width = _product(lib.shape(x)[1:])
     count = lib.shape(y)[0]
     columns = max(_PANEL // (16 * width), 1)
     columns = columns if count is None else max(min(columns, count), 1)
     return max(_PANEL // (columns * width), 1), columns
+
+
+def _product(sizes: Shape) -> int:
+    """Return the product of sizes, of which those unknown and those 0 count as 1."""
+    product = 1
+    for size in sizes:  # Dynamo does not trace math.prod
+        product *= size or 1
+    return product
 
 
 def _both(arrays: Arrays) -> tuple[Array, Array]:

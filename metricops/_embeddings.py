@@ -156,7 +156,11 @@ def _inputs(lib: Library, config: Config, arrays: Arrays, constants: Arrays) -> 
 def _block(
     lib: Library, config: Config, anchors: Array, candidates: Array
 ) -> int | None:
-    return lib.block(anchors, candidates) if config.block is None else config.block
+    if config.block is not None:
+        return config.block
+    block = lib.block(anchors, candidates)
+    # Two softmaxes of a panel are alive at once.
+    return block // 2 if config.symmetric and block is not None else block
 
 
 def _directions(config: Config, inputs: Inputs) -> tuple[list[Direction], Both | None]:
@@ -204,8 +208,7 @@ def _factor(
         part = part * weights
     mass = xp.sum(part)
     nothing = mass == 0
-    zero, unit = xp.zeros_like(mass), xp.ones_like(mass)
-    return xp.where(nothing, zero, unit / xp.where(nothing, unit, mass))
+    return xp.where(nothing, 0.0, 1 / xp.where(nothing, 1.0, mass))
 
 
 def _upstream(lib: Library, config: Config, arrays: Arrays, one: Direction) -> Array:
@@ -227,7 +230,7 @@ def _of_weights(
         if config.reduction == "weighted_mean":
             part = part - xp.sum(part * weights) * factor
             if one.counted is not None:
-                part = xp.where(one.counted, part, xp.zeros_like(part))
+                part = xp.where(one.counted, part, 0.0)
         total = total + part * (factor / len(directions))
     return total
 
@@ -262,7 +265,7 @@ def _only(lib: Library, x: Array, counted: Array | None) -> Array:
     if counted is None:
         return x
     kept = counted if x.ndim == 1 else counted[:, None]
-    return lib.xp.where(kept, x, lib.xp.zeros_like(x))
+    return lib.xp.where(kept, x, 0.0)
 
 
 def _penalty(lib: Library, config: Config, arrays: Arrays) -> Array:

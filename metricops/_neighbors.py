@@ -192,7 +192,7 @@ def _search(
         scores = _scores(lib, metric, panel[0], consts[0])
         if alone:
             own = panel[1][:, None] == lib.positions(scores, 1, "queries")[None, :]
-            scores = xp.where(own, xp.full_like(scores, -float("inf")), scores)
+            scores = xp.where(own, -float("inf"), scores)
         return (), lib.largest(scores, k)
 
     positions = lib.positions(queries, 0, "queries") if alone else None

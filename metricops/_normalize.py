@@ -53,27 +53,25 @@ def unit(lib: Library, x: Array, axes: tuple[int, ...] = (-1,)) -> Array:
 def unit_and_norm(
     lib: Library, x: Array, axes: tuple[int, ...] = (-1,)
 ) -> tuple[Array, Array, Array]:
-    """Return the unit vectors of `x`, and a product of two factors that is their norm.
+    """Return the unit vectors of `x`, and two factors of their lengths.
 
-    The norm of a zero vector is given as 1.
+    A zero vector is given infinite length: so it stays zero, and so do its gradients.
     """
     xp = lib.xp
     # The result does not depend on the scale, so no derivative need go through it.
     scale = lib.peak(xp.abs(lib.stop_gradient(x)), axes)
     zero = scale == 0
-    scale = xp.where(zero, xp.ones_like(scale), scale)
+    scale = xp.where(zero, 1.0, scale)
     y = x / scale
     squares = xp.sum(y * y, axis=axes, keepdims=True)
-    length = xp.sqrt(xp.where(zero, xp.ones_like(squares), squares))
-    return xp.where(zero, xp.zeros_like(y), y / length), scale, length
+    length = xp.sqrt(xp.where(zero, float("inf"), squares))
+    return y / length, scale, length
 
 
 def unit_gradient(
     lib: Library, found: tuple[Array, Array, Array], upstream: Array
 ) -> Array:
     """Return the gradient of the rows of which `unit_and_norm` made `found`."""
-    xp, (y, scale, length) = lib.xp, found
-    along = xp.sum(upstream * y, axis=-1, keepdims=True)
-    across = (upstream - y * along) / length / scale
-    zero = xp.sum(xp.abs(y), axis=-1, keepdims=True) == 0
-    return xp.where(zero, xp.zeros_like(across), across)
+    y, scale, length = found
+    along = lib.xp.sum(upstream * y, axis=-1, keepdims=True)
+    return (upstream - y * along) / length / scale

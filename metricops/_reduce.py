@@ -53,5 +53,5 @@ def reduce_losses(
     part = xp.ones_like(losses) if counted is None else xp.astype(counted, losses.dtype)
     mass = xp.sum(part if weights is None else part * weights)
     nothing = mass == 0
-    safe = xp.where(nothing, xp.ones_like(mass), mass)
-    return xp.where(nothing, xp.zeros_like(total), total / safe)
+    safe = xp.where(nothing, 1.0, mass)
+    return xp.where(nothing, 0.0, total / safe)

@@ -81,21 +81,17 @@ def cross_entropy(
 def _rows(lib: Library, s: Array, t: Array) -> tuple[Array, Array]:
     """Return the loss of each row, and whether it takes part."""
     xp = lib.xp
-    zero = xp.zeros_like(s)
-    open_ = s != -float("inf")
-    t = xp.where(open_, t, zero)
+    if s.shape[1] == 0:
+        nothing = xp.sum(s, axis=1)
+        return nothing, nothing != 0
+    t = xp.where(s == -float("inf"), 0.0, t)
     total = xp.sum(t, axis=1, keepdims=True)
     counted = total != 0
-    open_ = xp.logical_and(open_, counted)
-    # A closed cell holds the peak and not -inf, lest a gradient be 0 * inf; the peak is
-    # a constant, as the result does not depend on it.
-    fixed = lib.stop_gradient(xp.where(open_, s, xp.full_like(s, -float("inf"))))
-    peak = lib.peak(fixed, 1)
-    peak = xp.where(counted, peak, xp.zeros_like(peak))
-    z = xp.where(open_, s - peak, zero)
-    partition = xp.sum(xp.where(open_, xp.exp(z), zero), axis=1, keepdims=True)
-    one = xp.ones_like(total)
-    share = xp.sum(t * xp.where(t != 0, z, zero), axis=1, keepdims=True)
-    share = share / xp.where(counted, total, one)
-    losses = xp.log(xp.where(counted, partition, one)) - share
-    return losses[:, 0], counted[:, 0]
+    # A row left out may hold a NaN, or no peak; a row that counts has an open pair.
+    s = xp.where(counted, s, 0.0)
+    s = s - lib.peak(s, 1)
+    partition = xp.sum(xp.exp(s), axis=1, keepdims=True)
+    # Without a target nothing is multiplied: 0 times a masked pair's -inf is NaN.
+    share = xp.sum(t * xp.where(t != 0, s, 0.0), axis=1, keepdims=True)
+    losses = xp.log(partition) - share / xp.where(counted, total, 1.0)
+    return xp.where(counted, losses, 0.0)[:, 0], counted[:, 0]

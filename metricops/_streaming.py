@@ -119,9 +119,8 @@ def _by_targets(plan: Plan, panel: Panel, candidates: Candidates) -> Any:
     """Return what `_by_position` does, for any targets."""
     xp = plan.library.xp
     found = _softmax(plan, panel, candidates)
-    base = xp.where(
-        found.counted, _row_scale(panel, candidates), xp.zeros_like(found.share)
-    )
+    kept = xp.astype(found.counted, found.share.dtype)
+    base = kept * _row_scale(panel, candidates)
     error = found.exponentials * (base / found.partition)
     error = error - found.targets * (base * found.share)
     outs = (found.losses[:, 0], found.counted[:, 0])
@@ -137,22 +136,22 @@ def _softmax(plan: Plan, panel: Panel, candidates: Candidates) -> Softmax:
     lib, xp = plan.library, plan.library.xp
     targets = target_panel(plan, panel, candidates)
     total = xp.sum(targets, axis=1, keepdims=True)
-    counted, one = total != 0, xp.ones_like(total)
-    share = 1 / xp.where(counted, total, one)
+    counted = total != 0
+    share = 1 / xp.where(counted, total, 1.0)
     # An anchor left out may hold a NaN, and 0 * NaN is one.
-    anchors = xp.where(counted, panel.anchors, xp.zeros_like(panel.anchors))
+    anchors = xp.where(counted, panel.anchors, 0.0)
     scores = _scores(lib, anchors, candidates)
     if plan.exclude_diagonal:
         own = diagonal(lib, panel, scores)
-        scores = xp.where(own, xp.full_like(scores, -float("inf")), scores)
-    scores = scores - xp.where(counted, lib.peak(scores, 1), xp.zeros_like(total))
+        scores = xp.where(own, -float("inf"), scores)
+    scores = scores - xp.where(counted, lib.peak(scores, 1), 0.0)
     exponentials = xp.exp(scores)
     partition = xp.sum(exponentials, axis=1, keepdims=True)
-    partition = xp.where(counted, partition, one)
-    kept = xp.where(targets != 0, scores, xp.zeros_like(scores))
+    partition = xp.where(counted, partition, 1.0)
+    kept = xp.where(targets != 0, scores, 0.0)
     positive = xp.sum(targets * kept, axis=1, keepdims=True) * share
     row_losses = xp.log(partition) - positive
-    row_losses = xp.where(counted, row_losses, xp.zeros_like(row_losses))
+    row_losses = xp.where(counted, row_losses, 0.0)
     return Softmax(
         exponentials, partition, row_losses, counted, targets, share, anchors
     )
@@ -191,7 +190,7 @@ def target_panel(plan: Plan, panel: Panel, candidates: Candidates) -> Array:
         return xp.astype(same, dtype)
     counts = shared(lib, panel.labels, candidates.labels, dtype)
     if plan.exclude_diagonal:
-        counts = xp.where(diagonal(lib, panel, counts), xp.zeros_like(counts), counts)
+        counts = xp.where(diagonal(lib, panel, counts), 0.0, counts)
     return counts
 
 

@@ -144,4 +144,7 @@ def take_along_axis(x: Array, indices: Array, /, *, axis: int = -1) -> Array:
 
 
 def where(condition: Array, x1: Any, x2: Any, /) -> Array:
+    # A number is of the dtype of the array beside it, not of float32.
+    dtype = getattr(x1, "dtype", None) or x2.dtype
+    x1, x2 = tf.convert_to_tensor(x1, dtype), tf.convert_to_tensor(x2, dtype)
     return tf.where(condition, x1, x2)

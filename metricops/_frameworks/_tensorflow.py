@@ -191,7 +191,11 @@ def _while(
 
     zero = tf.constant(0)
     _, carry, outs = tf.while_loop(
-        lambda i, *_: i < count, step, (zero, carry, outs), maximum_iterations=count
+        lambda i, *_: i < count,
+        step,
+        (zero, carry, outs),
+        parallel_iterations=1,  # more would hold more panels
+        maximum_iterations=count,
     )
     joined = (_joined(*each) for each in zip(start, outs, shapes, strict=True))
     return carry, tuple(joined)

@@ -1,0 +1,128 @@
+"""N-pairs from embeddings never holds all similarities: counted, not timed.
+
+`N` anchors against `N` candidates would have a similarity matrix of `MATRIX` bytes.
+Everything below has to fit a small share of it, forward and backward.
+"""
+
+import re
+import tracemalloc
+
+import numpy as np
+import pytest
+
+import metricops
+from tests.conftest import require
+
+N, D, BLOCK = 2048, 8, 32
+MATRIX = 4 * N * N
+THIN = 4 * N * D
+ROWS = np.random.default_rng(0).normal(size=(2, N, D)).astype(np.float32)
+LABELS = np.arange(N) // 2
+
+OPTIONS = {
+    "positions": {},
+    "labels": {"labels": LABELS},
+    "self": {"labels": LABELS, "exclude_diagonal": True},
+    "symmetric": {"symmetric": True},
+    "rows": {"reduction": "none"},
+    "symmetric rows": {"symmetric": True, "reduction": "none", "normalize": True},
+}
+every_option = pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
+
+
+def call(options, anchors, candidates):
+    return metricops.npairs_loss_from_embeddings(
+        anchors, candidates, temperature=0.5, block_size=BLOCK, **options
+    )
+
+
+@every_option
+def test_torch_saves_thin_tensors_for_the_gradient(options):
+    torch = require("torch")
+    anchors, candidates = (torch.tensor(x, requires_grad=True) for x in ROWS)
+    kept = {}
+
+    def pack(x):
+        kept[x.untyped_storage().data_ptr()] = x.untyped_storage().nbytes()
+        return x
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda x: x):
+        loss = call(options, anchors, candidates).sum()
+    loss.backward()
+    assert sum(kept.values()) <= 8 * THIN
+
+
+@every_option
+def test_torch_compile_holds_no_matrix(options):
+    torch = require("torch")
+    from functorch.compile import make_boxed_func
+    from torch._dynamo.backends.common import aot_autograd
+
+    sizes = []
+
+    def look(graph, _):
+        for node in graph.graph.nodes:
+            values = node.meta.get("val", ())
+            several = values if isinstance(values, tuple | list) else (values,)
+            tensors = [x for x in several if isinstance(x, torch.Tensor)]
+            sizes.extend(x.numel() * x.element_size() for x in tensors)
+        return make_boxed_func(graph.forward)
+
+    compiled = torch.compile(
+        lambda a, c: call(options, a, c).sum(),
+        fullgraph=True,
+        backend=aot_autograd(fw_compiler=look),
+    )
+    anchors, candidates = (torch.tensor(x, requires_grad=True) for x in ROWS)
+    compiled(anchors, candidates).backward()
+    assert anchors.grad.shape == anchors.shape
+    assert 0 < max(sizes) <= MATRIX / 32
+
+
+@every_option
+def test_jax_needs_a_panel_of_temporary_memory(options):
+    jax = require("jax")
+    step = jax.jit(jax.value_and_grad(lambda a, c: call(options, a, c).sum(), (0, 1)))
+    analysis = step.lower(*ROWS).compile().memory_analysis()
+    assert analysis.temp_size_in_bytes <= MATRIX / 4
+
+
+@every_option
+def test_tensorflow_compiles_to_no_matrix(options):
+    tf = require("tensorflow")
+
+    @tf.function(jit_compile=True)
+    def step(anchors, candidates):
+        with tf.GradientTape() as tape:
+            tape.watch([anchors, candidates])
+            loss = tf.reduce_sum(call(options, anchors, candidates))
+        return loss, tape.gradient(loss, [anchors, candidates])
+
+    given = [tf.constant(x) for x in ROWS]
+    text = step.experimental_get_compiler_ir(*given)(stage="optimized_hlo")
+    shapes = {tuple(map(int, s.split(","))) for s in re.findall(r"\[([\d,]+)\]", text)}
+    assert (N, D) in shapes
+    assert max(map(np.prod, shapes)) <= N * N / 16
+
+
+@every_option
+def test_numpy_needs_a_few_panels(options):
+    if options.get("reduction") == "none":
+        pytest.skip("the gradient of a loss a row takes autodiff")
+    tracemalloc.start()
+    metricops.npairs_loss_and_grad(*ROWS, temperature=0.5, block_size=BLOCK, **options)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak <= MATRIX / 4
+
+
+def test_a_matrix_would_be_noticed():
+    jax = require("jax")
+
+    def plain(anchors, candidates):
+        similarity = metricops.pairwise_inner_product(anchors, candidates) / 0.5
+        return metricops.npairs_loss(similarity, LABELS)
+
+    step = jax.jit(jax.value_and_grad(plain, (0, 1)))
+    analysis = step.lower(*ROWS).compile().memory_analysis()
+    assert analysis.temp_size_in_bytes >= MATRIX
