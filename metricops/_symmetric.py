@@ -55,9 +55,10 @@ def sums(plan: Plan, rows: Panel, candidates: Candidates) -> Both:
     both = Both(Sums(*of_rows[:4]), Sums(*columns))
     if not by_position:
         return both
-    own = of_rows[4][:, 0]
-    one = lib.xp.ones_like(own)
-    return Both(*(x._replace(positive=own - x.peak, total=one) for x in both))
+    own, ones_like = of_rows[4][:, 0], lib.xp.ones_like
+    return Both(
+        *(x._replace(positive=own - x.peak, total=ones_like(own)) for x in both)
+    )
 
 
 def losses(plan: Plan, one: Sums) -> tuple[Array, Array]:
