@@ -95,10 +95,12 @@ def promoted_product(lib: Library, left: Array, right: Array) -> Array:
     kinds = [lib.dtype(x) for x in (left, right)]
     if "float" not in (kind.kind for kind in kinds):
         left, right = _widen_small(lib, left), _widen_small(lib, right)
+        if left.dtype != right.dtype:
+            left, right = lib.comparable(left, right)
         product = left @ right
         # Dask sums products of int32 in int64.
-        same = left.dtype == right.dtype != product.dtype
-        return xp.astype(product, left.dtype) if same else product
+        cut = left.dtype == right.dtype != product.dtype
+        return xp.astype(product, left.dtype) if cut else product
     dtype, wide, narrow = float_dtypes(lib, [left, right])
     left, right = (
         x if x.dtype == dtype else xp.astype(x, dtype) for x in (left, right)

@@ -325,7 +325,9 @@ def _pull(ctx: Any, upstreams: Any) -> Any:
     given, saved = ctx.saved_tensors[: ctx.width], ctx.saved_tensors[ctx.width :]
     found = _opaque_gradient(*ctx.static, list(given), list(saved), upstreams[0])
     gradients = [*found, *(None for _ in given[len(found) :])]
-    return None, None, None, None, None, None, gradients
+    # An empty list would be taken for one of tensors, with a gradient each.
+    numbers: Any = None if ctx.static[2] else []
+    return None, None, numbers, None, None, None, gradients
 
 
 _opaque.register_fake(_opaque._init_fn)
