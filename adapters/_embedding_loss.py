@@ -1,13 +1,11 @@
 """What the modules of the N-pairs loss of embeddings share, whatever the framework."""
 
 import math
-from typing import Any, Literal
+from typing import Any
 
 import metricops
 
 from ._group import Group, npairs_loss_of_group
-
-Reduction = Literal["mean", "sum", "weighted_mean", "none"]
 
 MAX_LOG_SCALE = math.log(100)
 """The largest log of an inverse temperature, as in CLIP."""

@@ -8,7 +8,7 @@ from flax import nnx
 
 import metricops
 
-from ._embedding_loss import Reduction, log_scale
+from ._embedding_loss import log_scale
 from ._jax import AxisName, capped, loss_over_axis
 
 __all__ = [
@@ -40,8 +40,8 @@ class NPairsLoss(nnx.Module):
     0.1269
     """
 
-    def __init__(self, reduction: Reduction = "mean") -> None:
-        self.reduction: Reduction = reduction
+    def __init__(self, reduction: metricops.Reduction = "mean") -> None:
+        self.reduction: metricops.Reduction = reduction
 
     def __call__(
         self,
@@ -142,7 +142,7 @@ class NPairsEmbeddingLoss(nnx.Module):
         symmetric: bool = False,
         exclude_diagonal: bool = False,
         l2_weight: float = 0.0,
-        reduction: Reduction = "mean",
+        reduction: metricops.Reduction = "mean",
         block_size: int | None = None,
         axis_name: AxisName | None = None,
         param_dtype: Any = jnp.float32,
@@ -152,7 +152,7 @@ class NPairsEmbeddingLoss(nnx.Module):
         self.symmetric = symmetric
         self.exclude_diagonal = exclude_diagonal
         self.l2_weight = l2_weight
-        self.reduction: Reduction = reduction
+        self.reduction: metricops.Reduction = reduction
         self.block_size = block_size
         self.axis_name = axis_name
         scale = None
@@ -217,10 +217,10 @@ class CosineSimilarityLoss(nnx.Module):
     """
 
     def __init__(
-        self, axis: int | tuple[int, ...] = -1, reduction: Reduction = "mean"
+        self, axis: int | tuple[int, ...] = -1, reduction: metricops.Reduction = "mean"
     ) -> None:
         self.axis = axis
-        self.reduction: Reduction = reduction
+        self.reduction: metricops.Reduction = reduction
 
     def __call__(
         self,

@@ -8,7 +8,7 @@ from flax import linen as nn
 
 import metricops
 
-from ._embedding_loss import Reduction, log_scale
+from ._embedding_loss import log_scale
 from ._jax import AxisName, capped, loss_over_axis
 
 __all__ = [
@@ -41,7 +41,7 @@ class NPairsLoss(nn.Module):
     0.1269
     """
 
-    reduction: Reduction = "mean"
+    reduction: metricops.Reduction = "mean"
 
     def __call__(
         self,
@@ -79,7 +79,7 @@ class NPairsMultilabelLoss(nn.Module):
     0.7936
     """
 
-    reduction: Reduction = "mean"
+    reduction: metricops.Reduction = "mean"
 
     def __call__(
         self,
@@ -141,7 +141,7 @@ class NPairsEmbeddingLoss(nn.Module):
     symmetric: bool = False
     exclude_diagonal: bool = False
     l2_weight: float = 0.0
-    reduction: Reduction = "mean"
+    reduction: metricops.Reduction = "mean"
     block_size: int | None = None
     axis_name: AxisName | None = None
     param_dtype: Any = jnp.float32
@@ -202,7 +202,7 @@ class CosineSimilarityLoss(nn.Module):
     """
 
     axis: int | tuple[int, ...] = -1
-    reduction: Reduction = "mean"
+    reduction: metricops.Reduction = "mean"
 
     def __call__(
         self,

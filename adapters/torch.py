@@ -10,7 +10,6 @@ import metricops
 from ._embedding_loss import (
     MAX_LOG_SCALE,
     OPTIONS,
-    Reduction,
     embedding_loss,
     log_scale,
 )
@@ -45,9 +44,9 @@ class NPairsLoss(torch.nn.Module):
     0.1269
     """
 
-    def __init__(self, reduction: Reduction = "mean") -> None:
+    def __init__(self, reduction: metricops.Reduction = "mean") -> None:
         super().__init__()
-        self.reduction: Reduction = reduction
+        self.reduction: metricops.Reduction = reduction
 
     def forward(
         self,
@@ -154,7 +153,7 @@ class NPairsEmbeddingLoss(torch.nn.Module):
         symmetric: bool = False,
         exclude_diagonal: bool = False,
         l2_weight: float = 0.0,
-        reduction: Reduction = "mean",
+        reduction: metricops.Reduction = "mean",
         block_size: int | None = None,
         process_group: Any = None,
         device: Any = None,
@@ -166,7 +165,7 @@ class NPairsEmbeddingLoss(torch.nn.Module):
         self.symmetric = symmetric
         self.exclude_diagonal = exclude_diagonal
         self.l2_weight = l2_weight
-        self.reduction: Reduction = reduction
+        self.reduction: metricops.Reduction = reduction
         self.block_size = block_size
         self.group = None if process_group is None else _Processes(process_group)
         scale = None
@@ -246,11 +245,11 @@ class CosineSimilarityLoss(torch.nn.Module):
     """
 
     def __init__(
-        self, axis: int | tuple[int, ...] = -1, reduction: Reduction = "mean"
+        self, axis: int | tuple[int, ...] = -1, reduction: metricops.Reduction = "mean"
     ) -> None:
         super().__init__()
         self.axis = axis
-        self.reduction: Reduction = reduction
+        self.reduction: metricops.Reduction = reduction
 
     def forward(
         self,
