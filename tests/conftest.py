@@ -8,7 +8,7 @@ import contextlib
 import importlib
 import importlib.util
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from types import ModuleType
 from typing import Any
@@ -24,6 +24,10 @@ os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
 
 LIBRARIES = ("numpy", "torch", "jax", "tensorflow", "dask", "array_api_strict")
 DIFFERENTIABLE = ("torch", "jax", "tensorflow")
+DTYPES = (
+    *("float16", "bfloat16", "float32", "float64", "complex64"),
+    *("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"),
+)
 # JAX compiles an eager call piece by piece, which takes several times as long as `jit`.
 USUAL_MODE = {"jax": "jit"}
 TRACED = (
@@ -37,6 +41,32 @@ TRACED_GRADIENT = (
     ("tensorflow", "graph"),
     ("tensorflow", "xla"),
 )
+
+
+def supports(library: str, dtype: str) -> bool:
+    """Return whether `library` has arrays of `dtype`; JAX, in its default 32 bits."""
+    if library == "jax":
+        return dtype not in ("float64", "int64", "uint64", "complex128")
+    if dtype == "bfloat16":
+        return library in DIFFERENTIABLE
+    return dtype != "float16" or library != "array_api_strict"
+
+
+def having(fixture: str, names: str, cases: Iterable[Any]) -> pytest.MarkDecorator:
+    """Parametrise a test over the libraries, each with the cases whose dtypes it has.
+
+    `fixture` is the one that gets the library; in a case, every string that names a
+    dtype is one that the library must have.
+    """
+    rows = [case if isinstance(case, tuple) else (case,) for case in cases]
+    kept = [
+        (library, *row)
+        for library in LIBRARIES
+        for row in rows
+        if all(supports(library, x) for x in row if isinstance(x, str) and x in DTYPES)
+    ]
+    arguments = [fixture, *names.split(", ")]
+    return pytest.mark.parametrize(arguments, kept, indirect=[fixture])
 
 
 def require(name: str) -> ModuleType:
@@ -62,12 +92,8 @@ class Library:
             require("dask").config.set(scheduler="synchronous")
 
     def supports(self, dtype: str) -> bool:
-        """Return whether arrays of `dtype` exist (JAX: with 32 bits, its default)."""
-        if self.name == "jax":
-            return "64" not in dtype and dtype != "complex128"
-        if dtype == "bfloat16":
-            return self.name in DIFFERENTIABLE
-        return dtype != "float16" or self.name != "array_api_strict"
+        """Return whether the library has arrays of `dtype`."""
+        return supports(self.name, dtype)
 
     def dtype(self, name: str) -> Any:
         """Return the library's dtype called `name`."""

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import metricops
+from tests.conftest import TRACED, having
 
 SIMILARITY = [[2.0, 1.0, 0.0], [0.0, 2.0, 1.0], [1.0, 0.0, 2.0]]
 APART = math.log(1 + math.exp(-1) + math.exp(-2))  # three labels: one positive a row
@@ -24,25 +25,22 @@ def test_the_two_expected_values_differ():
 
 # Integers that a cast to the dtype of the similarity would make equal.
 NEIGHBOURS = [
-    ("float16", [2048, 2049, 2050]),
-    ("float16", [70_000, 80_000, 90_000]),
-    ("bfloat16", [256, 257, 258]),
-    ("float32", [2**24, 2**24 + 1, 2**24 + 2]),
-    ("float64", [2**53, 2**53 + 1, 2**53 + 2]),
+    ("float16", "int32", [2048, 2049, 2050]),
+    ("float16", "int32", [70_000, 80_000, 90_000]),
+    ("bfloat16", "int32", [256, 257, 258]),
+    ("float32", "int32", [2**24, 2**24 + 1, 2**24 + 2]),
+    ("float64", "int64", [2**53, 2**53 + 1, 2**53 + 2]),
 ]
 
 
-@pytest.mark.parametrize(("dtype", "labels"), NEIGHBOURS)
-def test_neighbouring_labels_stay_apart(library, dtype, labels):
-    integer = "int64" if max(labels) >= 2**31 else "int32"
-    if not (library.supports(dtype) and library.supports(integer)):
-        pytest.skip(f"{library.name} has no {dtype} or no {integer}")
+@having("library", "dtype, integer, labels", NEIGHBOURS)
+def test_neighbouring_labels_stay_apart(library, dtype, integer, labels):
     loss = loss_of(library, library.asarray(labels, integer), dtype)
     assert loss == pytest.approx(APART, rel=1e-2)
 
 
-@pytest.mark.parametrize(("dtype", "labels"), NEIGHBOURS)
-def test_neighbouring_labels_stay_apart_in_lists_and_numpy(library, dtype, labels):
+@pytest.mark.parametrize(("dtype", "_", "labels"), NEIGHBOURS)
+def test_neighbouring_labels_stay_apart_in_lists_and_numpy(library, dtype, _, labels):
     if not library.supports(dtype):
         dtype = "float32"
     for given in (labels, tuple(labels), np.asarray(labels)):
@@ -68,10 +66,8 @@ def test_labels_beyond_64_bits_stay_apart_in_lists(library):
     assert loss_of(library, given) == pytest.approx(APART, rel=1e-6)
 
 
-@pytest.mark.parametrize("dtype", ["int8", "uint8", "int16", "int32", "int64"])
+@having("library", "dtype", ["int8", "uint8", "int16", "int32", "int64"])
 def test_any_integer_dtype_labels(library, dtype):
-    if not library.supports(dtype):
-        pytest.skip(f"{library.name} has no {dtype}")
     labels = library.asarray([0, 1, 0], dtype)
     assert loss_of(library, labels) == pytest.approx(APART + 1 / 2, rel=1e-6)
 
@@ -86,11 +82,10 @@ def test_floats_label_as_they_are(library):
     assert loss_of(library, labels) == pytest.approx(APART, rel=1e-6)
 
 
-def test_float_labels_are_not_rounded_to_the_similarity(library):
-    if not library.supports("float16"):
-        pytest.skip(f"{library.name} has no float16")
+@having("library", "dtype", ["float16"])
+def test_float_labels_are_not_rounded_to_the_similarity(library, dtype):
     labels = library.asarray([2048.0, 2049.0, 2050.0], "float32")
-    loss = loss_of(library, labels, "float16")
+    loss = loss_of(library, labels, dtype)
     assert loss == pytest.approx(APART, rel=1e-2)
 
 
@@ -143,9 +138,12 @@ def test_a_column_of_labels_is_a_row_of_labels_in_a_graph(mode, tf):
     np.testing.assert_allclose(result, APART + 1 / 2, rtol=1e-6)
 
 
+# A graph that knows no size of the labels cannot know that the second is 1.
+KNOWN = [case for case in TRACED if "unknown" not in case]
+
+
+@pytest.mark.parametrize("traced", KNOWN, ids="-".join, indirect=True)
 def test_a_column_of_labels_is_a_row_of_labels_when_traced(traced):
-    if traced.mode == "unknown":
-        pytest.skip("a graph that knows no size cannot know that the second is 1")
     column = traced(metricops.npairs_loss, SIMILARITY, [[0], [1], [0]])
     np.testing.assert_allclose(column, APART + 1 / 2, rtol=1e-6)
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import metricops
+from tests.conftest import having
 from tests.definitions import cosine, reduced
 
 SIMILARITY = [[2.0, 0.0, 1.0], [0.5, 2.0, 1.0], [1.0, 1.5, 3.0]]
@@ -76,10 +77,8 @@ def test_each_loss_may_have_its_weight(library, kind, shape):
     np.testing.assert_allclose(result, reduced(PLAIN, WEIGHTS, "none"), rtol=1e-6)
 
 
-@pytest.mark.parametrize("dtype", ["bool", "uint8", "int32", "float16", "float32"])
+@having("library", "dtype", ["bool", "uint8", "int32", "float16", "float32"])
 def test_weights_may_be_of_any_real_dtype(library, dtype):
-    if not library.supports(dtype):
-        pytest.skip(f"{library.name} has no {dtype}")
     result = rows(library, library.asarray([1, 0, 1], dtype))
     np.testing.assert_allclose(result, reduced(PLAIN, [1, 0, 1], "none"), rtol=1e-6)
 
@@ -167,10 +166,9 @@ def test_a_weight_of_zero_does_not_hide_a_nan(library):
     assert math.isnan(library.to_numpy(result))
 
 
-def test_weights_keep_their_precision_beside_halves(library):
-    if not library.supports("float16"):
-        pytest.skip(f"{library.name} has no float16")
-    similarity = library.asarray([[0.0, 1.0], [1.0, 0.0]], "float16")
+@having("library", "dtype", ["float16"])
+def test_weights_keep_their_precision_beside_halves(library, dtype):
+    similarity = library.asarray([[0.0, 1.0], [1.0, 0.0]], dtype)
     weights = library.asarray([1e-6, 1e-6], "float32")  # 1e-6 is denormal in float16
     result = metricops.npairs_loss(
         similarity, [0, 1], sample_weight=weights, reduction="weighted_mean"
