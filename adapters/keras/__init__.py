@@ -5,6 +5,19 @@ Similarity's ``MetricEmbedding``, or Keras' own ``CosineSimilarity`` and ``Dot``
 same names, arguments, configs and numbers, without the originals' faults.
 """
 
+from metricops.adapters import distances as distances
+from metricops.adapters.distances import CosineDistance as CosineDistance
+from metricops.adapters.distances import EuclideanDistance as EuclideanDistance
+from metricops.adapters.distances import (
+    InnerProductSimilarity as InnerProductSimilarity,
+)
+from metricops.adapters.distances import ManhattanDistance as ManhattanDistance
+from metricops.adapters.distances import SNRDistance as SNRDistance
+from metricops.adapters.distances import (
+    SquaredEuclideanDistance as SquaredEuclideanDistance,
+)
+
+from . import _distances as _distances
 from . import layers as layers
 from . import losses as losses
 from . import metrics as metrics

@@ -6,8 +6,12 @@ import keras
 import numpy as np
 import pytest
 from metricops.adapters.keras import (
+    CosineDistance,
     CosineSimilarity,
     Dot,
+    EuclideanDistance,
+    InnerProductSimilarity,
+    ManhattanDistance,
     MetricEmbedding,
     NPairsEmbeddingLoss,
     NPairsLoss,
@@ -16,6 +20,8 @@ from metricops.adapters.keras import (
     NpairsMultilabelLoss,
     PairwiseCosineSimilarity,
     PairwiseInnerProduct,
+    SNRDistance,
+    SquaredEuclideanDistance,
     cosine_similarity,
     metrics,
     npairs_loss,
@@ -102,6 +108,27 @@ def test_keras_finds_the_losses_by_their_registered_names(cls):
     again = keras.losses.deserialize(keras.losses.serialize(given))
     assert type(again) is cls
     assert again.get_config() == given.get_config()
+
+
+DISTANCES = [
+    CosineDistance,
+    EuclideanDistance,
+    InnerProductSimilarity,
+    ManhattanDistance,
+    SNRDistance,
+    SquaredEuclideanDistance,
+]
+
+
+@pytest.mark.parametrize("cls", DISTANCES)
+def test_keras_finds_the_distances_by_their_registered_names(cls):
+    stored = keras.saving.serialize_keras_object(cls())
+    assert stored["registered_name"] == f"metricops>{cls.__name__}"
+    again = keras.saving.deserialize_keras_object(stored)
+    assert type(again) is cls
+    assert again.get_config() == cls().get_config()
+    x = keras.ops.convert_to_tensor(random(3, 2))
+    assert to_numpy(again(x, x)).shape == (3, 3)
 
 
 # What the originals wrote.
