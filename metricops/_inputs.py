@@ -55,6 +55,11 @@ def float_arrays(**given: Any) -> Inputs:
 
 def float_dtypes(lib: Library, arrays: list[Array]) -> tuple[Any, Any, Any]:
     """Return the dtype that `arrays` promote to, to compute in, and of results."""
+    dtype = arrays[0].dtype
+    if len(arrays) == 1 or all(x.dtype == dtype for x in arrays):
+        found = lib.dtype(arrays[0])
+        if found.kind == "float" and found.bits >= 32:
+            return dtype, dtype, dtype
     floats = {
         x.dtype: lib.dtype(x).bits for x in arrays if lib.dtype(x).kind == "float"
     }

@@ -122,7 +122,7 @@ def recall_at_k(
     >>> embeddings = np.asarray([[1.0, 0.0], [0.9, 0.1], [0.0, 1.0], [0.8, 0.3]])
     >>> recall = recall_at_k(embeddings, [0, 0, 1, 1], k=(1, 3))
     >>> {k: float(share) for k, share in recall.items()}
-    {1: 0.5, 3: 1.0}
+    {1: 0.75, 3: 1.0}
     """
     depths = tuple(k) if isinstance(k, (tuple, list)) else (k,)
     if not depths:

@@ -44,6 +44,10 @@ class Jax(Library):
         """Return 0, 1, ... along an axis of `x`."""
         return jnp.arange(x.shape[axis])
 
+    def pick(self, x: Array, columns: Array) -> Array:
+        """Return one column of each row of the matrix `x`, shape (n, 1)."""
+        return jnp.take_along_axis(x, columns[:, None], axis=1)
+
     def largest(self, x: Array, k: int) -> tuple[Array, Array]:
         """Return the `k` largest of each row and their columns, ties by column."""
         values, columns = jax.lax.top_k(x, k)

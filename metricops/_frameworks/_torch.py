@@ -2,6 +2,7 @@
 
 import ast
 import sys
+from types import SimpleNamespace
 from typing import Any
 
 import array_api_compat.torch
@@ -334,4 +335,14 @@ _opaque.register_fake(_opaque._init_fn)
 _opaque_gradient.register_fake(_opaque_gradient._init_fn)
 _opaque.register_autograd(_pull, setup_context=_save)
 
-TORCH = Torch(array_api_compat.torch, "PyTorch")
+# The wrappers of array-api-compat promote dtypes, which costs more than the operation
+# itself; the kernels' arrays are of one dtype already. PyTorch takes `axis`, `keepdims`.
+_NAMESPACE = SimpleNamespace(
+    **vars(array_api_compat.torch)
+    | {
+        name: getattr(torch, name)
+        for name in ("abs", "exp", "log", "sqrt", "sum", "where")
+    }
+    | {"equal": torch.eq, "max": torch.amax, "maximum": torch.maximum}
+)
+TORCH = Torch(_NAMESPACE, "PyTorch")
