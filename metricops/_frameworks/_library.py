@@ -84,6 +84,8 @@ class Library:
     NumPy, CuPy and array-api-strict are such; the subclasses are the others.
     """
 
+    position_error_is_whole = False  # whether `position_error` has 1 subtracted
+
     def __init__(self, xp: Namespace, label: str) -> None:
         self.xp = xp
         self.label = label
@@ -188,8 +190,6 @@ class Library:
         shifted = scores - self.peak(scores, 1)
         partition = self.xp.sum(self.xp.exp(shifted), axis=1)
         return self.xp.log(partition) - self.pick(shifted, columns)[:, 0]
-
-    position_error_is_whole = False
 
     def position_error(
         self, scores: Array, columns: Array

@@ -22,6 +22,8 @@ from metricops._typing import Array
 class TensorFlow(Library):
     """TensorFlow tensors, eager and symbolic."""
 
+    position_error_is_whole = True
+
     def convert(self, name: str, x: Array) -> Array:
         """Return the tensor in the variable `x`."""
         tensor = tf.convert_to_tensor(x)
@@ -98,14 +100,18 @@ class TensorFlow(Library):
 
     def position_losses(self, scores: Array, columns: Array) -> Array:
         """Return each row's cross-entropy against one column, shape (n,)."""
+        if _may_be_empty(scores):
+            return super().position_losses(scores, columns)
         return tf.nn.sparse_softmax_cross_entropy_with_logits(columns, scores)
-
-    position_error_is_whole = True
 
     def position_error(
         self, scores: Array, columns: Array
     ) -> tuple[Array, Array, Array | None]:
         """Return each row's cross-entropy against one column, and its derivative."""
+        if _may_be_empty(scores):
+            losses, error, factor = super().position_error(scores, columns)
+            own = columns[:, None] == tf.range(tf.shape(scores)[1])
+            return losses, error * factor - tf.cast(own, error.dtype), None
         losses, error = tf.raw_ops.SparseSoftmaxCrossEntropyWithLogits(
             features=scores, labels=columns
         )
@@ -158,6 +164,11 @@ def _with_size(x: Array, axis: int, size: int | None) -> list[int | None]:
     shape = list(x.shape)
     shape[axis] = size
     return shape
+
+
+def _may_be_empty(scores: Array) -> bool:
+    """Return whether there may be no columns, which the fused operation refuses."""
+    return not scores.shape[1]
 
 
 def _while(

@@ -69,10 +69,7 @@ class Torch(Library):
 
     def product(self, x: Array, y: Array) -> Array:
         """Return the matrix product in the dtype of both, also under autocast."""
-        if not _autocast(x):
-            return x @ y
-        with torch.autocast(x.device.type, enabled=False):
-            return x @ y
+        return _Product.apply(x, y) if _autocast(x) else x @ y
 
     def plus_product(self, total: Array | None, x: Array, y: Array) -> Array:
         """Return ``x @ y`` added to `total`, in place where nothing records it."""
@@ -91,6 +88,8 @@ class Torch(Library):
         self, scores: Array, columns: Array
     ) -> tuple[Array, Array, Array | None]:
         """Return each row's cross-entropy against one column, and its derivative."""
+        if 0 in scores.shape:
+            return super().position_error(scores, columns)
         # One pass over the panel. The largest probability is at least 1 / m, so its
         # logarithm is exact where that of the column's own may be minus infinity.
         softmax = torch.softmax(scores, dim=1)
@@ -121,9 +120,8 @@ class Torch(Library):
             x is not None and x.requires_grad for x in arrays
         )
         # Comparing a size would fix it in an export.
-        small = not torch.compiler.is_exporting() and operation.is_small(
-            self, config, arrays
-        )
+        small = not torch.compiler.is_exporting()
+        small = small and operation.is_small(self, config, arrays)
         if small:
             return operation.value(self, config, arrays, constants)
         if torch.compiler.is_compiling():
@@ -141,6 +139,26 @@ def _autocast(x: Array) -> bool:
 def _transforming() -> bool:
     """Return whether a transform of torch.func is under way."""
     return torch._C._are_functorch_transforms_active()
+
+
+class _Product(torch.autograd.Function):
+    """A matrix product that autocast leaves alone, backward too."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(x: Array, y: Array) -> Array:
+        with torch.autocast(x.device.type, enabled=False):
+            return x @ y
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+        ctx.save_for_backward(*inputs)
+
+    @staticmethod
+    def backward(ctx: Any, upstream: Array) -> Any:
+        x, y = ctx.saved_tensors
+        return TORCH.product(upstream, y.mT), TORCH.product(x.mT, upstream)
 
 
 class _Run(torch.autograd.Function):
@@ -339,10 +357,8 @@ _opaque.register_autograd(_pull, setup_context=_save)
 # itself; the kernels' arrays are of one dtype already. PyTorch takes `axis`, `keepdims`.
 _NAMESPACE = SimpleNamespace(
     **vars(array_api_compat.torch)
-    | {
-        name: getattr(torch, name)
-        for name in ("abs", "exp", "log", "sqrt", "sum", "where")
-    }
-    | {"equal": torch.eq, "max": torch.amax, "maximum": torch.maximum}
+    | {"abs": torch.abs, "equal": torch.eq, "exp": torch.exp, "log": torch.log}
+    | {"max": torch.amax, "maximum": torch.maximum, "sqrt": torch.sqrt}
+    | {"sum": torch.sum, "where": torch.where}
 )
 TORCH = Torch(_NAMESPACE, "PyTorch")
