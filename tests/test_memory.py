@@ -55,10 +55,10 @@ def test_torch_saves_thin_tensors_for_the_gradient(options):
 @every_option
 def test_torch_compile_holds_no_matrix(options):
     torch = require("torch")
-    from functorch.compile import make_boxed_func
+    from torch._functorch.aot_autograd import make_boxed_func
     from torch._dynamo.backends.common import aot_autograd
 
-    sizes = []
+    sizes: list[int] = []
 
     def look(graph, _):
         for node in graph.graph.nodes:

@@ -76,7 +76,7 @@ def test_no_dtype_is_less_exact_than_the_plain_formula(dtype, temperature):
     torch = require("torch")
     given = [torch.tensor(x).to(getattr(torch, dtype)) for x in batch(96, 16, 3)]
     wide = [x.double().requires_grad_() for x in given]
-    exact = plain_loss(torch, *wide, temperature)
+    exact = plain_loss(torch, wide[0], wide[1], temperature)
     exact_gradients = torch.autograd.grad(exact, wide)
 
     def errors(function):

@@ -353,8 +353,8 @@ _opaque.register_fake(_opaque._init_fn)
 _opaque_gradient.register_fake(_opaque_gradient._init_fn)
 _opaque.register_autograd(_pull, setup_context=_save)
 
-# The wrappers of array-api-compat promote dtypes, which costs more than the operation
-# itself; the kernels' arrays are of one dtype already. PyTorch takes `axis`, `keepdims`.
+# The wrappers of array-api-compat promote dtypes, which costs more than the operation;
+# the kernels' arrays are of one dtype already. PyTorch takes `axis` and `keepdims`.
 _NAMESPACE = SimpleNamespace(
     **vars(array_api_compat.torch)
     | {"abs": torch.abs, "equal": torch.eq, "exp": torch.exp, "log": torch.log}
