@@ -55,8 +55,8 @@ def test_torch_saves_thin_tensors_for_the_gradient(options):
 @every_option
 def test_torch_compile_holds_no_matrix(options):
     torch = require("torch")
-    from torch._functorch.aot_autograd import make_boxed_func
     from torch._dynamo.backends.common import aot_autograd
+    from torch._functorch.aot_autograd import make_boxed_func
 
     sizes: list[int] = []
 
