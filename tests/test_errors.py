@@ -1,0 +1,655 @@
+"""Bad input: one table of calls, and the exact words, the same in every library."""
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+
+import metricops
+from tests.conftest import Library
+
+X = [[2.0, 1.0, 0.0], [0.0, 2.0, 1.0], [1.0, 0.0, 2.0]]
+ROW = X[0]
+SHORT = X[:2]
+NARROW = [row[:2] for row in X]
+LONG = [*X, ROW]
+HOT = [[1, 0], [0, 1], [1, 1]]
+CUBE = np.zeros((2, 3, 4), np.float32)
+MIXED = "of integers, bools, real floats or strings"
+METRICS = "inner_product, cosine, euclidean, squared_euclidean, manhattan, snr"
+REDUCTIONS = '"mean", "sum", "weighted_mean" or "none"'
+WEIGHT = "no shape, or a leading part of the loss's shape"
+
+# Any: most of these calls are wrong on purpose.
+normalize: Any = metricops.l2_normalize
+cosine: Any = metricops.cosine_similarity
+cosine_loss: Any = metricops.cosine_similarity_loss
+dot: Any = metricops.dot
+inner: Any = metricops.pairwise_inner_product
+cosines: Any = metricops.pairwise_cosine_similarity
+softmax: Any = metricops.softmax_cross_entropy
+npairs: Any = metricops.npairs_loss
+multilabel: Any = metricops.npairs_multilabel_loss
+embeddings: Any = metricops.npairs_loss_from_embeddings
+loss_and_grad: Any = metricops.npairs_loss_and_grad
+neighbors: Any = metricops.nearest_neighbors
+recall: Any = metricops.recall_at_k
+
+# Each call gets the function that makes an array, and each message is the whole of it.
+SHAPES = [
+    # l2_normalize
+    (
+        lambda a: normalize(a(X), axis=2),
+        "`axis` must be an axis of 2 dimensions; got 2.",
+    ),
+    (
+        lambda a: normalize(a(X), axis=(0, -3)),
+        "`axis` must be an axis of 2 dimensions; got -3.",
+    ),
+    (
+        lambda a: normalize(a(X), axis=(1, -1)),
+        "`axis` must be an int or a tuple of different ints; got (1, -1).",
+    ),
+    (
+        lambda a: normalize(a(X), axis=()),
+        "`axis` must be an int or a tuple of different ints; got ().",
+    ),
+    # cosine_similarity and its loss
+    (
+        lambda a: cosine(a(X), a(SHORT)),
+        "`y` must have the shape of `x`, (3, 3); got shape (2, 3).",
+    ),
+    (
+        lambda a: cosine(a(X), a([ROW])),
+        "`y` must have the shape of `x`, (3, 3); got shape (1, 3).",
+    ),
+    (
+        lambda a: cosine(a(X), a([[1.0], [2.0], [3.0]])),
+        "`y` must have the shape of `x`, (3, 3); got shape (3, 1).",
+    ),
+    (
+        lambda a: cosine(a(X), a(ROW)),
+        "`y` must have the shape of `x`, (3, 3); got shape (3,).",
+    ),
+    (
+        lambda a: cosine(a(X), a(X), axis=5),
+        "`axis` must be an axis of 2 dimensions; got 5.",
+    ),
+    (
+        lambda a: cosine_loss(a(X), a([ROW])),
+        "`y_pred` must have the shape of `y_true`, (3, 3); got shape (1, 3).",
+    ),
+    (
+        lambda a: cosine_loss(a(X), a(X), axis=-3),
+        "`axis` must be an axis of 2 dimensions; got -3.",
+    ),
+    (
+        lambda a: cosine_loss(a(X), a(X), sample_weight=a([1.0, 2.0])),
+        f"`sample_weight` must have {WEIGHT} (3,); got shape (2,).",
+    ),
+    (
+        lambda a: cosine_loss(a(CUBE), a(CUBE), sample_weight=a([1.0, 2.0, 3.0])),
+        f"`sample_weight` must have {WEIGHT} (2, 3); got shape (3,).",
+    ),
+    (
+        lambda a: cosine_loss(a(CUBE), a(CUBE), sample_weight=a([[1.0, 2.0, 3.0]])),
+        f"`sample_weight` must have {WEIGHT} (2, 3); got shape (1, 3).",
+    ),
+    (
+        lambda a: cosine_loss(a(CUBE), a(CUBE), sample_weight=a(CUBE)),
+        f"`sample_weight` must have {WEIGHT} (2, 3); got shape (2, 3, 4).",
+    ),
+    # dot
+    (
+        lambda a: dot(a(X), a(X), axes=0),
+        "`axes` must be axes other than the batch axis, 0; got 0.",
+    ),
+    (
+        lambda a: dot(a(X), a(X), axes=(1, -2)),
+        "`axes` must be axes other than the batch axis, 0; got (1, -2).",
+    ),
+    (
+        lambda a: dot(a(X), a(X), axes=2),
+        "`axes` must be an axis of 2 dimensions; got 2.",
+    ),
+    (
+        lambda a: dot(a(X), a(X), axes=(1, 1, 1)),
+        "`axes` must be an int or a pair of ints; got (1, 1, 1).",
+    ),
+    (
+        lambda a: dot(a(X), a(SHORT), axes=1),
+        "`y` must have the batch size of `x`, 3; got shape (2, 3).",
+    ),
+    (
+        lambda a: dot(a(X), a([ROW]), axes=1),
+        "`y` must have the batch size of `x`, 3; got shape (1, 3).",
+    ),
+    (
+        lambda a: dot(a(X), a(NARROW), axes=1),
+        "`y` must have size 3 along axis 1, as `x` along axis 1; got shape (3, 2).",
+    ),
+    (
+        lambda a: dot(a(CUBE), a(CUBE), axes=(1, 2)),
+        "`y` must have size 3 along axis 2, as `x` along axis 1; got shape (2, 3, 4).",
+    ),
+    (
+        lambda a: dot(a(ROW), a(X), axes=1),
+        "`x` must have shape (batch, ...) of two axes or more; got shape (3,).",
+    ),
+    (
+        lambda a: dot(a(X), a(ROW), axes=1),
+        "`y` must have shape (batch, ...) of two axes or more; got shape (3,).",
+    ),
+    # pairwise
+    (
+        lambda a: inner(a(ROW)),
+        "`x` must have shape (..., n, d); got shape (3,).",
+    ),
+    (
+        lambda a: inner(a(X), a(ROW)),
+        "`y` must have shape (m, 3), to fit `x`; got shape (3,).",
+    ),
+    (
+        lambda a: inner(a(X), a(NARROW)),
+        "`y` must have shape (m, 3), to fit `x`; got shape (3, 2).",
+    ),
+    (
+        lambda a: inner(a(X), a([[1.0]])),
+        "`y` must have shape (m, 3), to fit `x`; got shape (1, 1).",
+    ),
+    (
+        lambda a: cosines(a(CUBE), a(CUBE[:1])),
+        "`y` must have shape (2, m, 4), to fit `x`; got shape (1, 3, 4).",
+    ),
+    (
+        lambda a: cosines(a(CUBE), a(CUBE[0])),
+        "`y` must have shape (2, m, 4), to fit `x`; got shape (3, 4).",
+    ),
+    # softmax_cross_entropy
+    (
+        lambda a: softmax(a(ROW), a(ROW)),
+        "`similarity` must have shape (n, m); got shape (3,).",
+    ),
+    (
+        lambda a: softmax(a(X), a(ROW)),
+        "`targets` must have the shape of `similarity`, (3, 3); got shape (3,).",
+    ),
+    (
+        lambda a: softmax(a(X), a([ROW])),
+        "`targets` must have the shape of `similarity`, (3, 3); got shape (1, 3).",
+    ),
+    (
+        lambda a: softmax(a(X), a(X), reduction="average"),
+        f"`reduction` must be {REDUCTIONS}; got 'average'.",
+    ),
+    (
+        lambda a: softmax(a(X), a(X), sample_weight=a([[1.0, 2.0, 3.0]])),
+        f"`sample_weight` must have {WEIGHT} (3,); got shape (1, 3).",
+    ),
+    (
+        lambda a: softmax(a(X), a(X), sample_weight=a(X)),
+        f"`sample_weight` must have {WEIGHT} (3,); got shape (3, 3).",
+    ),
+    # npairs_loss
+    (
+        lambda a: npairs(a(CUBE), a([0, 1])),
+        "`similarity` must have shape (n, m); got shape (2, 3, 4).",
+    ),
+    (
+        lambda a: npairs(a(X), a([0, 1])),
+        "`labels` must have a label for each of 3 rows; got shape (2,).",
+    ),
+    (
+        lambda a: npairs(a(X), a([0])),
+        "`labels` must have a label for each of 3 rows; got shape (1,).",
+    ),
+    (
+        lambda a: npairs(a(X), [0, 1]),
+        "`labels` must have a label for each of 3 rows; got shape (2,).",
+    ),
+    (
+        lambda a: npairs(a(X), a([[0, 1, 2]])),
+        "`labels` must have shape (n,) or (n, 1); got shape (1, 3).",
+    ),
+    (
+        lambda a: npairs(a(X), a(HOT)),
+        "`labels` must have shape (n,) or (n, 1); got shape (3, 2).",
+    ),
+    (
+        lambda a: npairs(a(X), 1),
+        "`labels` must have shape (n,) or (n, 1); got shape ().",
+    ),
+    (
+        lambda a: npairs(a(SHORT), a([0, 1])),
+        "`labels` must have a label for each of 3 columns; got shape (2,).",
+    ),
+    (
+        lambda a: npairs(a(SHORT), a([0, 1]), column_labels=a([0, 1])),
+        "`column_labels` must have a label for each of 3 columns; got shape (2,).",
+    ),
+    (
+        lambda a: npairs(a(X), a([0, 1, 2]), reduction="Mean"),
+        f"`reduction` must be {REDUCTIONS}; got 'Mean'.",
+    ),
+    (
+        lambda a: npairs(a(X), a([0, 1, 2]), sample_weight=a([1.0, 2.0])),
+        f"`sample_weight` must have {WEIGHT} (3,); got shape (2,).",
+    ),
+    (
+        lambda a: npairs(a(X), [[0], [1, 2]]),
+        "`labels` must be a rectangular list; got a ragged list.",
+    ),
+    # npairs_multilabel_loss
+    (
+        lambda a: multilabel(a(X), a([0, 1, 2])),
+        "`labels` must have shape (n, c), multi-hot; got shape (3,).",
+    ),
+    (
+        lambda a: multilabel(a(X), a(HOT[:2])),
+        "`labels` must have a label for each of 3 rows; got shape (2, 2).",
+    ),
+    (
+        lambda a: multilabel(a(X), a(HOT), column_labels=a(X)),
+        "`column_labels` must have 2 classes, as `labels`; got shape (3, 3).",
+    ),
+    # npairs_loss_from_embeddings
+    (
+        lambda a: embeddings(a(CUBE), a(CUBE)),
+        "`anchors` must have shape (n, d); got shape (2, 3, 4).",
+    ),
+    (
+        lambda a: embeddings(a(X), a(NARROW)),
+        "`candidates` must have shape (m, 3), to fit `anchors`; got shape (3, 2).",
+    ),
+    (
+        lambda a: embeddings(a(X), a(ROW)),
+        "`candidates` must have shape (m, 3), to fit `anchors`; got shape (3,).",
+    ),
+    (
+        lambda a: embeddings(a(X), a(SHORT)),
+        (
+            "`candidates` must have a row for each of 3 anchors "
+            "where `labels` is None; got shape (2, 3)."
+        ),
+    ),
+    (
+        lambda a: embeddings(a(X)),
+        "`labels` must be given where `candidates` is None; got None.",
+    ),
+    (
+        lambda a: embeddings(a(X), a(X), candidate_labels=a([0, 1, 2])),
+        "`labels` must be given where `candidate_labels` is; got None.",
+    ),
+    (
+        lambda a: embeddings(a(X), a(X), exclude_diagonal=True),
+        "`labels` must be given where `exclude_diagonal` is True; got None.",
+    ),
+    (
+        lambda a: embeddings(a(X), a(LONG), symmetric=True),
+        (
+            "`candidates` must have as many rows as `anchors`, 3, "
+            "where `symmetric` is True; got shape (4, 3)."
+        ),
+    ),
+    (
+        lambda a: embeddings(
+            a(X), a(LONG), [0, 1, 2], candidate_labels=[0] * 4, exclude_diagonal=True
+        ),
+        (
+            "`candidates` must have as many rows as `anchors`, 3, "
+            "where `exclude_diagonal` is True; got shape (4, 3)."
+        ),
+    ),
+    (
+        lambda a: embeddings(a(X), a(X), a([0, 1])),
+        "`labels` must have a label for each of 3 anchors; got shape (2,).",
+    ),
+    (
+        lambda a: embeddings(a(X), a(LONG), a([0, 1, 2])),
+        "`labels` must have a label for each of 4 candidates; got shape (3,).",
+    ),
+    (
+        lambda a: embeddings(a(X), a(LONG), a([0, 1, 2]), candidate_labels=a([0])),
+        (
+            "`candidate_labels` must have a label for each of 4 candidates; "
+            "got shape (1,)."
+        ),
+    ),
+    (
+        lambda a: embeddings(a(X), a(X), a(HOT), candidate_labels=a(X)),
+        "`candidate_labels` must have 2 classes, as `labels`; got shape (3, 3).",
+    ),
+    (
+        lambda a: embeddings(a(X), a(X), a(HOT), candidate_labels=a([0, 1, 2])),
+        "`candidate_labels` must have shape (m, c), as `labels`; got shape (3,).",
+    ),
+    (
+        lambda a: embeddings(a(X), a(X), a(CUBE)),
+        "`labels` must have shape (n,), (n, 1) or (n, c); got shape (2, 3, 4).",
+    ),
+    (
+        lambda a: embeddings(a(X), a(X), temperature=0),
+        "`temperature` must be positive and finite; got 0.",
+    ),
+    (
+        lambda a: embeddings(a(X), a(X), temperature=-0.5),
+        "`temperature` must be positive and finite; got -0.5.",
+    ),
+    (
+        lambda a: embeddings(a(X), a(X), temperature=math.nan),
+        "`temperature` must be positive and finite; got nan.",
+    ),
+    (
+        lambda a: embeddings(a(X), a(X), temperature=math.inf),
+        "`temperature` must be positive and finite; got inf.",
+    ),
+    (
+        lambda a: embeddings(a(X), a(X), temperature=a([1.0, 2.0, 3.0])),
+        "`temperature` must have shape (); got shape (3,).",
+    ),
+    (
+        lambda a: embeddings(a(X), a(X), temperature=a([1.0])),
+        "`temperature` must have shape (); got shape (1,).",
+    ),
+    (
+        lambda a: embeddings(a(X), a(X), l2_weight=0.1, reduction="none"),
+        '`l2_weight` must be zero where `reduction` is "none"; got 0.1.',
+    ),
+    (
+        lambda a: embeddings(a(X), a(X), reduction=None),
+        f"`reduction` must be {REDUCTIONS}; got None.",
+    ),
+    (
+        lambda a: embeddings(a(X), a(X), block_size=0),
+        "`block_size` must be at least 1; got 0.",
+    ),
+    (
+        lambda a: embeddings(a(X), a(X), sample_weight=a([1.0, 2.0])),
+        f"`sample_weight` must have {WEIGHT} (3,); got shape (2,).",
+    ),
+    (
+        lambda a: loss_and_grad(a(X), a(X), reduction="none"),
+        '`reduction` must be "mean" or "sum"; got \'none\'.',
+    ),
+    (
+        lambda a: loss_and_grad(a(X), a(SHORT)),
+        (
+            "`candidates` must have a row for each of 3 anchors "
+            "where `labels` is None; got shape (2, 3)."
+        ),
+    ),
+    # nearest_neighbors and recall_at_k
+    (
+        lambda a: neighbors(a(CUBE), a(CUBE)),
+        "`queries` must have shape (n, d); got shape (2, 3, 4).",
+    ),
+    (
+        lambda a: neighbors(a(X), a(NARROW)),
+        "`keys` must have shape (m, 3), to fit `queries`; got shape (3, 2).",
+    ),
+    (
+        lambda a: neighbors(a(X), a(X), 0),
+        "`k` must be at least 1; got 0.",
+    ),
+    (
+        lambda a: neighbors(a(X), a(X), 4),
+        "`k` must be at most 3, the number of keys to choose from; got 4.",
+    ),
+    (
+        lambda a: neighbors(a(X), k=3),
+        "`k` must be at most 2, the number of keys to choose from; got 3.",
+    ),
+    (
+        lambda a: neighbors(a(X), metric="cosin"),
+        (f"`metric` must be one of {METRICS}; got 'cosin'. Nearest: 'cosine'."),
+    ),
+    (
+        lambda a: neighbors(a(X), metric="inner product"),
+        (
+            f"`metric` must be one of {METRICS}; got 'inner product'. "
+            "Nearest: 'inner_product'."
+        ),
+    ),
+    (
+        lambda a: neighbors(a(X), block_size=-1),
+        "`block_size` must be at least 1; got -1.",
+    ),
+    (
+        lambda a: recall(a(X), a([0, 1]), k=1),
+        "`query_labels` must have a label for each of 3 rows; got shape (2,).",
+    ),
+    (
+        lambda a: recall(a(X), a([0, 1, 2]), a(LONG), a([0, 1, 2]), k=1),
+        "`key_labels` must have a label for each of 4 rows; got shape (3,).",
+    ),
+    (
+        lambda a: recall(a(X), a([0, 1, 2]), a(LONG), k=1),
+        "`key_labels` must be given where `keys` are, and only there; got None.",
+    ),
+    (
+        lambda a: recall(a(X), a([0, 1, 2])),
+        "`k` must be at most 2, the number of keys to choose from; got 10.",
+    ),
+    (
+        lambda a: recall(a(X), a(HOT), k=1),
+        "`query_labels` must have shape (n,) or (n, 1); got shape (3, 2).",
+    ),
+    (
+        lambda a: recall(a(X), a([0, 1, 2]), k=()),
+        "`k` must be an int or a tuple of ints; got ().",
+    ),
+]
+TYPES = [
+    (
+        lambda a: normalize(a(X), axis=1.0),
+        "`axis` must be an int; got 1.0.",
+    ),
+    (
+        lambda a: normalize(a(X), axis=None),
+        "`axis` must be an int; got None.",
+    ),
+    (
+        lambda a: normalize(a(X), axis="last"),
+        "`axis` must be an int; got 'last'.",
+    ),
+    (
+        lambda a: normalize(a(X), axis=True),
+        "`axis` must be an int; got True.",
+    ),
+    (
+        lambda a: normalize(a(np.asarray(X) > 0)),
+        "`x` must be of integers or real floats; got dtype bool.",
+    ),
+    (
+        lambda a: cosine(a(X), a(X, "complex64")),
+        "`y` must be of integers or real floats; got dtype complex64.",
+    ),
+    (
+        lambda a: cosine_loss(a(np.asarray(X) > 0), a(X)),
+        "`y_true` must be of integers or real floats; got dtype bool.",
+    ),
+    (
+        lambda a: dot(a(X), a(X), axes=1.5),
+        "`axes` must be an int; got 1.5.",
+    ),
+    (
+        lambda a: dot(a(X), a(X), axes=((1,), 1)),
+        "`axes` must be an int; got (1,).",
+    ),
+    (
+        lambda a: softmax(a(X), a(X, "complex64")),
+        "`targets` must be of real numbers; got dtype complex64.",
+    ),
+    (
+        lambda a: npairs(a(np.asarray(X) > 0), a([0, 1, 2])),
+        "`similarity` must be of integers or real floats; got dtype bool.",
+    ),
+    (
+        lambda a: npairs(a(X), a([0, 1, 2], "complex64")),
+        f"`labels` must be {MIXED}; got dtype complex64.",
+    ),
+    (
+        lambda a: npairs(a(X), None),
+        "`labels` must be a dense array; got NoneType.",
+    ),
+    (
+        lambda a: npairs(a(X), a([0, 1, 2]), sample_weight=a([1, 2, 3], "complex64")),
+        "`sample_weight` must be of real numbers; got dtype complex64.",
+    ),
+    (
+        lambda a: embeddings(a(X), a(X), temperature=True),
+        "`temperature` must be a number or an array; got True.",
+    ),
+    (
+        lambda a: embeddings(a(X), a(X), temperature=a(1, "complex64")),
+        "`temperature` must be of a real number; got dtype complex64.",
+    ),
+    (
+        lambda a: embeddings(a(X), a(X), block_size=2.5),
+        "`block_size` must be an int; got 2.5.",
+    ),
+    (
+        lambda a: neighbors(a(X), k=1.0),
+        "`k` must be an int; got 1.0.",
+    ),
+    (
+        lambda a: neighbors(a(X), metric=3),
+        "`metric` must be a string; got 3.",
+    ),
+    (
+        lambda a: recall(a(X), a([0, 1, 2]), k=(1, "2")),
+        "`k` must be an int; got '2'.",
+    ),
+]
+
+
+def raised(call, kind, asarray):
+    with pytest.raises(kind) as caught:
+        call(asarray)
+    assert caught.type is kind
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(("call", "message"), SHAPES, ids=range(len(SHAPES)))
+def test_a_bad_shape_or_value_is_named(library, call, message):
+    assert raised(call, ValueError, library.asarray) == message
+
+
+@pytest.mark.parametrize(("call", "message"), TYPES, ids=range(len(TYPES)))
+def test_a_bad_type_is_named(library, call, message):
+    assert raised(call, TypeError, library.asarray) == message
+
+
+@pytest.mark.parametrize(("call", "message"), [*SHAPES, *TYPES])
+def test_a_message_is_one_sentence_about_an_argument(call, message):
+    assert message.startswith("`")
+    assert " must " in message
+    assert "; got " in message
+    assert message.endswith(".")
+
+
+@pytest.mark.parametrize("call", [multilabel, lambda x, y: embeddings(x, x, y)])
+def test_strings_are_no_multilabels(library, call):
+    names = [["a", "b"], ["b", "c"], ["c", "a"]]
+    with pytest.raises(TypeError, match=r"^`labels` must be .*; got dtype "):
+        call(library.asarray(X), names)
+
+
+@pytest.mark.parametrize("value", ["much", None, [1.0, 2.0]], ids=repr)
+def test_l2_weight_is_a_number(value):
+    with pytest.raises(TypeError) as caught:
+        embeddings(X, X, l2_weight=value)
+    assert str(caught.value) == f"`l2_weight` must be a number; got {value!r}."
+
+
+# The same at trace time.
+
+TRACED = [
+    (lambda x: cosine(x, x[:1, ...]), "`y` must have the shape of `x`, (3, 3); "),
+    (lambda x: npairs(x, x[0, :2]), "`labels` must have a label for each of 3 rows; "),
+    (lambda x: embeddings(x, x[:2, ...]), "`candidates` must have a row for each of 3"),
+    (lambda x: neighbors(x, k=3), "`k` must be at most 2, "),
+    (lambda x: normalize(x > 0), "`x` must be of integers or real floats; got dtype b"),
+]
+
+
+@pytest.mark.parametrize(("call", "start"), TRACED, ids=range(len(TRACED)))
+def test_jax_reports_while_it_traces(jax, call, start):
+    with pytest.raises((TypeError, ValueError)) as caught:
+        jax.eval_shape(call, jax.ShapeDtypeStruct((3, 3), "float32"))
+    assert str(caught.value).startswith(start)
+
+
+@pytest.mark.parametrize(("call", "start"), TRACED, ids=range(len(TRACED)))
+def test_tensorflow_reports_while_it_traces(tf, call, start):
+    graph = tf.function(call, input_signature=[tf.TensorSpec((3, 3), "float32")])
+    with pytest.raises((TypeError, ValueError)) as caught:
+        graph.get_concrete_function()
+    assert start in str(caught.value)
+
+
+# Sizes unknown until a graph runs: the framework's own error, in its own time.
+
+UNKNOWN = {
+    "cosine_similarity": (cosine, X, [ROW]),
+    "cosine_similarity_loss": (cosine_loss, X, [ROW]),
+    "dot, batch": (lambda x, y: dot(x, y, axes=1), X, [ROW]),
+    "dot, features": (lambda x, y: dot(x, y, axes=1), X, [[1.0]] * 3),
+    "pairwise_inner_product": (inner, X, [[1.0], [2.0]]),
+    "pairwise_cosine_similarity": (cosines, X, [[1.0], [2.0]]),
+    "pairwise, leading": (inner, CUBE, CUBE[:1]),
+    "softmax_cross_entropy": (softmax, X, [ROW]),
+    "softmax_cross_entropy, columns": (softmax, X, [[1.0]] * 3),
+    "npairs_loss": (npairs, X, [0]),
+    "npairs_loss, too many": (npairs, X, [0, 1, 2, 3]),
+    "npairs_loss, columns": (lambda s, y: npairs(s, y), SHORT, [0, 1]),
+    "npairs_loss, column labels": (
+        lambda s, y: npairs(s, [0, 1, 2], column_labels=y),
+        X,
+        [0],
+    ),
+    "npairs_multilabel_loss": (multilabel, X, HOT[:1]),
+    "sample_weight": (
+        lambda s, w: npairs(s, [0, 1, 2], sample_weight=w),
+        X,
+        [1.0, 2.0],
+    ),
+    "sample_weight, per step": (
+        lambda x, w: cosine_loss(x, x, sample_weight=w),
+        CUBE,
+        [1.0, 2.0, 3.0],
+    ),
+    "embeddings, features": (embeddings, X, [[1.0]] * 3),
+    "embeddings, too few": (embeddings, X, SHORT),
+    "embeddings, one": (embeddings, X, [ROW]),
+    "embeddings, symmetric": (
+        lambda x, y: embeddings(x, y, symmetric=True),
+        X,
+        LONG,
+    ),
+    "embeddings, labels": (lambda x, y: embeddings(x, x, y), X, [0]),
+    "embeddings, multilabels": (lambda x, y: embeddings(x, x, y), X, HOT[:1]),
+    "embeddings, weights": (
+        lambda x, w: embeddings(x, x, sample_weight=w),
+        X,
+        [1.0, 2.0],
+    ),
+    "neighbors, features": (neighbors, X, [[1.0]] * 3),
+    "neighbors, too few": (lambda x, y: neighbors(x, y, k=3), X, SHORT),
+}
+
+
+@pytest.mark.parametrize("name", UNKNOWN)
+@pytest.mark.parametrize("mode", ["unknown", "xla"])
+def test_a_size_unknown_while_tracing_is_checked_at_run_time(tf, name, mode):
+    call, *values = UNKNOWN[name]
+    library = Library("tensorflow")
+    arrays = tuple(map(library.asarray, values))
+    graph = tf.function(
+        call,
+        input_signature=[tf.TensorSpec([None] * x.ndim, x.dtype) for x in arrays],
+        jit_compile=mode == "xla",
+    )
+    with pytest.raises(tf.errors.OpError):
+        graph(*arrays)
