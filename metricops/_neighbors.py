@@ -164,13 +164,14 @@ def _key_labels(inputs: Inputs, labels: Any, others: Any) -> tuple[Array, Array]
     if others is not None:
         given["key_labels"] = others
     arrays = label_arrays(lib, "queries", inputs.arrays[0], **given)
-    flat = [column(lib, name, x) for name, x in zip(given, arrays, strict=True)]
-    for name, x, rows in zip(given, flat, inputs.arrays, strict=False):
-        count = lib.shape(rows)[0]
+    flat = []
+    for name, x, rows in zip(given, arrays, inputs.arrays, strict=False):
+        x, count = column(lib, name, x), lib.shape(rows)[0]
         if not _checks.same(lib.shape(x)[0], count):
-            _checks.refuse_shape(
-                name, f"a label for each of {count} rows", lib.shape(x)
-            )
+            need = f"a label for each of {count} rows"
+            _checks.refuse_shape(name, need, lib.shape(x))
+        need = f"`{name}` must have a label for each row."
+        flat.append(lib.agree(x, 0, rows, 0, need))
     return flat[0], flat[-1]
 
 
