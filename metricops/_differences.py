@@ -1,11 +1,12 @@
 """Sums over the differences of all pairs of rows: an operation with its gradient.
 
 Differences are formed and summed in panels that stay in the caches, forward and
-backward. The usual expansion, |x|² + |y|² - 2 x·y, is one matrix product and 10 to 20
+backward. The usual expansion, |x|² + |y|² - 2 x·y, is one matrix product and 10 to 40
 times as fast on a processor, but its error is that of |x|², so that rows that are near
 each other in a wide cloud keep no digit of their distance, wherever its centre is put;
 exact products of split rows would cost as much as the differences. These sums are right
-to a few ulps for any rows, and as fast as `torch.cdist` without its product.
+to a few ulps for any rows. Of squares and absolute values they take what `torch.cdist`
+takes without its product, and of lengths, which are scaled to hold 1e30, twice that.
 """
 
 from typing import Any, NamedTuple
@@ -14,11 +15,22 @@ from metricops._checks import Shape
 from metricops._frameworks import Arrays, Library, Step
 from metricops._typing import Array
 
-_PANEL = 2**17  # differences: half a MiB of float32, in the second level of a cache
-# By the bits of a dtype: what the largest of two rows is scaled to before squaring, so
-# that sums of 2**20 squares are finite; and what rows count as at least, and at most,
-# so that the scale is finite too.
-_TOPS = {32: (2.0**53, 2.0**-73, 2.0**127), 64: (2.0**500, 2.0**-520, 2.0**1023)}
+_PANEL = 2**18  # differences: 1 MiB of float32, in the second level of a cache
+
+
+class Scales(NamedTuple):
+    """What a dtype can hold."""
+
+    top: float  # sums of 2**20 squares of this are finite: the largest is scaled to it
+    low: float  # what rows count as at least,
+    high: float  # and at most, so that their scale is finite
+    least: float  # the smallest normal number
+
+
+_SCALES = {
+    32: Scales(2.0**53, 2.0**-73, 2.0**127, 2.0**-126),
+    64: Scales(2.0**500, 2.0**-520, 2.0**1023, 2.0**-1022),
+}
 
 
 class Config(NamedTuple):
@@ -121,7 +133,7 @@ def _sums(lib: Library, config: Config, own: Arrays, other: Arrays) -> Array:
         return xp.sum(differences * differences, axis=-1)
     if config.centred and 0 not in differences.shape:
         differences = differences - xp.mean(differences, axis=-1, keepdims=True)
-    top = _TOPS[min(lib.dtype(differences).bits, 64)][0]
+    top = _scales(lib, differences).top
     size = xp.maximum(own[1][..., None], _moved(lib, other[1], 0, -1))
     scaled = differences * (top / size)[..., None]
     squares = xp.sum(scaled * scaled, axis=-1)
@@ -136,7 +148,10 @@ def _weighted(
     """Return a panel's part of the weighted sums, shape (b, ..., d)."""
     differences = _differences(lib, x, y)
     if config.kind == "absolute":
-        differences = lib.xp.sign(differences)
+        # The sign, by fewer passes than array-api-compat takes for PyTorch's.
+        least = lib.asarray(_scales(lib, x).least, x, x.dtype)
+        size = lib.xp.abs(differences)
+        differences = lib.stop_gradient(differences / lib.xp.maximum(size, least))
     return lib.xp.sum(weights[..., None] * differences, axis=-2)
 
 
@@ -147,10 +162,14 @@ def _differences(lib: Library, x: Array, y: Array) -> Array:
 
 def _largest(lib: Library, x: Array) -> Array:
     """Return the largest entry of each row by size, within what can be a scale."""
-    _, low, high = _TOPS[min(lib.dtype(x).bits, 64)]
+    scales = _scales(lib, x)
     size = lib.peak(lib.xp.abs(x), axis=-1)[..., 0]
     one = lib.xp.ones_like(size)
-    return lib.xp.minimum(lib.xp.maximum(size, one * low), one * high)
+    return lib.xp.minimum(lib.xp.maximum(size, one * scales.low), one * scales.high)
+
+
+def _scales(lib: Library, x: Array) -> Scales:
+    return _SCALES[min(lib.dtype(x).bits, 64)]
 
 
 def _panels(lib: Library, x: Array, y: Array) -> tuple[int, int]:

@@ -39,7 +39,6 @@ maximum = tf.maximum
 minimum = tf.minimum
 matrix_transpose = tf.linalg.matrix_transpose
 ones_like = tf.ones_like
-sign = tf.sign
 sqrt = tf.sqrt
 square = tf.square
 zeros_like = tf.zeros_like

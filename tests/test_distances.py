@@ -144,8 +144,8 @@ def test_leading_axes_are_a_batch_when_traced(traced):
     np.testing.assert_allclose(result, expected, rtol=1e-5)
 
 
-# So wide that a panel holds a part of the rows and of the columns: 2**17 differences.
-WIDE = rows(33, 700), rows(23, 700, seed=1)
+# So wide that a panel holds a part of the rows and of the columns: 2**18 differences.
+WIDE = rows(33, 1400), rows(23, 1400, seed=1)
 
 
 # The definitions take their time, so they are asked of some pairs.
@@ -359,7 +359,9 @@ def test_both_parts_of_the_gradient_of_one_set_arrive(gradient, function, pair):
 def test_the_gradient_of_many_panels_is_the_slope(gradient, function):
     x, y = (z.astype(np.float64) for z in WIDE)
     upstream = rows(33, 23, seed=2).astype(np.float64)
-    steps = [1e-6 * z.astype(np.float64) for z in (rows(33, 700, 3), rows(23, 700, 4))]
+    steps = [
+        1e-6 * z.astype(np.float64) for z in (rows(33, 1400, 3), rows(23, 1400, 4))
+    ]
     result = gradient(function, x, y, upstream=upstream)
     slope = sum(np.sum(got * step) for got, step in zip(result, steps, strict=True))
     ends = [function(x + s * steps[0], y + s * steps[1]) for s in (0.5, -0.5)]
@@ -454,7 +456,7 @@ def test_no_array_of_all_differences_is_held(torch, function, pair):
 
     with Sizes():
         function(x, y).sum().backward()
-    assert largest <= 2**17 < 33 * 23 * 700
+    assert largest <= 2**18 < 33 * 23 * 1400
 
 
 # The originals.
