@@ -637,6 +637,7 @@ UNKNOWN = {
     ),
     "neighbors, features": (neighbors, X, [[1.0]] * 3),
     "neighbors, too few": (lambda x, y: neighbors(x, y, k=3), X, SHORT),
+    "recall, labels": (lambda x, y: recall(x, y, k=1), X, [0]),
 }
 
 
