@@ -187,6 +187,9 @@ def _reduced(
     part = one.losses if weights is None else one.losses * weights
     if config.reduction == "none":
         return part
+    everyone = one.counted is None and lib.shape(part)[0] not in (None, 0)
+    if config.reduction == "mean" and everyone:
+        return lib.xp.mean(part)
     factor = _factor(lib, config, weights, one)
     total = lib.xp.sum(part)
     return total if isinstance(factor, float) and factor == 1.0 else total * factor

@@ -3,7 +3,7 @@
 from typing import Any, NamedTuple
 
 from metricops import _checks
-from metricops._frameworks import Library, library, unwrap
+from metricops._frameworks import Library, known_library, library, unwrap
 from metricops._frameworks._host import from_plain, is_numpy, is_plain
 from metricops._typing import Array, Namespace
 
@@ -26,6 +26,19 @@ class Inputs(NamedTuple):
 
 def main_arrays(**given: Any) -> tuple[Library, list[Array]]:
     """Return the one library of the main arrays of a call, and them, real and dense."""
+    lib = known_library(*given.values())
+    if lib is None:
+        lib, given = _one_library(given)
+    arrays = [lib.convert(name, x) for name, x in given.items()]
+    for name, x in zip(given, arrays, strict=True):
+        found = lib.dtype(x)
+        if found.kind not in ("float", "int"):
+            _checks.refuse_dtype(name, "of integers or real floats", found.name)
+    return lib, arrays
+
+
+def _one_library(given: dict[str, Any]) -> tuple[Library, dict[str, Any]]:
+    """Return the library of arguments that may be lists or variables, and them."""
     values = {name: unwrap(x) for name, x in given.items()}
     if all(is_plain(x) for x in values.values()):
         values = {name: from_plain(name, x) for name, x in values.items()}
@@ -37,19 +50,14 @@ def main_arrays(**given: Any) -> tuple[Library, list[Array]]:
         other = library(name, x)
         if other is not lib:
             _checks.refuse_library(name, main, lib.label, f"an array of {other.label}")
-    arrays = [lib.convert(name, x) for name, x in values.items()]
-    for name, x in zip(values, arrays, strict=True):
-        found = lib.dtype(x)
-        if found.kind not in ("float", "int"):
-            _checks.refuse_dtype(name, "of integers or real floats", found.name)
-    return lib, arrays
+    return lib, values
 
 
 def float_arrays(**given: Any) -> Inputs:
     """Return the main arrays of a call in the float dtype to compute in."""
     lib, arrays = main_arrays(**given)
     dtype, wide, narrow = float_dtypes(lib, arrays)
-    wider = (x if x.dtype == wide else lib.xp.astype(x, wide) for x in arrays)
+    wider = [x if x.dtype == wide else lib.xp.astype(x, wide) for x in arrays]
     return Inputs(lib, lib.xp, tuple(wider), dtype if wide == dtype else narrow)
 
 

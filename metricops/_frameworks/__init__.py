@@ -28,6 +28,7 @@ __all__ = [
     "Library",
     "Operation",
     "Step",
+    "known_library",
     "library",
     "spread",
     "unwrap",
@@ -48,6 +49,13 @@ def library(name: str, x: Array) -> Library:
     """
     found = _BY_TYPE.get(type(x))
     return _resolve(name, x) if found is None else found
+
+
+def known_library(*arrays: Array) -> Library | None:
+    """Return the library of arrays all of one library met before, or else None."""
+    found = _BY_TYPE.get(type(arrays[0]))
+    same = len(arrays) == 1 or _BY_TYPE.get(type(arrays[-1])) is found
+    return found if same else None
 
 
 def unwrap(x: Array) -> Array:

@@ -358,7 +358,7 @@ _opaque.register_autograd(_pull, setup_context=_save)
 _NAMESPACE = SimpleNamespace(
     **vars(array_api_compat.torch)
     | {"abs": torch.abs, "equal": torch.eq, "exp": torch.exp, "log": torch.log}
-    | {"max": torch.amax, "maximum": torch.maximum, "sqrt": torch.sqrt}
-    | {"sum": torch.sum, "where": torch.where}
+    | {"max": torch.amax, "maximum": torch.maximum, "mean": torch.mean}
+    | {"sqrt": torch.sqrt, "sum": torch.sum, "where": torch.where}
 )
 TORCH = Torch(_NAMESPACE, "PyTorch")
