@@ -108,7 +108,7 @@ class Torch(Library):
         self, body: Body, rows: Arrays, consts: Arrays, block: int | None
     ) -> tuple[Any, tuple[Array, ...]]:
         """Run `body` over panels; once over all rows if only shapes are asked for."""
-        if any(isinstance(x, FakeTensor) for x in rows):
+        if isinstance(rows[0], FakeTensor):
             block = None
         return super().fold(body, rows, consts, block)
 
@@ -116,14 +116,14 @@ class Torch(Library):
         self, operation: Operation, config: Any, arrays: Arrays, constants: Arrays
     ) -> Array:
         """Return the value of `operation`, with its gradient."""
-        wanted = torch.is_grad_enabled() and any(
-            x is not None and x.requires_grad for x in arrays
-        )
         # Comparing a size would fix it in an export.
         small = not torch.compiler.is_exporting()
         small = small and operation.is_small(self, config, arrays)
         if small:
             return operation.value(self, config, arrays, constants)
+        wanted = torch.is_grad_enabled() and any(
+            x is not None and x.requires_grad for x in arrays
+        )
         if torch.compiler.is_compiling():
             return _compiled(operation, config, arrays, constants, wanted)
         if not wanted:
