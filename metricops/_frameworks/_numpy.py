@@ -22,3 +22,19 @@ class NumPy(Library):
     def pick(self, x: Array, columns: Array) -> Array:
         """Return one column of each row of the matrix `x`, shape (n, 1)."""
         return x[np.arange(x.shape[0]), columns][:, None]
+
+    def plus_product(self, total: Array | None, x: Array, y: Array) -> Array:
+        """Return ``x @ y`` added to `total`, in place."""
+        product = x @ y
+        return product if total is None else np.add(total, product, out=total)
+
+    def position_error(
+        self, scores: Array, columns: Array
+    ) -> tuple[Array, Array, Array | None]:
+        """Return each row's cross-entropy against one column, and its derivative."""
+        # In place, as the panel is nobody else's: a new one costs its page faults.
+        scores -= self.peak(scores, 1)
+        own = self.pick(scores, columns)
+        np.exp(scores, out=scores)
+        partition = np.sum(scores, axis=1, keepdims=True)
+        return (np.log(partition) - own)[:, 0], scores, 1 / partition
