@@ -27,20 +27,15 @@ float64 = tf.float64
 
 abs = tf.abs
 all = tf.reduce_all
-any = tf.reduce_any
 exp = tf.exp
-isfinite = tf.math.is_finite
-isnan = tf.math.is_nan
 log = tf.math.log
 logical_and = tf.logical_and
 logical_not = tf.logical_not
-logical_or = tf.logical_or
 maximum = tf.maximum
 minimum = tf.minimum
 matrix_transpose = tf.linalg.matrix_transpose
 ones_like = tf.ones_like
 sqrt = tf.sqrt
-square = tf.square
 zeros_like = tf.zeros_like
 
 
@@ -71,10 +66,6 @@ def arange(
     return tf.range(start, stop, step, dtype=dtype)
 
 
-def broadcast_to(x: Array, /, shape: Any) -> Array:
-    return tf.broadcast_to(x, shape)
-
-
 def concat(arrays: Any, /, *, axis: int = 0) -> Array:
     return tf.concat(arrays, axis=axis)
 
@@ -83,16 +74,8 @@ def equal(x1: Array, x2: Array, /) -> Array:
     return tf.equal(x1, x2)
 
 
-def expand_dims(x: Array, /, *, axis: int = 0) -> Array:
-    return tf.expand_dims(x, axis)
-
-
 def full_like(x: Array, /, fill_value: Any) -> Array:
     return tf.fill(tf.shape(x), tf.cast(fill_value, x.dtype))
-
-
-def matmul(x1: Array, x2: Array, /) -> Array:
-    return tf.matmul(x1, x2)
 
 
 def max(x: Array, /, *, axis: Any = None, keepdims: builtins.bool = False) -> Array:
@@ -103,10 +86,6 @@ def mean(x: Array, /, *, axis: Any = None, keepdims: builtins.bool = False) -> A
     return tf.reduce_mean(x, axis=axis, keepdims=keepdims)
 
 
-def min(x: Array, /, *, axis: Any = None, keepdims: builtins.bool = False) -> Array:
-    return tf.reduce_min(x, axis=axis, keepdims=keepdims)
-
-
 def permute_dims(x: Array, /, axes: tuple[int, ...]) -> Array:
     return tf.transpose(x, axes)
 
@@ -115,16 +94,8 @@ def reshape(x: Array, /, shape: Any) -> Array:
     return tf.reshape(x, shape)
 
 
-def sort(x: Array, /, *, axis: int = -1, descending: builtins.bool = False) -> Array:
-    return tf.sort(x, axis=axis, direction="DESCENDING" if descending else "ASCENDING")
-
-
 def squeeze(x: Array, /, axis: Any) -> Array:
     return tf.squeeze(x, axis)
-
-
-def stack(arrays: Any, /, *, axis: int = 0) -> Array:
-    return tf.stack(arrays, axis=axis)
 
 
 def sum(x: Array, /, *, axis: Any = None, keepdims: builtins.bool = False) -> Array:
