@@ -5,7 +5,7 @@ from typing import Any
 from metricops import _checks
 from metricops._frameworks import Library
 from metricops._inputs import float_arrays
-from metricops._normalize import unit
+from metricops._normalize import size
 from metricops._public import public
 from metricops._reduce import reduce_losses, sample_weights
 from metricops._typing import Array, Reduction
@@ -114,20 +114,23 @@ def _cosines(
     axis: int | tuple[int, ...],
 ) -> Array:
     x, y = arrays
-    _checks.check_same_shape(second, lib.shape(y), first, lib.shape(x))
-    need = f"`{second}` must have the shape of `{first}`."
-    for i in range(x.ndim):
-        y = lib.agree(y, i, x, i, need)
-    axes = _checks.check_axes(axis, x.ndim)
-    return within_one(
-        lib, lib.xp.sum(unit(lib, x, axes) * unit(lib, y, axes), axis=axes)
-    )
+    shape = lib.shape(x)
+    _checks.check_same_shape(second, lib.shape(y), first, shape)
+    for i in range(len(shape)):
+        y = lib.agree(y, i, x, i, f"`{second}` must have the shape of `{first}`.")
+    return cosines(lib, x, y, _checks.check_axes(axis, len(shape)))
+
+
+def cosines(lib: Library, x: Array, y: Array, axes: tuple[int, ...]) -> Array:
+    """Return the cosines of two arrays of one shape, 0 of a zero vector."""
+    xp = lib.xp
+    x, y = x / size(lib, x, axes), y / size(lib, y, axes)
+    squares = xp.sum(x * x, axis=axes) * xp.sum(y * y, axis=axes)
+    lengths = xp.sqrt(xp.where(squares == 0, float("inf"), squares))
+    return within_one(lib, xp.sum(x * y, axis=axes) / lengths)
 
 
 def within_one(lib: Library, cosine: Array) -> Array:
     """Return cosines that rounding took past 1 put back, with their gradient kept."""
-    xp = lib.xp
     fixed = lib.stop_gradient(cosine)
-    excess = xp.where(fixed > 1, fixed - 1, 0.0)
-    excess = xp.where(fixed < -1, fixed + 1, excess)
-    return cosine - excess
+    return cosine - (fixed - lib.clip(fixed, -1.0, 1.0))

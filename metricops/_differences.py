@@ -164,8 +164,7 @@ def _largest(lib: Library, x: Array) -> Array:
     """Return the largest entry of each row by size, within what can be a scale."""
     scales = _scales(lib, x)
     size = lib.peak(lib.xp.abs(x), axis=-1)[..., 0]
-    one = lib.xp.ones_like(size)
-    return lib.xp.minimum(lib.xp.maximum(size, one * scales.low), one * scales.high)
+    return lib.clip(size, scales.low, scales.high)
 
 
 def _scales(lib: Library, x: Array) -> Scales:

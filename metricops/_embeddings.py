@@ -55,6 +55,9 @@ class Products(NamedTuple):
 def value(lib: Library, config: Config, arrays: Arrays, constants: Arrays) -> Array:
     """Return the loss."""
     inputs = _inputs(lib, config, arrays, constants)
+    if _is_plain(config, inputs) and arrays[3] is None:
+        loss = _streaming.mean_loss(*inputs[:3])
+        return _penalised(lib, config, arrays, loss)
     return _combined(lib, config, arrays, _directions(config, inputs)[0])
 
 
@@ -63,6 +66,14 @@ def is_small(lib: Library, config: Config, arrays: Arrays) -> bool:
     anchors, candidates = arrays[:2]
     block = _block(lib, config, anchors, anchors if candidates is None else candidates)
     return block is not None and lib.size(anchors, 0) <= block
+
+
+def _is_plain(config: Config, inputs: Inputs) -> bool:
+    """Return whether the loss is the mean of one panel's, by position."""
+    if config.targets != "position" or config.reduction != "mean" or config.symmetric:
+        return False
+    rows, block = inputs.rows.anchors.shape[0], inputs.plan.block
+    return block is not None and rows is not None and 0 < rows <= block
 
 
 def value_and_saved(
@@ -178,6 +189,10 @@ def _combined(
     weights = arrays[3]
     parts = [_reduced(lib, config, weights, one) for one in directions]
     loss = parts[0] if len(parts) == 1 else (parts[0] + parts[1]) / 2
+    return _penalised(lib, config, arrays, loss)
+
+
+def _penalised(lib: Library, config: Config, arrays: Arrays, loss: Array) -> Array:
     return loss if config.l2_weight == 0 else loss + _penalty(lib, config, arrays)
 
 

@@ -29,11 +29,13 @@ def main_arrays(**given: Any) -> tuple[Library, list[Array]]:
     lib = known_library(*given.values())
     if lib is None:
         lib, given = _one_library(given)
-    arrays = [lib.convert(name, x) for name, x in given.items()]
-    for name, x in zip(given, arrays, strict=True):
+    arrays = []
+    for name, value in given.items():
+        x = lib.convert(name, value)
         found = lib.dtype(x)
         if found.kind not in ("float", "int"):
             _checks.refuse_dtype(name, "of integers or real floats", found.name)
+        arrays.append(x)
     return lib, arrays
 
 
@@ -64,7 +66,7 @@ def float_arrays(**given: Any) -> Inputs:
 def float_dtypes(lib: Library, arrays: list[Array]) -> tuple[Any, Any, Any]:
     """Return the dtype that `arrays` promote to, to compute in, and of results."""
     dtype = arrays[0].dtype
-    if len(arrays) == 1 or all(x.dtype == dtype for x in arrays):
+    if arrays[-1].dtype == dtype:  # there are two at most
         found = lib.dtype(arrays[0])
         if found.kind == "float" and found.bits >= 32:
             return dtype, dtype, dtype

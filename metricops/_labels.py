@@ -3,7 +3,7 @@
 from typing import Any
 
 from metricops import _checks
-from metricops._frameworks import Library, library, unwrap
+from metricops._frameworks import Library, known_library, library, unwrap
 from metricops._frameworks._host import (
     codes,
     is_numeric,
@@ -21,11 +21,14 @@ def label_arrays(lib: Library, main: str, like: Array, **given: Any) -> list[Arr
     Lists and NumPy arrays that the library would change (strings, or 64-bit integers
     in JAX) become small codes first, the same code for the same label.
     """
-    values = {name: unwrap(x) for name, x in given.items()}
-    if not lib.traces_numpy():
-        values = _coded(lib, values)
-    arrays = [companion(lib, name, x, main, like) for name, x in values.items()]
-    for name, x in zip(values, arrays, strict=True):
+    if known_library(*given.values()) is lib and not is_numpy(like):
+        arrays = [lib.convert(name, x) for name, x in given.items()]
+    else:
+        values = {name: unwrap(x) for name, x in given.items()}
+        if not lib.traces_numpy():
+            values = _coded(lib, values)
+        arrays = [companion(lib, name, x, main, like) for name, x in values.items()]
+    for name, x in zip(given, arrays, strict=True):
         found = lib.dtype(x)
         if found.kind not in ("int", "bool", "float"):
             need = "of integers, bools, real floats or strings"

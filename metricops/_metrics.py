@@ -77,7 +77,7 @@ def snr(lib: Library, x: Array, y: Array | None) -> Array:
         rows = rows - xp.mean(rows, axis=-1, keepdims=True)
     _, scale, length = unit_and_norm(lib, rows)
     # Lengths rather than variances, whose quotient is representable where they are not.
-    ratio = noise / scale / length
+    ratio = noise / length / scale
     ratio = xp.where(xp.logical_and(constant, noise == 0), xp.zeros_like(ratio), ratio)
     endless = xp.logical_and(constant, noise > 0)
     ratio = xp.where(endless, xp.full_like(ratio, float("inf")), ratio)

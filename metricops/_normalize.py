@@ -58,15 +58,19 @@ def unit_and_norm(
     A zero vector is given infinite length: so it stays zero, and so do its gradients.
     """
     xp = lib.xp
-    axis = axes[0] if len(axes) == 1 else axes  # NumPy takes an int faster
-    # The result does not depend on the scale, so no derivative need go through it.
-    scale = lib.peak(xp.abs(lib.stop_gradient(x)), axis)
-    zero = scale == 0
-    scale = xp.where(zero, 1.0, scale)
+    scale = size(lib, x, axes)
     y = x / scale
-    squares = xp.sum(y * y, axis=axis, keepdims=True)
-    length = xp.sqrt(xp.where(zero, float("inf"), squares))
+    squares = xp.sum(y * y, axis=axes, keepdims=True)
+    length = xp.sqrt(xp.where(squares == 0, float("inf"), squares))
     return y / length, scale, length
+
+
+def size(lib: Library, x: Array, axes: tuple[int, ...]) -> Array:
+    """Return a number for each vector to divide it by, so that its squares are normal.
+
+    What is made of the quotients does not depend on it, so it has no derivative.
+    """
+    return lib.divisors(lib.peak(lib.xp.abs(x), axes))
 
 
 def unit_gradient(

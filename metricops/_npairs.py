@@ -145,7 +145,8 @@ def npairs_multilabel_loss(
 def shared(lib: Library, labels: Array, others: Array, dtype: Any) -> Array:
     """Return how many labels each two multi-hot rows share, shape (n, m)."""
     # Counts, not labels: these may be floats.
-    rows, columns = (lib.xp.astype(x, dtype) for x in (labels, others))
+    rows = labels if labels.dtype == dtype else lib.xp.astype(labels, dtype)
+    columns = others if others.dtype == dtype else lib.xp.astype(others, dtype)
     return lib.product(rows, lib.xp.matrix_transpose(columns))
 
 
@@ -200,8 +201,8 @@ def _check_sizes(lib: Library, similarity: Array, arrays: list[Array]) -> None:
 def _agreed(
     lib: Library, similarity: Array, arrays: list[Array]
 ) -> tuple[Array, Array]:
-    words = "`{}` must have a label for each {} of `similarity`."
-    rows = lib.agree(arrays[0], 0, similarity, 0, words.format("labels", "row"))
+    need = "`labels` must have a label for each row of `similarity`."
+    rows = lib.agree(arrays[0], 0, similarity, 0, need)
     name = "labels" if len(arrays) == 1 else "column_labels"
-    others = lib.agree(arrays[-1], 0, similarity, 1, words.format(name, "column"))
-    return rows, others
+    need = f"`{name}` must have a label for each column of `similarity`."
+    return rows, lib.agree(arrays[-1], 0, similarity, 1, need)

@@ -45,13 +45,16 @@ def reduce_losses(
     weighted = losses if weights is None else losses * weights
     if reduction == "none":
         return weighted
+    everyone = counted is None and all(lib.shape(losses))  # none unknown, nor empty
+    if reduction != "sum" and everyone and (reduction == "mean" or weights is None):
+        return xp.mean(weighted)
     total = xp.sum(weighted)
     if reduction == "sum":
         return total
-    if reduction == "mean":
-        weights = None
     part = xp.ones_like(losses) if counted is None else xp.astype(counted, losses.dtype)
-    mass = xp.sum(part if weights is None else part * weights)
+    if reduction == "mean" or weights is None:
+        return total / lib.clip(xp.sum(part), 1.0, float("inf"))
+    mass = xp.sum(part * weights)
     nothing = mass == 0
     safe = xp.where(nothing, 1.0, mass)
     return xp.where(nothing, 0.0, total / safe)

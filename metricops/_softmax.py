@@ -85,13 +85,10 @@ def _rows(lib: Library, s: Array, t: Array) -> tuple[Array, Array]:
         nothing = xp.sum(s, axis=1)
         return nothing, nothing != 0
     t = xp.where(s == -float("inf"), 0.0, t)
-    total = xp.sum(t, axis=1, keepdims=True)
+    total = xp.sum(t, axis=1)
     counted = total != 0
     # A row left out may hold a NaN, or no peak; a row that counts has an open pair.
-    s = xp.where(counted, s, 0.0)
-    s = s - lib.peak(s, 1)
-    partition = xp.sum(xp.exp(s), axis=1, keepdims=True)
+    logs = lib.log_softmax(xp.where(counted[:, None], s, 0.0))
     # Without a target nothing is multiplied: 0 times a masked pair's -inf is NaN.
-    share = xp.sum(t * xp.where(t != 0, s, 0.0), axis=1, keepdims=True)
-    losses = xp.log(partition) - share / xp.where(counted, total, 1.0)
-    return xp.where(counted, losses, 0.0)[:, 0], counted[:, 0]
+    share = xp.sum(t * xp.where(t != 0, logs, 0.0), axis=1)
+    return 0.0 - share / xp.where(counted, total, 1.0), counted

@@ -78,6 +78,13 @@ def losses(
     return outs[0], outs[1] if len(outs) == 2 else None
 
 
+def mean_loss(plan: Plan, rows: Panel, candidates: Candidates) -> Array:
+    """Return the mean of the losses by position, from one panel."""
+    lib = plan.library
+    scores = _scores(lib, rows.anchors, candidates)
+    return lib.position_loss(scores, rows.positions)
+
+
 def gradients(plan: Plan, rows: Panel, candidates: Candidates) -> Found:
     """Return losses, and the gradients of the sum of the weighted losses."""
     lib, by_position = plan.library, plan.targets == "position"

@@ -110,9 +110,9 @@ def _standard(name: str, x: Array) -> Library:
 def _make(xp: Any) -> Library:
     name = xp.__name__.removeprefix("array_api_compat.").partition(".")[0]
     if name == "numpy":
-        from metricops._frameworks._numpy import NumPy
+        from metricops._frameworks._numpy import NUMPY
 
-        return NumPy(xp, "NumPy")
+        return NUMPY
     if name == "jax":
         from metricops._frameworks._jax import JAX
 

@@ -10,6 +10,8 @@ from metricops._checks import Shape, refuse_kind
 from metricops._typing import Array, Namespace
 
 Arrays = tuple[Any, ...]  # of arrays, or None where one is not given
+# Where a float is normal and so is its reciprocal, which XLA may multiply by.
+_RANGE = {32: (2.0**-126, 2.0**125), 64: (2.0**-1022, 2.0**1021)}
 _PANEL = 2**21  # similarities: 8 MiB of float32 stay in the caches of a processor
 # An alias each: Dynamo cannot trace the union types of an inner function's signature.
 Step = tuple[Any, tuple[Array, ...]]
@@ -141,6 +143,15 @@ class Library:
             return self.xp.sum(x, axis=axis, keepdims=True)
         return self.xp.max(self.stop_gradient(x), axis=axis, keepdims=True)
 
+    def clip(self, x: Array, low: float, high: float) -> Array:
+        """Return `x`, no less than `low` and no more than `high`; NaN stays."""
+        return self.xp.minimum(self.xp.maximum(x, low), high)
+
+    def divisors(self, x: Array) -> Array:
+        """Return sizes as what may divide: not zero, nor without a reciprocal."""
+        bits = self.dtype(x).bits
+        return self.clip(x, *_RANGE.get(bits, _RANGE[64]))
+
     def comparable(self, x: Array, y: Array) -> tuple[Array, Array]:
         """Return labels of two dtypes in one that holds both."""
         floats = "float" in (self.dtype(x).kind, self.dtype(y).kind)
@@ -191,6 +202,10 @@ class Library:
         partition = self.xp.sum(self.xp.exp(shifted), axis=1)
         return self.xp.log(partition) - self.pick(shifted, columns)[:, 0]
 
+    def position_loss(self, scores: Array, columns: Array) -> Array:
+        """Return the mean of the `position_losses` of some rows."""
+        return self.xp.mean(self.position_losses(scores, columns))
+
     def position_error(
         self, scores: Array, columns: Array
     ) -> tuple[Array, Array, Array | None]:
@@ -204,6 +219,12 @@ class Library:
         partition = self.xp.sum(exponentials, axis=1, keepdims=True)
         losses = self.xp.log(partition) - self.pick(shifted, columns)
         return losses[:, 0], exponentials, 1 / partition
+
+    def log_softmax(self, scores: Array) -> Array:
+        """Return the logarithms of each row's softmax."""
+        shifted = scores - self.peak(scores, 1)
+        partition = self.xp.sum(self.xp.exp(shifted), axis=1, keepdims=True)
+        return shifted - self.xp.log(partition)
 
     def gather(self, x: Array, indices: Array) -> Array:
         """Return the entries of the vector `x` at a matrix of indices."""

@@ -67,6 +67,14 @@ class Torch(Library):
         """Return `x`, seen as a constant by derivatives."""
         return x.detach()
 
+    def clip(self, x: Array, low: float, high: float) -> Array:
+        """Return `x`, no less than `low` and no more than `high`; NaN stays."""
+        return torch.clamp(x, low, high)
+
+    def log_softmax(self, scores: Array) -> Array:
+        """Return the logarithms of each row's softmax."""
+        return torch.log_softmax(scores, 1)
+
     def product(self, x: Array, y: Array) -> Array:
         """Return the matrix product in the dtype of both, also under autocast."""
         return _Product.apply(x, y) if _autocast(x) else x @ y
@@ -83,6 +91,12 @@ class Torch(Library):
             # PyTorch 2.13 has cross_entropy of a symbolic square return a scalar.
             return super().position_losses(scores, columns)
         return cross_entropy(scores, columns, reduction="none")
+
+    def position_loss(self, scores: Array, columns: Array) -> Array:
+        """Return the mean of the `position_losses` of some rows."""
+        if isinstance(scores, FakeTensor):
+            return super().position_loss(scores, columns)
+        return cross_entropy(scores, columns)
 
     def position_error(
         self, scores: Array, columns: Array
@@ -353,12 +367,28 @@ _opaque.register_fake(_opaque._init_fn)
 _opaque_gradient.register_fake(_opaque_gradient._init_fn)
 _opaque.register_autograd(_pull, setup_context=_save)
 
+
+def _astype(x: Array, dtype: Any) -> Array:
+    return x.to(dtype)
+
+
+def _transposed(x: Array) -> Array:
+    return x.mT
+
+
 # The wrappers of array-api-compat promote dtypes, which costs more than the operation;
 # the kernels' arrays are of one dtype already. PyTorch takes `axis` and `keepdims`.
 _NAMESPACE = SimpleNamespace(
     **vars(array_api_compat.torch)
-    | {"abs": torch.abs, "equal": torch.eq, "exp": torch.exp, "log": torch.log}
-    | {"max": torch.amax, "maximum": torch.maximum, "mean": torch.mean}
-    | {"sqrt": torch.sqrt, "sum": torch.sum, "where": torch.where}
+    | {
+        "abs": torch.abs,
+        "astype": _astype,
+        "equal": torch.eq,
+        "exp": torch.exp,
+        "log": torch.log,
+    }
+    | {"matrix_transpose": _transposed, "max": torch.amax}
+    | {"maximum": torch.maximum, "mean": torch.mean, "sqrt": torch.sqrt}
+    | {"sum": torch.sum, "where": torch.where}
 )
 TORCH = Torch(_NAMESPACE, "PyTorch")
