@@ -4,6 +4,7 @@ Expected values are those of the module without a group, on all rows at once.
 """
 
 import copy
+import gc
 import multiprocessing
 import pickle
 from functools import partial
@@ -124,6 +125,8 @@ def torch_process(rank: int, folder: Any) -> None:
     part = slice(first, first + COUNTS[rank])
     found = {case: torch_step(case, part, dist.group.WORLD) for case in CASES}
     (folder / str(rank)).write_bytes(pickle.dumps(found))
+    gc.collect()  # what still holds the group would abort the process at its end
+    dist.barrier()
     dist.destroy_process_group()
 
 
