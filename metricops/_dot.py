@@ -3,7 +3,7 @@
 from typing import Any, NoReturn
 
 from metricops import _checks
-from metricops._cosine import within_one
+from metricops._cosine import cosines, within_one
 from metricops._frameworks import Library
 from metricops._inputs import float_arrays, main_arrays
 from metricops._normalize import unit
@@ -60,6 +60,8 @@ def dot(
         inputs = float_arrays(x=x, y=y)
         lib, arrays = inputs.library, list(inputs.arrays)
         first, second = _check(lib, arrays, axes)
+        if arrays[0].ndim == arrays[1].ndim == 2:
+            return inputs.narrow(cosines(lib, *arrays, (1,))[:, None])
         units = [unit(lib, arrays[0], (first,)), unit(lib, arrays[1], (second,))]
         return inputs.narrow(within_one(lib, _contract(lib, units, first, second)))
     lib, arrays = main_arrays(x=x, y=y)
@@ -69,6 +71,8 @@ def dot(
 
 def _contract(lib: Library, arrays: list[Array], first: int, second: int) -> Array:
     x, y = arrays
+    if x.ndim == y.ndim == 2 and x.dtype == y.dtype and _is_wide_float(lib, x):
+        return lib.xp.sum(x * y, axis=1, keepdims=True)
     left, rows = _flattened(lib, x, first)
     right, columns = _flattened(lib, y, second)
     out = promoted_product(lib, left, lib.xp.matrix_transpose(right))
@@ -77,6 +81,11 @@ def _contract(lib: Library, arrays: list[Array], first: int, second: int) -> Arr
     if not rows:
         return out[:, 0, ...]
     return out if columns else out[..., 0]
+
+
+def _is_wide_float(lib: Library, x: Array) -> bool:
+    found = lib.dtype(x)
+    return found.kind == "float" and found.bits >= 32
 
 
 def _flattened(lib: Library, x: Array, axis: int) -> tuple[Array, list[Any]]:
