@@ -13,7 +13,7 @@ import importlib
 import json
 import platform
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -239,7 +239,7 @@ def microseconds(call: Function, wait: Function, repeats: int) -> float:
 
 
 def compare(
-    calls: dict[str, Function], wait: Function, rounds: int, repeats: int
+    calls: Mapping[str, Function], wait: Function, rounds: int, repeats: int
 ) -> dict[str, float]:
     """Return the least time of each call, in microseconds.
 

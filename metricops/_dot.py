@@ -61,7 +61,7 @@ def dot(
         lib, arrays = inputs.library, list(inputs.arrays)
         first, second = _check(lib, arrays, axes)
         if arrays[0].ndim == arrays[1].ndim == 2:
-            return inputs.narrow(cosines(lib, *arrays, (1,))[:, None])
+            return inputs.narrow(cosines(lib, arrays[0], arrays[1], (1,))[:, None])
         units = [unit(lib, arrays[0], (first,)), unit(lib, arrays[1], (second,))]
         return inputs.narrow(within_one(lib, _contract(lib, units, first, second)))
     lib, arrays = main_arrays(x=x, y=y)

@@ -7,7 +7,7 @@ labels of either side.
 
 from typing import Any, NamedTuple
 
-from metricops import _streaming, _symmetric
+from metricops import _one_set, _streaming, _symmetric
 from metricops._frameworks import Arrays, Library, spread
 from metricops._normalize import unit_and_norm, unit_gradient
 from metricops._streaming import Candidates, Panel, Plan
@@ -35,6 +35,8 @@ class Inputs(NamedTuple):
     rows: Panel
     candidates: Candidates
     units: tuple[Any, ...]  # what `unit_and_norm` gave for either side
+    one_set: bool  # against itself, so that half its similarities suffice
+    several: bool  # whether there are several panels, so that it pays
 
 
 class Direction(NamedTuple):
@@ -55,10 +57,12 @@ class Products(NamedTuple):
 def value(lib: Library, config: Config, arrays: Arrays, constants: Arrays) -> Array:
     """Return the loss."""
     inputs = _inputs(lib, config, arrays, constants)
-    if _is_plain(config, inputs) and arrays[3] is None:
+    if _is_plain(lib, config, inputs) and arrays[3] is None:
         loss = _streaming.mean_loss(*inputs[:3])
         return _penalised(lib, config, arrays, loss)
-    return _combined(lib, config, arrays, _directions(config, inputs)[0])
+    by_halves = inputs.one_set and inputs.several
+    directions, _ = _directions(config, inputs, by_halves)
+    return _combined(lib, config, arrays, directions)
 
 
 def is_small(lib: Library, config: Config, arrays: Arrays) -> bool:
@@ -68,12 +72,12 @@ def is_small(lib: Library, config: Config, arrays: Arrays) -> bool:
     return block is not None and lib.size(anchors, 0) <= block
 
 
-def _is_plain(config: Config, inputs: Inputs) -> bool:
+def _is_plain(lib: Library, config: Config, inputs: Inputs) -> bool:
     """Return whether the loss is the mean of one panel's, by position."""
     if config.targets != "position" or config.reduction != "mean" or config.symmetric:
         return False
-    rows, block = inputs.rows.anchors.shape[0], inputs.plan.block
-    return block is not None and rows is not None and 0 < rows <= block
+    rows = lib.shape(inputs.rows.anchors)[0]
+    return rows is not None and rows > 0 and not inputs.several
 
 
 def value_and_saved(
@@ -82,10 +86,11 @@ def value_and_saved(
     """Return the loss, and its gradients; or, of a loss a row, what they need."""
     inputs = _inputs(lib, config, arrays, constants)
     if config.reduction == "none":
-        directions, both = _directions(config, inputs)
-        sums = () if both is None else (*both.rows, *both.columns)
+        # By what is static alone, as it decides how many arrays are saved.
+        directions, sums = _directions(config, inputs, inputs.one_set)
         return _combined(lib, config, arrays, directions), sums
     solve = _two_ways if config.symmetric else _one_way
+    solve = _by_halves if inputs.one_set and inputs.several else solve
     directions, found = solve(lib, config, arrays, inputs)
     gradients = _chain(lib, config, arrays, inputs, found)
     of_weights = _of_weights(lib, config, arrays, directions)
@@ -106,7 +111,11 @@ def backward(
         return spread(arrays, tuple(x * upstream for x in saved))
     inputs, weights = _inputs(lib, config, arrays, constants), arrays[3]
     pull = upstream if weights is None else upstream * weights
-    if config.symmetric:
+    if inputs.one_set:
+        sums = Sums(*saved)
+        losses, _ = _symmetric.losses(inputs.plan, sums)
+        found = _halved(_one_set.gradient(*_set_of(inputs), sums, pull))
+    elif config.symmetric:
         pull = pull / 2
         both = Both(Sums(*saved[:4]), Sums(*saved[4:]))
         products = _symmetric.gradients(*inputs[:3], both, pull, pull)
@@ -139,9 +148,29 @@ def _two_ways(
     """Return both directions' losses and the gradients, from two passes."""
     plan, both = inputs.plan, _symmetric.sums(*inputs[:3])
     directions = [Direction(*_symmetric.losses(plan, one)) for one in both]
-    upstream = [_upstream(lib, config, arrays, one) for one in directions]
+    upstream = [_upstream(lib, config, arrays, one) / 2 for one in directions]
     gradients = _symmetric.gradients(*inputs[:3], both, *upstream)
     return directions, Products(*gradients, None)
+
+
+def _by_halves(
+    lib: Library, config: Config, arrays: Arrays, inputs: Inputs
+) -> tuple[list[Direction], Products]:
+    """Return the losses and the gradient of one set, from half its similarities."""
+    sums = _one_set.sums(*_set_of(inputs))
+    one = Direction(*_symmetric.losses(inputs.plan, sums))
+    upstream = _upstream(lib, config, arrays, one)
+    total = _one_set.gradient(*_set_of(inputs), sums, upstream)
+    return [one], _halved(total)
+
+
+def _set_of(inputs: Inputs) -> tuple[Plan, Panel, Any]:
+    return inputs.plan, inputs.rows, inputs.candidates.scale
+
+
+def _halved(total: Array) -> Products:
+    """Return the gradient of one set as that of either side: a half each."""
+    return Products(total / 2, total / 2, None)
 
 
 def _inputs(lib: Library, config: Config, arrays: Arrays, constants: Arrays) -> Inputs:
@@ -161,7 +190,9 @@ def _inputs(lib: Library, config: Config, arrays: Arrays, constants: Arrays) -> 
     columns = Candidates(anchors if candidates is None else candidates, others, scale)
     block = _block(lib, config, anchors, columns.embeddings)
     plan = Plan(lib, config.targets, config.exclude_diagonal, block)
-    return Inputs(plan, rows, columns, units)
+    one_set = candidates is None and constants[1] is None
+    one_set = one_set and lib.shape(anchors)[0] is not None
+    return Inputs(plan, rows, columns, units, one_set, lib.several(anchors, block))
 
 
 def _block(
@@ -174,12 +205,20 @@ def _block(
     return block // 2 if config.symmetric and block is not None else block
 
 
-def _directions(config: Config, inputs: Inputs) -> tuple[list[Direction], Both | None]:
-    plan = inputs.plan
-    if config.symmetric:
-        both = _symmetric.sums(*inputs[:3])
-        return [Direction(*_symmetric.losses(plan, one)) for one in both], both
-    return [Direction(*_streaming.losses(plan, inputs.rows, inputs.candidates))], None
+def _directions(
+    config: Config, inputs: Inputs, by_halves: bool
+) -> tuple[list[Direction], Arrays]:
+    """Return the losses, and sums that spare `backward` a pass."""
+    plan, sums = inputs.plan, []
+    if by_halves:
+        sums = [_one_set.sums(*_set_of(inputs))]
+    elif config.symmetric:
+        sums = list(_symmetric.sums(*inputs[:3]))
+    else:
+        one = _streaming.losses(plan, inputs.rows, inputs.candidates)
+        return [Direction(*one)], ()
+    directions = [Direction(*_symmetric.losses(plan, one)) for one in sums]
+    return directions, tuple(x for one in sums for x in one)
 
 
 def _combined(
@@ -230,9 +269,9 @@ def _factor(
 
 
 def _upstream(lib: Library, config: Config, arrays: Arrays, one: Direction) -> Array:
-    """Return the derivative by each of a direction's losses, when there are two."""
+    """Return the derivative of the reduced loss by each of a direction's losses."""
     weights = lib.xp.ones_like(one.losses) if arrays[3] is None else arrays[3]
-    return weights * (_factor(lib, config, arrays[3], one) / 2)
+    return weights * _factor(lib, config, arrays[3], one)
 
 
 def _of_weights(

@@ -87,18 +87,21 @@ def mean_loss(plan: Plan, rows: Panel, candidates: Candidates) -> Array:
 
 def gradients(plan: Plan, rows: Panel, candidates: Candidates) -> Found:
     """Return losses, and the gradients of the sum of the weighted losses."""
-    lib, by_position = plan.library, plan.targets == "position"
+    lib, xp, by_position = plan.library, plan.library.xp, plan.targets == "position"
 
     def body(carry: Any, panel: Arrays, consts: Arrays) -> Step:
         part, given = Panel(*panel), Candidates(*consts)
         push = _by_position if by_position else _by_targets
-        error, left, right, row_factor, outs = push(plan, part, given)
+        error, weighted, row_factor, outs = push(plan, part, given)
         of_anchors = lib.product(error, given.embeddings)
-        of_anchors = of_anchors if row_factor is None else of_anchors * row_factor
-        total = lib.plus_product(None if carry is None else carry[0], left, right)
+        of_anchors = of_anchors * row_factor
+        # The panel as it lies: to transpose it costs more than the thin sum, at last.
+        left = xp.matrix_transpose(weighted)
+        total = lib.plus_product(None if carry is None else carry[0], left, error)
         return (total,), (of_anchors, *outs)
 
-    (of_candidates,), outs = lib.fold(body, rows, candidates, plan.block)
+    (total,), outs = lib.fold(body, rows, candidates, plan.block)
+    of_candidates = xp.matrix_transpose(total)
     of_anchors, row_losses, *counted = outs
     if by_position and not lib.position_error_is_whole:
         of_anchors, of_candidates = _less_positives(
@@ -109,7 +112,7 @@ def gradients(plan: Plan, rows: Panel, candidates: Candidates) -> Found:
 
 
 def _by_position(plan: Plan, panel: Panel, candidates: Candidates) -> Any:
-    """Return a panel's error, and factors of the products that are its gradients.
+    """Return a panel's error, the anchors to meet it, and a factor of its rows.
 
     Scaling the thin side of each product spares a pass over the panel.
     """
@@ -118,20 +121,19 @@ def _by_position(plan: Plan, panel: Panel, candidates: Candidates) -> Any:
     row_losses, error, factor = lib.position_error(scores, panel.positions)
     weight = _row_scale(panel, candidates)
     weight = weight if factor is None else weight * factor
-    transposed = lib.xp.matrix_transpose(error)
-    return error, transposed, panel.anchors * weight, weight, (row_losses,)
+    return error, panel.anchors * weight, weight, (row_losses,)
 
 
 def _by_targets(plan: Plan, panel: Panel, candidates: Candidates) -> Any:
     """Return what `_by_position` does, for any targets."""
     xp = plan.library.xp
     found = _softmax(plan, panel, candidates)
+    targets = found.targets * (found.share * found.partition)
+    error = plan.library.minus(found.exponentials, targets)
     kept = xp.astype(found.counted, found.share.dtype)
-    base = kept * _row_scale(panel, candidates)
-    error = found.exponentials * (base / found.partition)
-    error = error - found.targets * (base * found.share)
+    weight = kept * _row_scale(panel, candidates) / found.partition
     outs = (found.losses[:, 0], found.counted[:, 0])
-    return error, xp.matrix_transpose(error), found.anchors, None, outs
+    return error, found.anchors * weight, weight, outs
 
 
 def _scores(lib: Library, anchors: Array, candidates: Candidates) -> Array:
@@ -149,16 +151,12 @@ def _softmax(plan: Plan, panel: Panel, candidates: Candidates) -> Softmax:
     anchors = xp.where(counted, panel.anchors, 0.0)
     scores = _scores(lib, anchors, candidates)
     if plan.exclude_diagonal:
-        own = diagonal(lib, panel, scores)
-        scores = xp.where(own, -float("inf"), scores)
-    scores = scores - xp.where(counted, lib.peak(scores, 1), 0.0)
-    exponentials = xp.exp(scores)
+        scores = lib.put(scores, panel.positions, lib.lowest(scores))
+    scores = lib.minus(scores, lib.peak(scores, 1))
+    positive = lib.dots(targets, scores, 1)[:, None] * share
+    exponentials = lib.exp(scores)
     partition = xp.sum(exponentials, axis=1, keepdims=True)
-    partition = xp.where(counted, partition, 1.0)
-    kept = xp.where(targets != 0, scores, 0.0)
-    positive = xp.sum(targets * kept, axis=1, keepdims=True) * share
-    row_losses = xp.log(partition) - positive
-    row_losses = xp.where(counted, row_losses, 0.0)
+    row_losses = xp.where(counted, xp.log(partition) - positive, 0.0)
     return Softmax(
         exponentials, partition, row_losses, counted, targets, share, anchors
     )
@@ -188,22 +186,20 @@ def _row_scale(panel: Panel, candidates: Candidates) -> Array | float:
 
 
 def target_panel(plan: Plan, panel: Panel, candidates: Candidates) -> Array:
-    lib, xp = plan.library, plan.library.xp
-    dtype = panel.anchors.dtype
+    """Return how much each candidate is a positive of each anchor, shape (b, m)."""
+    lib = plan.library
+    targets = targets_of(plan, panel.labels, candidates.labels, panel.anchors.dtype)
+    if not plan.exclude_diagonal:
+        return targets
+    return lib.put(targets, panel.positions, 0.0)
+
+
+def targets_of(plan: Plan, labels: Array, others: Array, dtype: Any) -> Array:
+    """Return how far two sets of labels agree."""
+    lib = plan.library
     if plan.targets == "labels":
-        same = matches(lib, panel.labels, candidates.labels)
-        if plan.exclude_diagonal:
-            same = xp.logical_and(same, xp.logical_not(diagonal(lib, panel, same)))
-        return xp.astype(same, dtype)
-    counts = shared(lib, panel.labels, candidates.labels, dtype)
-    if plan.exclude_diagonal:
-        counts = xp.where(diagonal(lib, panel, counts), 0.0, counts)
-    return counts
-
-
-def diagonal(lib: Library, panel: Panel, like: Array) -> Array:
-    """Return where a candidate is the anchor itself, shape (b, m)."""
-    return panel.positions[:, None] == lib.positions(like, 1, "candidates")[None, :]
+        return lib.xp.astype(matches(lib, labels, others), dtype)
+    return shared(lib, labels, others, dtype)
 
 
 def scaled(x: Array, scale: Array | float) -> Array:

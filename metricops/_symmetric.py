@@ -6,12 +6,11 @@ A column's log-sum-exp closes only with the last panel, so gradients take a seco
 
 from typing import Any, NamedTuple
 
-from metricops._frameworks import Arrays, Step
+from metricops._frameworks import Arrays, Library, Step
 from metricops._streaming import (
     Candidates,
     Panel,
     Plan,
-    diagonal,
     scaled,
     target_panel,
 )
@@ -25,6 +24,10 @@ class Sums(NamedTuple):
     partition: Array  # the sum of exp(similarity - peak)
     positive: Array  # the sum of targets * (similarity - peak)
     total: Array  # the sum of targets
+
+
+Closed = tuple[Array, Array]
+"""Peaks, and factors of the exponentials less them."""
 
 
 class Both(NamedTuple):
@@ -42,14 +45,11 @@ def sums(plan: Plan, rows: Panel, candidates: Candidates) -> Both:
         part, given = Panel(*panel), Candidates(*consts)
         scores = _scores(plan, part, given)
         targets = None if by_position else target_panel(plan, part, given)
-        columns = _sums(plan, scores, targets, axis=0)
+        columns = tile_sums(plan, scores, targets, axis=0)
         if carry is not None:
-            columns = _merged(plan, Sums(*carry), columns)
-        outs = _sums(plan, scores, targets, axis=1)
-        return columns, (
-            *outs,
-            lib.pick(scores, part.positions),
-        ) if by_position else outs
+            columns = merged(plan, Sums(*carry), columns)
+        own = (lib.pick(scores, part.positions),) if by_position else ()
+        return columns, (*tile_sums(plan, scores, targets, axis=1, lost=True), *own)
 
     columns, of_rows = lib.fold(body, rows, candidates, plan.block)
     both = Both(Sums(*of_rows[:4]), Sums(*columns))
@@ -81,30 +81,40 @@ def gradients(
 ) -> tuple[Array, Array]:
     """Return the gradients of both losses' sums with the weights given."""
     lib, xp = plan.library, plan.library.xp
-    own = _coefficients(plan, both.rows, of_rows)
-    others = _coefficients(plan, both.columns, of_columns)
+    own = coefficients(plan, both.rows, of_rows)
+    others = coefficients(plan, both.columns, of_columns)
 
     def body(carry: Any, panel: Arrays, consts: Arrays) -> Step:
         part, given = Panel(*panel[:4]), Candidates(*consts[:3])
         row_peak, row_push, row_pull = (x[:, None] for x in panel[4:])
         column_peak, column_push, column_pull = (x[None, :] for x in consts[3:])
         scores = _scores(plan, part, given)
-        error = xp.exp(scores - row_peak) * row_push
-        error = error + xp.exp(scores - column_peak) * column_push
+        error = two_softmaxes(
+            lib, scores, (row_peak, row_push), (column_peak, column_push)
+        )
         if plan.targets != "position":
-            error = error - target_panel(plan, part, given) * (row_pull + column_pull)
+            targets = target_panel(plan, part, given)
+            error = lib.minus(error, lib.times(targets, row_pull + column_pull))
         of_anchors = lib.product(error, given.embeddings)
-        left, right = xp.matrix_transpose(error), scaled(part.anchors, given.scale)
-        total = lib.plus_product(None if carry is None else carry[0], left, right)
+        left = xp.matrix_transpose(scaled(part.anchors, given.scale))
+        total = lib.plus_product(None if carry is None else carry[0], left, error)
         return (total,), (scaled(of_anchors, given.scale),)
 
     given = (*rows, *own), (*candidates, *others)
-    (of_candidates,), (of_anchors,) = lib.fold(body, *given, plan.block)
+    (total,), (of_anchors,) = lib.fold(body, *given, plan.block)
+    of_candidates = xp.matrix_transpose(total)
     if plan.targets != "position":
         return of_anchors, of_candidates
     pull = (of_rows + of_columns)[:, None] * candidates.scale
     paired = candidates.embeddings * pull, rows.anchors * pull
     return of_anchors - paired[0], of_candidates - paired[1]
+
+
+def two_softmaxes(lib: Library, scores: Array, first: Closed, second: Closed) -> Array:
+    """Return the sum of exp(scores - peak) * push for rows, and for columns."""
+    error = lib.times(lib.exp(scores - first[0]), first[1])
+    other = lib.times(lib.exp(lib.minus(scores, second[0])), second[1])
+    return lib.plus(error, other)
 
 
 def _scores(plan: Plan, panel: Panel, candidates: Candidates) -> Array:
@@ -113,22 +123,33 @@ def _scores(plan: Plan, panel: Panel, candidates: Candidates) -> Array:
     scores = lib.product(scaled(panel.anchors, candidates.scale), columns)
     if not plan.exclude_diagonal:
         return scores
-    return xp.where(diagonal(lib, panel, scores), -float("inf"), scores)
+    return lib.put(scores, panel.positions, lib.lowest(scores))
 
 
-def _sums(plan: Plan, scores: Array, targets: Array | None, axis: int) -> Sums:
-    """Return a panel's sums; of no targets the peak takes the place."""
-    xp = plan.library.xp
-    peak = _finite(plan, plan.library.peak(scores, axis))
-    shifted = scores - peak
-    peak, partition = xp.squeeze(peak, axis=axis), xp.sum(xp.exp(shifted), axis=axis)
-    if targets is None:
-        return Sums(peak, partition, peak, peak)
-    kept = targets * xp.where(targets != 0, shifted, 0.0)
-    return Sums(peak, partition, xp.sum(kept, axis=axis), xp.sum(targets, axis=axis))
+def tile_sums(
+    plan: Plan, scores: Array, targets: Array | None, axis: int, lost: bool = False
+) -> Sums:
+    """Return a panel's sums; of no targets the peak takes the place.
+
+    `lost` is whether nobody needs the scores any more.
+    """
+    lib, xp = plan.library, plan.library.xp
+    peak = lib.peak(scores, axis)
+    shifted = lib.minus(scores, peak) if lost else scores - peak
+    peak = xp.squeeze(peak, axis=axis)
+    positive = total = peak
+    if targets is not None:
+        positive, total = lib.dots(targets, shifted, axis), xp.sum(targets, axis=axis)
+    return Sums(peak, xp.sum(lib.exp(shifted), axis=axis), positive, total)
 
 
-def _merged(plan: Plan, old: Sums, new: Sums) -> Sums:
+def nothing(plan: Plan, rows: Array) -> Sums:
+    """Return the sums of rows that have met no other."""
+    zero = plan.library.xp.sum(rows * 0, axis=1)
+    return Sums(zero + plan.library.lowest(rows), zero, zero, zero)
+
+
+def merged(plan: Plan, old: Sums, new: Sums) -> Sums:
     """Return the sums over two sets of panels."""
     xp = plan.library.xp
     peak = xp.maximum(old.peak, new.peak)
@@ -141,15 +162,7 @@ def _merged(plan: Plan, old: Sums, new: Sums) -> Sums:
     )
 
 
-def _finite(plan: Plan, peak: Array) -> Array:
-    """Return `peak`, 0 where all is masked."""
-    if not plan.exclude_diagonal:
-        return peak
-    xp = plan.library.xp
-    return xp.where(peak == -float("inf"), 0.0, peak)
-
-
-def _coefficients(plan: Plan, one: Sums, upstream: Array) -> tuple[Array, Array, Array]:
+def coefficients(plan: Plan, one: Sums, upstream: Array) -> tuple[Array, Array, Array]:
     """Return a direction's peaks, and the factors of its exponentials and targets."""
     xp = plan.library.xp
     counted = one.total != 0

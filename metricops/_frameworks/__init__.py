@@ -18,6 +18,7 @@ from metricops._frameworks._library import (
     Library,
     Operation,
     Step,
+    Tiles,
     spread,
 )
 from metricops._typing import Array
@@ -28,6 +29,7 @@ __all__ = [
     "Library",
     "Operation",
     "Step",
+    "Tiles",
     "known_library",
     "library",
     "spread",

@@ -57,6 +57,10 @@ class Dask(Library):
         """Run `body` once, whatever the size of a panel."""
         return body(None, rows, consts)
 
+    def several(self, x: Array, block: int | None) -> bool:
+        """Return False, whatever the size of a panel."""
+        return False
+
     def gather(self, x: Array, indices: Array) -> Array:
         """Return the entries of the vector `x` at a matrix of indices."""
         return da.blockwise(

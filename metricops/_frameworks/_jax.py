@@ -7,7 +7,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from metricops._frameworks._library import Arrays, Body, Library, Operation
+from metricops._frameworks._library import (
+    Arrays,
+    Body,
+    Library,
+    Meeting,
+    Merge,
+    Operation,
+)
 from metricops._typing import Array
 
 
@@ -74,11 +81,87 @@ class Jax(Library):
         ]
         return carry, tuple(joined)
 
+    def sweep(
+        self, body: Meeting, merge: Merge, start: Arrays, rows: Arrays, block: int
+    ) -> Arrays:
+        """Have each two panels meet, in a scan.
+
+        The panels stand in a ring, and each meets the half of the others that comes
+        after it: so all windows have one size.
+        """
+        total = start[0].shape[0]
+        count = -(-total // block) | 1  # odd, so that the others have halves
+        block = -(-total // count)
+        half = (count // 2) * block
+        end, width, valid = count * block, half + block, None
+        if end != total:
+            start, rows = _padded((start, rows), end - total)
+            valid = jnp.arange(end) < total
+        state = _closed(start, half)
+        # What reads a slice takes it again for each of its elements: so a vector turns
+        # from step to step, and its window always stands first.
+        lines, tables = _by_rank((*rows, valid))
+        tables = _closed(tables, half)
+
+        def step(carry: Any, first: Array) -> Any:
+            def part(x: Array) -> Array:
+                return jax.lax.dynamic_slice_in_dim(x, first, width)
+
+            state, lines = carry
+            near, far = _cut(lines, 0, width), jax.tree.map(part, tables)
+            *window, real = (
+                x if y is None else y for x, y in zip(near, far, strict=True)
+            )
+            panel = _cut(tuple(window), 0, block)
+            there = None if real is None else real[:block, None] & real[None, :]
+            met = jax.tree.map(_joined, *body(panel, tuple(window), there))
+            met = merge(jax.tree.map(part, state), met)
+            state = jax.tree.map(partial(_replaced, first), state, met)
+            return (state, jax.tree.map(lambda x: jnp.roll(x, -block), lines)), None
+
+        firsts = block * jnp.arange(count)
+        (state, _), _ = jax.lax.scan(step, (state, lines), firsts)
+        head = merge(_cut(state, 0, half), _cut(state, end, end + half))
+        joined = jax.tree.map(_joined, head, _cut(state, half, end))
+        return tuple(_cut(joined, 0, total))
+
     def differentiable(
         self, operation: Operation, config: Any, arrays: Arrays, constants: Arrays
     ) -> Array:
         """Return the value of `operation`, with its gradient."""
         return _differentiable(operation, config, _alike(arrays), constants)
+
+
+def _padded(rows: Any, count: int) -> Any:
+    """Return arrays with some more rows of zeros."""
+    return jax.tree.map(
+        lambda x: _joined(x, jnp.zeros_like(x, shape=(count, *x.shape[1:]))), rows
+    )
+
+
+def _closed(rows: Any, count: int) -> Any:
+    """Return arrays with their first rows once more at the end."""
+    return jax.tree.map(lambda x: _joined(x, x[:count]), rows)
+
+
+def _cut(rows: Any, first: int, last: int) -> Any:
+    return jax.tree.map(lambda x: x[first:last], rows)
+
+
+def _by_rank(rows: Arrays) -> tuple[Arrays, Arrays]:
+    """Return the vectors and the matrices, each with None for the others."""
+    lines = tuple(x if x is not None and x.ndim == 1 else None for x in rows)
+    return lines, tuple(
+        x if line is None else None for x, line in zip(rows, lines, strict=True)
+    )
+
+
+def _joined(x: Array, y: Array) -> Array:
+    return jnp.concatenate([x, y])
+
+
+def _replaced(first: Array, x: Array, part: Array) -> Array:
+    return jax.lax.dynamic_update_slice_in_dim(x, part, first, 0)
 
 
 def _alike(arrays: Arrays) -> Arrays:

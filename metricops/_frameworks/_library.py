@@ -16,6 +16,9 @@ _PANEL = 2**21  # similarities: 8 MiB of float32 stay in the caches of a process
 # An alias each: Dynamo cannot trace the union types of an inner function's signature.
 Step = tuple[Any, tuple[Array, ...]]
 Body = Callable[[Any, Arrays, Arrays], Step]
+Tiles = tuple[Arrays, Arrays]
+Meeting = Callable[[Arrays, Arrays, Any], Tiles]
+Merge = Callable[[Arrays, Arrays], Arrays]
 
 
 class Operation(Protocol):
@@ -152,6 +155,10 @@ class Library:
         bits = self.dtype(x).bits
         return self.clip(x, *_RANGE.get(bits, _RANGE[64]))
 
+    def lowest(self, x: Array) -> float:
+        """Return a number below all others from which any may still be subtracted."""
+        return -2 * _RANGE.get(self.dtype(x).bits, _RANGE[64])[1]
+
     def comparable(self, x: Array, y: Array) -> tuple[Array, Array]:
         """Return labels of two dtypes in one that holds both."""
         floats = "float" in (self.dtype(x).kind, self.dtype(y).kind)
@@ -213,12 +220,41 @@ class Library:
 
         The derivative is the second result times the third, a number a row (None: 1).
         Unless `position_error_is_whole`, 1 has still to be subtracted at the columns.
+        The scores are the caller's to lose.
         """
-        shifted = scores - self.peak(scores, 1)
-        exponentials = self.xp.exp(shifted)
+        shifted = self.minus(scores, self.peak(scores, 1))
+        own = self.pick(shifted, columns)
+        exponentials = self.exp(shifted)
         partition = self.xp.sum(exponentials, axis=1, keepdims=True)
-        losses = self.xp.log(partition) - self.pick(shifted, columns)
+        losses = self.xp.log(partition) - own
         return losses[:, 0], exponentials, 1 / partition
+
+    # Of the next few, `x` is the caller's to lose.
+
+    def plus(self, x: Array, y: Array) -> Array:
+        """Return ``x + y``."""
+        return x + y
+
+    def minus(self, x: Array, y: Array) -> Array:
+        """Return ``x - y``."""
+        return x - y
+
+    def times(self, x: Array, y: Array) -> Array:
+        """Return ``x * y``."""
+        return x * y
+
+    def exp(self, x: Array) -> Array:
+        """Return the exponentials of `x`."""
+        return self.xp.exp(x)
+
+    def put(self, x: Array, columns: Array, value: float) -> Array:
+        """Return `x` with one column of each row replaced."""
+        own = columns[:, None] == self.positions(x, 1, "candidates")[None, :]
+        return self.xp.where(own, value, x)
+
+    def dots(self, x: Array, y: Array, axis: int) -> Array:
+        """Return the sums of the products of two matrices along an axis."""
+        return self.xp.sum(x * y, axis=axis)
 
     def log_softmax(self, scores: Array) -> Array:
         """Return the logarithms of each row's softmax."""
@@ -262,6 +298,33 @@ class Library:
             parts.append(out)
         outs = zip(*parts, strict=True)
         return carry, tuple(self.xp.concat(list(out), axis=0) for out in outs)
+
+    def several(self, x: Array, block: int | None) -> bool:
+        """Return whether the rows of `x` are known to be several panels."""
+        total = self.shape(x)[0]
+        return block is not None and total is not None and total > block
+
+    def sweep(
+        self, body: Meeting, merge: Merge, start: Arrays, rows: Arrays, block: int
+    ) -> Arrays:
+        """Have each two panels of one set meet once, and return what comes of it.
+
+        ``body(panel of rows, window of rows, there)`` gets the panels one by one, each
+        with a window: the panel itself, then rows that it has not met. It returns what
+        comes of that for the rows of the panel, and for the rest of the window.
+        `there` is which of their pairs exist, or None: all. ``merge(old, new)`` adds up
+        what came of the same rows, of nothing at the `start`.
+        """
+        total = start[0].shape[0]
+        met, parts = start, []
+        for first in range(0, total, block):
+            window = _slice(rows, first, total)
+            count = min(block, total - first)
+            own, others = body(_slice(window, 0, count), window, None)
+            parts.append(merge(_slice(met, 0, count), own))
+            met = merge(_slice(met, count, total - first), others)
+        each = zip(*parts, strict=True)
+        return tuple(self.xp.concat(list(part), axis=0) for part in each)
 
     def differentiable(
         self, operation: Operation, config: Any, arrays: Arrays, constants: Arrays

@@ -9,6 +9,8 @@ import numpy as np
 from metricops._frameworks._library import Library
 from metricops._typing import Array
 
+_vecdot: Any = np.vecdot  # its types know of no axis
+
 
 class NumPy(Library):
     """NumPy arrays."""
@@ -25,21 +27,37 @@ class NumPy(Library):
         """Return one column of each row of the matrix `x`, shape (n, 1)."""
         return x[np.arange(x.shape[0]), columns][:, None]
 
+    # In place, where a panel is nobody else's: a new one costs its page faults.
+
+    def plus(self, x: Array, y: Array) -> Array:
+        """Return ``x + y``, in place."""
+        return np.add(x, y, out=x)
+
+    def times(self, x: Array, y: Array) -> Array:
+        """Return ``x * y``, in place."""
+        return np.multiply(x, y, out=x)
+
+    def minus(self, x: Array, y: Array) -> Array:
+        """Return ``x - y``, in place."""
+        return np.subtract(x, y, out=x)
+
+    def exp(self, x: Array) -> Array:
+        """Return the exponentials of `x`, in place."""
+        return np.exp(x, out=x)
+
+    def put(self, x: Array, columns: Array, value: float) -> Array:
+        """Return `x` with one column of each row replaced, in place."""
+        x[np.arange(x.shape[0]), columns] = value
+        return x
+
+    def dots(self, x: Array, y: Array, axis: int) -> Array:
+        """Return the sums of the products of two matrices along an axis."""
+        return _vecdot(x, y, axis=axis)
+
     def plus_product(self, total: Array | None, x: Array, y: Array) -> Array:
         """Return ``x @ y`` added to `total`, in place."""
         product = x @ y
         return product if total is None else np.add(total, product, out=total)
-
-    def position_error(
-        self, scores: Array, columns: Array
-    ) -> tuple[Array, Array, Array | None]:
-        """Return each row's cross-entropy against one column, and its derivative."""
-        # In place, as the panel is nobody else's: a new one costs its page faults.
-        scores -= self.peak(scores, 1)
-        own = self.pick(scores, columns)
-        np.exp(scores, out=scores)
-        partition = np.sum(scores, axis=1, keepdims=True)
-        return (np.log(partition) - own)[:, 0], scores, 1 / partition
 
 
 def _transposed(x: Array) -> Array:
@@ -47,11 +65,11 @@ def _transposed(x: Array) -> Array:
 
 
 def _sum(x: Array, axis: Any = None, keepdims: bool = False) -> Array:
-    return np.add.reduce(x, axis=axis, keepdims=keepdims)
+    return x.sum(axis=axis, keepdims=keepdims)
 
 
 def _max(x: Array, axis: Any = None, keepdims: bool = False) -> Array:
-    return np.maximum.reduce(x, axis=axis, keepdims=keepdims)
+    return x.max(axis=axis, keepdims=keepdims)
 
 
 def _mean(x: Array, axis: Any = None, keepdims: bool = False) -> Array:
@@ -59,7 +77,7 @@ def _mean(x: Array, axis: Any = None, keepdims: bool = False) -> Array:
     return total / x.dtype.type(x.size // max(np.size(total), 1))
 
 
-# On tiny arrays the functions of NumPy cost more than the reductions that they call.
+# On tiny arrays the functions of NumPy cost more than the methods that they call.
 NUMPY = NumPy(
     SimpleNamespace(
         **vars(array_api_compat.numpy)

@@ -12,6 +12,8 @@ from metricops._frameworks._library import (
     Body,
     Dtype,
     Library,
+    Meeting,
+    Merge,
     Operation,
     describe,
     spread,
@@ -153,6 +155,14 @@ class TensorFlow(Library):
             return super().fold(body, rows, consts, block)
         return _while(body, rows, consts, block, self.size(leading, 0))
 
+    def sweep(
+        self, body: Meeting, merge: Merge, start: Arrays, rows: Arrays, block: int
+    ) -> Arrays:
+        """Have each two panels meet; in a graph, in a while loop."""
+        if tf.executing_eagerly():
+            return super().sweep(body, merge, start, rows, block)
+        return _ring(body, merge, start, rows, block)
+
     def differentiable(
         self, operation: Operation, config: Any, arrays: Arrays, constants: Arrays
     ) -> Array:
@@ -210,6 +220,69 @@ def _while(
     )
     joined = (_joined(*each) for each in zip(start, outs, shapes, strict=True))
     return carry, tuple(joined)
+
+
+def _ring(
+    body: Meeting, merge: Merge, start: Arrays, rows: Arrays, block: int
+) -> Arrays:
+    """Have each two panels meet: in a ring, in which each meets the half after it."""
+    total = start[0].shape[0]
+    count = -(-total // block) | 1  # odd, so that the others have halves
+    block = -(-total // count)
+    end, width = count * block, (count // 2 + 1) * block
+    valid = None
+    if end != total:
+        start, rows = (_padded(x, end - total) for x in (start, rows))
+        valid = tf.range(end) < total
+    given = (*rows, valid)
+    # XLA takes a slice again for each element of what reads it: so vectors turn with
+    # the state from step to step, and their window always stands first.
+    lines = _each(given, lambda x: x if x.shape.rank == 1 else None)
+    tables = _each(
+        given,
+        lambda x: (
+            None if x.shape.rank == 1 else tf.concat([x, x[: width - block]], axis=0)
+        ),
+    )
+
+    def step(i: Array, state: Any, turned: Any) -> Any:
+        near = spread(lines, tuple(x[:width] for x in turned))
+        far = _each(tables, lambda x: _rows(x, i * block, width))
+        *window, real = (x if y is None else y for x, y in zip(near, far, strict=True))
+        there = None if real is None else real[:block, None] & real[None, :]
+        panel = _each(tuple(window), lambda x: x[:block])
+        own, others = body(panel, tuple(window), there)
+        own = merge(_each(state, lambda x: x[:block]), own)
+        others = merge(_each(state, lambda x: x[block:width]), others)
+        state = tuple(
+            tf.concat([new, old[width:], done], axis=0)
+            for new, old, done in zip(others, state, own, strict=True)
+        )
+        return i + 1, state, [tf.concat([x[block:], x[:block]], 0) for x in turned]
+
+    _, state, _ = tf.while_loop(
+        lambda i, *_: i < count,
+        step,
+        (tf.constant(0), tuple(start), [x for x in lines if x is not None]),
+        parallel_iterations=1,  # more would hold more panels
+        maximum_iterations=count,
+    )
+    return _each(state, lambda x: x[:total])
+
+
+def _rows(x: Array, start: Array, count: int) -> Array:
+    found = tf.slice(
+        x, [start, *(0 for _ in x.shape[1:])], [count, *(-1 for _ in x.shape[1:])]
+    )
+    found.set_shape([count, *x.shape[1:]])
+    return found
+
+
+def _padded(rows: Arrays, count: int) -> Arrays:
+    """Return arrays with some more rows of zeros."""
+    return _each(
+        rows, lambda x: tf.pad(x, [[0, count], *([0, 0] for _ in x.shape[1:])])
+    )
 
 
 def _each(rows: Arrays, function: Any) -> Arrays:
