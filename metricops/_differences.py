@@ -62,9 +62,9 @@ def value(lib: Library, config: Config, arrays: Arrays, constants: Arrays) -> Ar
 
 def is_small(lib: Library, config: Config, arrays: Arrays) -> bool:
     """Return whether one panel holds all, so that plain autodiff serves best."""
-    if (
-        config.kind == "length"
-    ):  # the slope of a tiny one is lost on its way to the scale
+    if config.kind == "absolute" and not lib.abs_is_flat_at_zero:
+        return False
+    if config.kind == "length":  # the slope of a tiny one is lost on the way
         return False
     x, y = (lib.shape(z) for z in _both(arrays))
     return None not in (*x, y[-2]) and _product((*x, y[-2])) <= _PANEL

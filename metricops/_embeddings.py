@@ -14,6 +14,8 @@ from metricops._streaming import Candidates, Panel, Plan
 from metricops._symmetric import Both, Sums
 from metricops._typing import Array
 
+_SMALL = 2**17  # similarities; an autodiff of so few costs less than an operation
+
 
 class Config(NamedTuple):
     """What is static about a call."""
@@ -66,10 +68,11 @@ def value(lib: Library, config: Config, arrays: Arrays, constants: Arrays) -> Ar
 
 
 def is_small(lib: Library, config: Config, arrays: Arrays) -> bool:
-    """Return whether one panel holds all, so that plain autodiff serves best."""
-    anchors, candidates = arrays[:2]
-    block = _block(lib, config, anchors, anchors if candidates is None else candidates)
-    return block is not None and lib.size(anchors, 0) <= block
+    """Return whether one panel holds all and is small: plain autodiff serves best."""
+    anchors, every = arrays[0], arrays[0] if arrays[1] is None else arrays[1]
+    block, size = _block(lib, config, anchors, every), lib.size(anchors, 0)
+    fits = block is not None and size <= block
+    return fits and size * lib.size(every, 0) <= _SMALL
 
 
 def _is_plain(lib: Library, config: Config, inputs: Inputs) -> bool:
@@ -134,9 +137,15 @@ def _one_way(
     lib: Library, config: Config, arrays: Arrays, inputs: Inputs
 ) -> tuple[list[Direction], Products]:
     """Return the anchors' losses and the gradients, from one pass."""
-    rows = inputs.rows._replace(weights=arrays[3])
-    found = _streaming.gradients(inputs.plan, rows, inputs.candidates)
+    rows, candidates = inputs.rows._replace(weights=arrays[3]), inputs.candidates
+    factor = None
+    if config.targets == "position":  # and so all anchors count
+        factor = _factor(lib, config, arrays[3], Direction(rows.anchors[:, 0], None))
+        candidates = candidates._replace(pull=candidates.scale * factor)
+    found = _streaming.gradients(inputs.plan, rows, candidates)
     one = Direction(found.losses, found.counted)
+    if factor is not None:
+        return [one], Products(*found[2:], None)
     factor = _factor(lib, config, arrays[3], one)
     gradients = found.of_anchors * factor, found.of_candidates * factor
     return [one], Products(*gradients, found.counted)
@@ -187,8 +196,9 @@ def _inputs(lib: Library, config: Config, arrays: Arrays, constants: Arrays) -> 
         positions = lib.positions(anchors, 0, "anchors")
     rows = Panel(anchors, None, labels, positions)
     others = labels if others is None else others
-    columns = Candidates(anchors if candidates is None else candidates, others, scale)
-    block = _block(lib, config, anchors, columns.embeddings)
+    every = anchors if candidates is None else candidates
+    columns = Candidates(every, others, scale, scale)
+    block = _block(lib, config, anchors, every)
     plan = Plan(lib, config.targets, config.exclude_diagonal, block)
     one_set = candidates is None and constants[1] is None
     one_set = one_set and lib.shape(anchors)[0] is not None

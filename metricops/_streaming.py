@@ -37,6 +37,7 @@ class Candidates(NamedTuple):
     embeddings: Array
     labels: Array  # or None
     scale: Array | float  # 1 / temperature
+    pull: Array | float  # the same times a factor of all gradients
 
 
 class Softmax(NamedTuple):
@@ -181,8 +182,8 @@ def _less_positives(
 def _row_scale(panel: Panel, candidates: Candidates) -> Array | float:
     """Return what makes a gradient by logits one of the loss by inner products."""
     if panel.weights is None:
-        return candidates.scale
-    return panel.weights[:, None] * candidates.scale
+        return candidates.pull
+    return panel.weights[:, None] * candidates.pull
 
 
 def target_panel(plan: Plan, panel: Panel, candidates: Candidates) -> Array:

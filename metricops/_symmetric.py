@@ -85,9 +85,9 @@ def gradients(
     others = coefficients(plan, both.columns, of_columns)
 
     def body(carry: Any, panel: Arrays, consts: Arrays) -> Step:
-        part, given = Panel(*panel[:4]), Candidates(*consts[:3])
+        part, given = Panel(*panel[:4]), Candidates(*consts[:4])
         row_peak, row_push, row_pull = (x[:, None] for x in panel[4:])
-        column_peak, column_push, column_pull = (x[None, :] for x in consts[3:])
+        column_peak, column_push, column_pull = (x[None, :] for x in consts[4:])
         scores = _scores(plan, part, given)
         error = two_softmaxes(
             lib, scores, (row_peak, row_push), (column_peak, column_push)

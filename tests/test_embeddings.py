@@ -75,6 +75,7 @@ CALLS: dict[str, Any] = {
     "l2, symmetric": ((A, C), {"l2_weight": 0.3, "symmetric": True}),
 }
 calls = pytest.mark.parametrize("call", CALLS)
+blocks = pytest.mark.parametrize("block_size", [None, 2])
 FEW = ["labels of candidates", "CLIP", "supervised contrastive", "l2"]
 few = pytest.mark.parametrize("call", FEW)
 
@@ -153,6 +154,17 @@ def test_the_block_size_changes_nothing(run, call, block_size):
     arrays, options = CALLS[call]
     result = run(npairs_loss_from_embeddings, *arrays, **options, block_size=block_size)
     assert_close(result, embeddings_loss(*arrays, **options), rtol=2e-5)
+
+
+@pytest.mark.parametrize("symmetric", [False, True])
+def test_a_panel_without_a_pair_does_not_drown_the_others(run, symmetric):
+    # Alone in its panel and left out, an anchor has no similarity there.
+    rows = [[30.0, 0.0], [-30.0, 1.0], [-29.0, 0.0]]
+    options = {"labels": [0, 0, 0], "exclude_diagonal": True, "symmetric": symmetric}
+    others = [[30.0, 1.0], [30.0, 0.0], [29.0, 1.0]]
+    for arrays in ((rows,), (rows, [[-x for x in row] for row in others])):
+        result = run(npairs_loss_from_embeddings, *arrays, **options, block_size=1)
+        assert_close(result, embeddings_loss(*arrays, **options), rtol=1e-6)
 
 
 def test_a_column_of_labels_is_a_list_of_labels(run):
@@ -283,19 +295,27 @@ def test_the_gradient_is_that_of_the_definition(gradient, call):
         assert_close(got, want, atol=1e-7)
 
 
+@blocks
 @pytest.mark.parametrize("reduction", ["sum", "weighted_mean"])
-@pytest.mark.parametrize("call", ["labels of candidates", "symmetric with labels"])
-def test_the_gradient_of_a_weighted_loss_is_right(gradient, call, reduction):
+@pytest.mark.parametrize(
+    "call", ["labels of candidates", "symmetric with labels", "supervised contrastive"]
+)
+def test_the_gradient_of_a_weighted_loss_is_right(
+    gradient, call, reduction, block_size
+):
     more = {"sample_weight": WEIGHTS, "reduction": reduction}
-    result = autodiff(gradient, call, **more)
+    result = autodiff(gradient, call, **more, block_size=block_size)
     for got, want in zip(result, slopes(call, **more), strict=True):
         assert_close(got, want, atol=1e-7)
 
 
+@blocks
 @pytest.mark.parametrize("reduction", REDUCTIONS)
-@pytest.mark.parametrize("call", ["labels of candidates", "symmetric with labels"])
+@pytest.mark.parametrize(
+    "call", ["labels of candidates", "symmetric with labels", "supervised contrastive"]
+)
 def test_the_gradient_of_the_weights_is_that_of_the_definition(
-    gradient, call, reduction
+    gradient, call, reduction, block_size
 ):
     arrays, options = CALLS[call]
     options = {**options, "reduction": reduction}
@@ -308,7 +328,10 @@ def test_the_gradient_of_the_weights_is_that_of_the_definition(
     def kernel(weights):
         given = [np.asarray(rows) for rows in arrays]
         return npairs_loss_from_embeddings(
-            *map(gradient.library.asarray, given), **options, sample_weight=weights
+            *map(gradient.library.asarray, given),
+            **options,
+            sample_weight=weights,
+            block_size=block_size,
         )
 
     weights = [1.0, 0.5, 0.25, 2.0, 1.5]
@@ -317,10 +340,12 @@ def test_the_gradient_of_the_weights_is_that_of_the_definition(
     assert_close(result, expected, atol=1e-7)
 
 
+@blocks
 @pytest.mark.parametrize(
-    "call", ["labels of candidates", "exclude diagonal, symmetric"]
+    "call",
+    ["labels of candidates", "exclude diagonal, symmetric", "supervised contrastive"],
 )
-def test_each_row_has_its_own_gradient(gradient, call):
+def test_each_row_has_its_own_gradient(gradient, call, block_size):
     arrays, options = CALLS[call]
     upstream = [0.5, -1.0, 0.0, 2.0, 3.0]
 
@@ -333,15 +358,22 @@ def test_each_row_has_its_own_gradient(gradient, call):
         *map(np.asarray, arrays),
         **options,
         reduction="none",
+        block_size=block_size,
         upstream=upstream,
     )
     for got, want in zip(result, numeric_gradient(definition, *arrays), strict=True):
         assert_close(got, want, atol=1e-7)
 
 
-@pytest.mark.parametrize("call", ["supervised contrastive", "CLIP"])
-def test_the_gradient_is_that_of_the_definition_when_traced(traced_gradient, call):
-    for got, want in zip(autodiff(traced_gradient, call), slopes(call), strict=True):
+@blocks
+@pytest.mark.parametrize(
+    "call", ["supervised contrastive", "one set of multilabels", "CLIP"]
+)
+def test_the_gradient_is_that_of_the_definition_when_traced(
+    traced_gradient, call, block_size
+):
+    result = autodiff(traced_gradient, call, block_size=block_size)
+    for got, want in zip(result, slopes(call), strict=True):
         assert_close(got, want, atol=1e-7)
 
 

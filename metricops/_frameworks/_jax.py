@@ -21,6 +21,9 @@ from metricops._typing import Array
 class Jax(Library):
     """JAX arrays and tracers."""
 
+    panel = 2**20  # XLA holds several panels at once
+    abs_is_flat_at_zero = False
+
     def default_float(self) -> Any:
         """Return the dtype that integers become."""
         return jnp.result_type(float)
@@ -129,6 +132,8 @@ class Jax(Library):
         self, operation: Operation, config: Any, arrays: Arrays, constants: Arrays
     ) -> Array:
         """Return the value of `operation`, with its gradient."""
+        if operation.is_small(self, config, arrays):
+            return operation.value(self, config, arrays, constants)
         return _differentiable(operation, config, _alike(arrays), constants)
 
 

@@ -12,7 +12,6 @@ from metricops._typing import Array, Namespace
 Arrays = tuple[Any, ...]  # of arrays, or None where one is not given
 # Where a float is normal and so is its reciprocal, which XLA may multiply by.
 _RANGE = {32: (2.0**-126, 2.0**125), 64: (2.0**-1022, 2.0**1021)}
-_PANEL = 2**21  # similarities: 8 MiB of float32 stay in the caches of a processor
 # An alias each: Dynamo cannot trace the union types of an inner function's signature.
 Step = tuple[Any, tuple[Array, ...]]
 Body = Callable[[Any, Arrays, Arrays], Step]
@@ -89,6 +88,8 @@ class Library:
     NumPy, CuPy and array-api-strict are such; the subclasses are the others.
     """
 
+    panel = 2**21  # similarities: 8 MiB of float32 stay in the caches of a processor
+    abs_is_flat_at_zero = True  # whether autodiff has the slope of `abs` at 0 be 0
     position_error_is_whole = False  # whether `position_error` has 1 subtracted
 
     def __init__(self, xp: Namespace, label: str) -> None:
@@ -213,9 +214,7 @@ class Library:
         """Return the mean of the `position_losses` of some rows."""
         return self.xp.mean(self.position_losses(scores, columns))
 
-    def position_error(
-        self, scores: Array, columns: Array
-    ) -> tuple[Array, Array, Array | None]:
+    def position_error(self, scores: Array, columns: Array) -> tuple[Array, Array, Any]:
         """Return each row's cross-entropy against one column, and its derivative.
 
         The derivative is the second result times the third, a number a row (None: 1).
@@ -278,7 +277,7 @@ class Library:
 
     def block(self, anchors: Array, candidates: Array) -> int | None:
         """Return how many anchors a panel should hold."""
-        return max(_PANEL // max(candidates.shape[0], 1), 64)
+        return max(self.panel // max(candidates.shape[0], 1), 64)
 
     def fold(
         self, body: Body, rows: Arrays, consts: Arrays, block: int | None

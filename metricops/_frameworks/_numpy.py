@@ -15,6 +15,8 @@ _vecdot: Any = np.vecdot  # its types know of no axis
 class NumPy(Library):
     """NumPy arrays."""
 
+    position_error_is_whole = True
+
     def asarray(self, value: Any, like: Array, dtype: Any = None) -> Array:
         """Return a number or array as an array."""
         return np.asarray(value, dtype=dtype)
@@ -49,6 +51,18 @@ class NumPy(Library):
         """Return `x` with one column of each row replaced, in place."""
         x[np.arange(x.shape[0]), columns] = value
         return x
+
+    def position_error(
+        self, scores: Array, columns: Array
+    ) -> tuple[Array, Array, Array | None]:
+        """Return each row's cross-entropy against one column, and its derivative."""
+        rows = np.arange(scores.shape[0])
+        scores = self.minus(scores, self.peak(scores, 1))
+        own = scores[rows, columns]
+        error = self.exp(scores)
+        partition = _sum(error, axis=1)
+        error[rows, columns] -= partition
+        return np.log(partition) - own, error, (1 / partition)[:, None]
 
     def dots(self, x: Array, y: Array, axis: int) -> Array:
         """Return the sums of the products of two matrices along an axis."""

@@ -24,6 +24,7 @@ from metricops._typing import Array
 class TensorFlow(Library):
     """TensorFlow tensors, eager and symbolic."""
 
+    panel = 2**20  # XLA holds several panels at once
     position_error_is_whole = True
 
     def convert(self, name: str, x: Array) -> Array:

@@ -42,6 +42,8 @@ _LOG2_E = math.log2(math.e)
 class Torch(Library):
     """PyTorch tensors."""
 
+    position_error_is_whole = True
+
     def convert(self, name: str, x: Array) -> Array:
         """Return `x`, or raise for a sparse or nested tensor."""
         if x.is_nested:
@@ -144,6 +146,16 @@ class Torch(Library):
         if isinstance(scores, FakeTensor):
             return super().position_loss(scores, columns)
         return cross_entropy(scores, columns)
+
+    def position_error(
+        self, scores: Array, columns: Array
+    ) -> tuple[Array, Array, Array | None]:
+        """Return each row's cross-entropy against one column, and its derivative."""
+        losses, error, factor = super().position_error(scores, columns)
+        at, less = columns[:, None], -1 / factor
+        if _records():
+            return losses, error.scatter_add(1, at, less), factor
+        return losses, error.scatter_add_(1, at, less), factor
 
     def positions(self, x: Array, axis: int, name: str) -> Array:
         """Return 0, 1, ... along an axis of `x`, on its device."""
