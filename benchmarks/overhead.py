@@ -222,7 +222,13 @@ def framework(name: str) -> tuple[dict[str, Function], Function, Function, Funct
     if name == "jax":
         ready = module.block_until_ready
         return numpy_formulas(module.numpy), module.numpy.asarray, module.jit, ready
-    return tensorflow_formulas(), module.constant, module.function, as_is
+
+    def trace(function: Function) -> Function:
+        # Each default argument of a function would be looked at in each call.
+        traced: Function = module.function(lambda *arrays: function(*arrays))
+        return traced
+
+    return tensorflow_formulas(), module.constant, trace, as_is
 
 
 def as_is(x: Any) -> Any:
