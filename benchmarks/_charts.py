@@ -85,9 +85,12 @@ def memories(lines: list[Line]) -> Figure:
     )
     for framework, title in FRAMEWORKS.items():
         part = select(lines, framework=framework)
-        ours = {n: memory(select(part, rows=n), "ours") for n in sizes(part)}
+        # Too little to be seen in pages of memory is no point on a logarithmic axis.
+        ours = {n: memory(select(part, rows=n), "ours") or None for n in sizes(part)}
         dense = select(part, method=DENSE[framework])
-        theirs = {n: memory(select(dense, rows=n), "native") for n in sizes(part)}
+        theirs = {
+            n: memory(select(dense, rows=n), "native") or None for n in sizes(part)
+        }
         draw(axes, framework, ours, label=title)
         draw(axes, framework, theirs, linestyle="--", markerfacecolor="white")
     axes.legend(frameon=False)
