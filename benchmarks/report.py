@@ -172,11 +172,11 @@ def overhead_table(lines: list[Line]) -> str:
     for function in dict.fromkeys(line["function"] for line in found):
         row = [f"`{function}`"]
         for framework in FRAMEWORKS:
-            eager = framework in ("torch", "numpy")
+            eager, guarded = framework in ("torch", "numpy"), framework != "tensorflow"
             for line in select(found, function=function, framework=framework):
                 bar = OVERHEAD_BAR if eager else None
                 cell = judged(line["overhead_us"], bar, 1)
-                if eager:
+                if guarded:
                     cell += f"; {line['ours_us'] - line['native_us']:.1f}"
                 row.append(cell)
         rows.append(row)
