@@ -407,3 +407,17 @@ def test_tensorflow_converts_nothing_by_autograph(tf, capfd):
     graph = tf.function(metricops.npairs_loss)
     graph(tf.constant(X), tf.constant(LABELS))
     assert "AutoGraph" not in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("enabled", [False, True])
+def test_torch_takes_large_products_of_any_layout(torch, enabled):
+    x, y = (
+        torch.arange(rows * 64).reshape(rows, 64).double().sin().float()
+        for rows in (2048, 1024)
+    )
+    with torch.no_grad(), torch.backends.mkldnn.flags(enabled=enabled):
+        for rows in (x, x.T.contiguous().T, x[::2], x[:, 1:], x.flip(1)):
+            columns = y[:, : rows.shape[1]]
+            found = metricops.pairwise_inner_product(rows, columns)
+            expected = rows.double() @ columns.double().T
+            torch.testing.assert_close(found.double(), expected, rtol=0, atol=1e-4)
