@@ -409,13 +409,12 @@ def test_tensorflow_converts_nothing_by_autograph(tf, capfd):
     assert "AutoGraph" not in capfd.readouterr().err
 
 
-@pytest.mark.parametrize("enabled", [False, True])
-def test_torch_takes_large_products_of_any_layout(torch, enabled):
+def test_torch_takes_large_products_of_any_layout(torch):
     x, y = (
         torch.arange(rows * 64).reshape(rows, 64).double().sin().float()
         for rows in (2048, 1024)
     )
-    with torch.no_grad(), torch.backends.mkldnn.flags(enabled=enabled):
+    with torch.no_grad():  # otherwise autograd needs PyTorch's own product
         for rows in (x, x.T.contiguous().T, x[::2], x[:, 1:], x.flip(1)):
             columns = y[:, : rows.shape[1]]
             found = metricops.pairwise_inner_product(rows, columns)
