@@ -45,7 +45,7 @@ def sums(plan: Plan, rows: Panel, scale: Array | float) -> Sums:
         return merged(plan, Sums(*old), Sums(*new))
 
     start, given = nothing(plan, rows.anchors), _rows(rows, scale)
-    return Sums(*plan.library.sweep(body, merge, start, given, plan.block or 1))
+    return Sums(*plan.library.sweep(body, merge, start, given, plan.block))
 
 
 def gradient(
@@ -72,7 +72,7 @@ def gradient(
     peak, push, pull = coefficients(plan, found, upstream)
     given = _rows(rows, scale)._replace(peak=peak, push=push, pull=pull)
     start = (xp.zeros_like(rows.anchors),)
-    (total,) = lib.sweep(body, merge, start, given, plan.block or 1)
+    (total,) = lib.sweep(body, merge, start, given, plan.block)
     return scaled(total, scale)
 
 

@@ -70,7 +70,7 @@ def losses(
     def body(_: Any, panel: Arrays, consts: Arrays) -> Step:
         part, given = Panel(*panel), Candidates(*consts)
         if plan.targets == "position":
-            scores = _scores(lib, part.anchors, given)
+            scores = scores_of(plan, part, given)
             return (), (lib.position_losses(scores, part.positions),)
         found = _softmax(plan, part, given)
         return (), (found.losses[:, 0], found.counted[:, 0])
@@ -82,7 +82,7 @@ def losses(
 def mean_loss(plan: Plan, rows: Panel, candidates: Candidates) -> Array:
     """Return the mean of the losses by position, from one panel."""
     lib = plan.library
-    scores = _scores(lib, rows.anchors, candidates)
+    scores = scores_of(plan, rows, candidates)
     return lib.position_loss(scores, rows.positions)
 
 
@@ -118,7 +118,7 @@ def _by_position(plan: Plan, panel: Panel, candidates: Candidates) -> Any:
     Scaling the thin side of each product spares a pass over the panel.
     """
     lib = plan.library
-    scores = _scores(lib, panel.anchors, candidates)
+    scores = scores_of(plan, panel, candidates)
     row_losses, error, factor = lib.position_error(scores, panel.positions)
     weight = _row_scale(panel, candidates)
     weight = weight if factor is None else weight * factor
@@ -137,9 +137,13 @@ def _by_targets(plan: Plan, panel: Panel, candidates: Candidates) -> Any:
     return error, found.anchors * weight, weight, outs
 
 
-def _scores(lib: Library, anchors: Array, candidates: Candidates) -> Array:
-    columns = lib.xp.matrix_transpose(candidates.embeddings)
-    return lib.product(scaled(anchors, candidates.scale), columns)
+def scores_of(plan: Plan, panel: Panel, candidates: Candidates) -> Array:
+    """Return a panel's similarities over the temperature, shape (b, m)."""
+    lib, columns = plan.library, plan.library.xp.matrix_transpose(candidates.embeddings)
+    scores = lib.product(scaled(panel.anchors, candidates.scale), columns)
+    if not plan.exclude_diagonal:
+        return scores
+    return lib.put(scores, panel.positions, lib.lowest(scores))
 
 
 def _softmax(plan: Plan, panel: Panel, candidates: Candidates) -> Softmax:
@@ -150,9 +154,7 @@ def _softmax(plan: Plan, panel: Panel, candidates: Candidates) -> Softmax:
     share = 1 / xp.where(counted, total, 1.0)
     # An anchor left out may hold a NaN, and 0 * NaN is one.
     anchors = xp.where(counted, panel.anchors, 0.0)
-    scores = _scores(lib, anchors, candidates)
-    if plan.exclude_diagonal:
-        scores = lib.put(scores, panel.positions, lib.lowest(scores))
+    scores = scores_of(plan, panel._replace(anchors=anchors), candidates)
     scores = lib.minus(scores, lib.peak(scores, 1))
     positive = lib.dots(targets, scores, 1)[:, None] * share
     exponentials = lib.exp(scores)

@@ -12,6 +12,7 @@ from metricops._streaming import (
     Panel,
     Plan,
     scaled,
+    scores_of,
     target_panel,
 )
 from metricops._typing import Array
@@ -43,7 +44,7 @@ def sums(plan: Plan, rows: Panel, candidates: Candidates) -> Both:
 
     def body(carry: Any, panel: Arrays, consts: Arrays) -> Step:
         part, given = Panel(*panel), Candidates(*consts)
-        scores = _scores(plan, part, given)
+        scores = scores_of(plan, part, given)
         targets = None if by_position else target_panel(plan, part, given)
         columns = tile_sums(plan, scores, targets, axis=0)
         if carry is not None:
@@ -88,7 +89,7 @@ def gradients(
         part, given = Panel(*panel[:4]), Candidates(*consts[:4])
         row_peak, row_push, row_pull = (x[:, None] for x in panel[4:])
         column_peak, column_push, column_pull = (x[None, :] for x in consts[4:])
-        scores = _scores(plan, part, given)
+        scores = scores_of(plan, part, given)
         error = two_softmaxes(
             lib, scores, (row_peak, row_push), (column_peak, column_push)
         )
@@ -115,15 +116,6 @@ def two_softmaxes(lib: Library, scores: Array, first: Closed, second: Closed) ->
     error = lib.times(lib.exp(scores - first[0]), first[1])
     other = lib.times(lib.exp(lib.minus(scores, second[0])), second[1])
     return lib.plus(error, other)
-
-
-def _scores(plan: Plan, panel: Panel, candidates: Candidates) -> Array:
-    lib, xp = plan.library, plan.library.xp
-    columns = xp.matrix_transpose(candidates.embeddings)
-    scores = lib.product(scaled(panel.anchors, candidates.scale), columns)
-    if not plan.exclude_diagonal:
-        return scores
-    return lib.put(scores, panel.positions, lib.lowest(scores))
 
 
 def tile_sums(

@@ -69,3 +69,15 @@ def test_panels_may_be_of_any_number(traced_gradient, n):
         metricops.npairs_loss_from_embeddings, rows, **options, block_size=2
     )
     np.testing.assert_allclose(result, expected, atol=1e-7)
+
+
+@pytest.mark.parametrize("reduction", ["mean", "none"])
+def test_no_rows_have_no_gradient(gradient, reduction):
+    (result,) = gradient(
+        metricops.npairs_loss_from_embeddings,
+        np.zeros((0, 3)),
+        upstream=1.0 if reduction == "mean" else np.zeros(0),
+        labels=np.zeros(0, np.int64),
+        reduction=reduction,
+    )
+    assert result.shape == (0, 3)

@@ -14,6 +14,8 @@ from metricops._frameworks._library import (
     Meeting,
     Merge,
     Operation,
+    by_rank,
+    ring_of,
 )
 from metricops._typing import Array
 
@@ -85,25 +87,26 @@ class Jax(Library):
         return carry, tuple(joined)
 
     def sweep(
-        self, body: Meeting, merge: Merge, start: Arrays, rows: Arrays, block: int
+        self,
+        body: Meeting,
+        merge: Merge,
+        start: Arrays,
+        rows: Arrays,
+        block: int | None,
     ) -> Arrays:
-        """Have each two panels meet, in a scan.
-
-        The panels stand in a ring, and each meets the half of the others that comes
-        after it: so all windows have one size.
-        """
+        """Have each two panels meet, in a scan over a ring, whose windows are alike."""
         total = start[0].shape[0]
-        count = -(-total // block) | 1  # odd, so that the others have halves
-        block = -(-total // count)
-        half = (count // 2) * block
-        end, width, valid = count * block, half + block, None
+        if block is None or block >= total:
+            return body(rows, rows, None)[0]
+        count, block, half, width, end = ring_of(total, block)
+        valid = None
         if end != total:
             start, rows = _padded((start, rows), end - total)
             valid = jnp.arange(end) < total
         state = _closed(start, half)
         # What reads a slice takes it again for each of its elements: so a vector turns
         # from step to step, and its window always stands first.
-        lines, tables = _by_rank((*rows, valid))
+        lines, tables = by_rank((*rows, valid))
         tables = _closed(tables, half)
 
         def step(carry: Any, first: Array) -> Any:
@@ -151,14 +154,6 @@ def _closed(rows: Any, count: int) -> Any:
 
 def _cut(rows: Any, first: int, last: int) -> Any:
     return jax.tree.map(lambda x: x[first:last], rows)
-
-
-def _by_rank(rows: Arrays) -> tuple[Arrays, Arrays]:
-    """Return the vectors and the matrices, each with None for the others."""
-    lines = tuple(x if x is not None and x.ndim == 1 else None for x in rows)
-    return lines, tuple(
-        x if line is None else None for x, line in zip(rows, lines, strict=True)
-    )
 
 
 def _joined(x: Array, y: Array) -> Array:

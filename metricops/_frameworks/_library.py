@@ -304,7 +304,12 @@ class Library:
         return block is not None and total is not None and total > block
 
     def sweep(
-        self, body: Meeting, merge: Merge, start: Arrays, rows: Arrays, block: int
+        self,
+        body: Meeting,
+        merge: Merge,
+        start: Arrays,
+        rows: Arrays,
+        block: int | None,
     ) -> Arrays:
         """Have each two panels of one set meet once, and return what comes of it.
 
@@ -315,6 +320,8 @@ class Library:
         what came of the same rows, of nothing at the `start`.
         """
         total = start[0].shape[0]
+        if block is None or block >= total:
+            return body(rows, rows, None)[0]
         met, parts = start, []
         for first in range(0, total, block):
             window = _slice(rows, first, total)
@@ -330,6 +337,32 @@ class Library:
     ) -> Array:
         """Return the value of `operation`, with its gradient if there is autodiff."""
         return operation.value(self, config, arrays, constants)
+
+
+class Ring(NamedTuple):
+    """Panels that stand in a ring: each meets the half of the others after it."""
+
+    panels: int  # an odd number, so that the others have halves
+    block: int  # the rows of a panel
+    half: int  # the rows of the panels that one meets
+    width: int  # the rows of its window, with its own
+    end: int  # the rows of all panels, of which the last may be none
+
+
+def ring_of(total: int, block: int) -> Ring:
+    """Return the ring for `total` rows in panels of `block` or a few less."""
+    count = -(-total // block) | 1
+    block = -(-total // count)
+    half = count // 2 * block
+    return Ring(count, block, half, half + block, count * block)
+
+
+def by_rank(rows: Arrays) -> tuple[Arrays, Arrays]:
+    """Return the vectors, and what is of more axes, each with None for the others."""
+    lines = tuple(x if x is not None and x.ndim == 1 else None for x in rows)
+    return lines, tuple(
+        x if line is None else None for x, line in zip(rows, lines, strict=True)
+    )
 
 
 def _slice(rows: Arrays, start: int, stop: int) -> Arrays:

@@ -56,13 +56,9 @@ class NumPy(Library):
         self, scores: Array, columns: Array
     ) -> tuple[Array, Array, Array | None]:
         """Return each row's cross-entropy against one column, and its derivative."""
-        rows = np.arange(scores.shape[0])
-        scores = self.minus(scores, self.peak(scores, 1))
-        own = scores[rows, columns]
-        error = self.exp(scores)
-        partition = _sum(error, axis=1)
-        error[rows, columns] -= partition
-        return np.log(partition) - own, error, (1 / partition)[:, None]
+        losses, error, factor = super().position_error(scores, columns)
+        error[np.arange(error.shape[0]), columns] -= 1 / factor[:, 0]
+        return losses, error, factor
 
     def dots(self, x: Array, y: Array, axis: int) -> Array:
         """Return the sums of the products of two matrices along an axis."""

@@ -15,7 +15,9 @@ from metricops._frameworks._library import (
     Meeting,
     Merge,
     Operation,
+    by_rank,
     describe,
+    ring_of,
     spread,
 )
 from metricops._typing import Array
@@ -157,10 +159,15 @@ class TensorFlow(Library):
         return _while(body, rows, consts, block, self.size(leading, 0))
 
     def sweep(
-        self, body: Meeting, merge: Merge, start: Arrays, rows: Arrays, block: int
+        self,
+        body: Meeting,
+        merge: Merge,
+        start: Arrays,
+        rows: Arrays,
+        block: int | None,
     ) -> Arrays:
         """Have each two panels meet; in a graph, in a while loop."""
-        if tf.executing_eagerly():
+        if block is None or block >= start[0].shape[0] or tf.executing_eagerly():
             return super().sweep(body, merge, start, rows, block)
         return _ring(body, merge, start, rows, block)
 
@@ -226,25 +233,17 @@ def _while(
 def _ring(
     body: Meeting, merge: Merge, start: Arrays, rows: Arrays, block: int
 ) -> Arrays:
-    """Have each two panels meet: in a ring, in which each meets the half after it."""
+    """Have each two panels meet: in a ring, whose windows are alike."""
     total = start[0].shape[0]
-    count = -(-total // block) | 1  # odd, so that the others have halves
-    block = -(-total // count)
-    end, width = count * block, (count // 2 + 1) * block
+    count, block, half, width, end = ring_of(total, block)
     valid = None
     if end != total:
         start, rows = (_padded(x, end - total) for x in (start, rows))
         valid = tf.range(end) < total
-    given = (*rows, valid)
     # XLA takes a slice again for each element of what reads it: so vectors turn with
     # the state from step to step, and their window always stands first.
-    lines = _each(given, lambda x: x if x.shape.rank == 1 else None)
-    tables = _each(
-        given,
-        lambda x: (
-            None if x.shape.rank == 1 else tf.concat([x, x[: width - block]], axis=0)
-        ),
-    )
+    lines, tables = by_rank((*rows, valid))
+    tables = _each(tables, lambda x: tf.concat([x, x[:half]], axis=0))
 
     def step(i: Array, state: Any, turned: Any) -> Any:
         near = spread(lines, tuple(x[:width] for x in turned))
