@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
 import metricops
-from metricops._metrics import ALIASES, canonical
+from metricops._similarity.metrics import ALIASES, canonical
 
 Array: TypeAlias = Any
 

@@ -12,15 +12,16 @@ import array_api_compat
 import numpy as np
 
 from metricops._checks import refuse_kind
-from metricops._frameworks._library import (
-    Arrays,
+from metricops._frameworks.library import (
     Dtype,
     Library,
-    Operation,
     Step,
     Tiles,
+    is_given,
+    placed,
     spread,
 )
+from metricops._frameworks.operations import Arrays, Operation, register
 from metricops._typing import Array
 
 __all__ = [
@@ -30,8 +31,11 @@ __all__ = [
     "Operation",
     "Step",
     "Tiles",
+    "is_given",
     "known_library",
     "library",
+    "placed",
+    "register",
     "spread",
     "unwrap",
 ]
@@ -79,11 +83,11 @@ def _resolve(name: str, x: Array) -> Library:
     # PyTorch goes first, by isinstance: it is the only branch that Dynamo can trace.
     torch = sys.modules.get("torch")
     if torch is not None and isinstance(x, torch.Tensor):
-        from metricops._frameworks._torch import TORCH
+        from metricops._frameworks.torch.library import TORCH
 
         found: Library = TORCH
     elif _is_tensorflow(type(x)):
-        from metricops._frameworks._tensorflow import TENSORFLOW
+        from metricops._frameworks.tensorflow.library import TENSORFLOW
 
         found = TENSORFLOW
     else:
@@ -112,15 +116,15 @@ def _standard(name: str, x: Array) -> Library:
 def _make(xp: Any) -> Library:
     name = xp.__name__.removeprefix("array_api_compat.").partition(".")[0]
     if name == "numpy":
-        from metricops._frameworks._numpy import NUMPY
+        from metricops._frameworks.numpy import NUMPY
 
         return NUMPY
     if name == "jax":
-        from metricops._frameworks._jax import JAX
+        from metricops._frameworks.jax.library import JAX
 
         return JAX
     if name == "dask":
-        from metricops._frameworks._dask import Dask
+        from metricops._frameworks.dask import Dask
 
         return Dask(xp, "Dask")
     return Library(xp, _LABELS.get(name, name))

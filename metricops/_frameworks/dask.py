@@ -1,0 +1,92 @@
+"""Dask: lazy and chunked already, so kernels take all rows at once."""
+
+import math
+from typing import Any
+
+import dask.array as da
+import numpy as np
+
+from metricops._checks import Shape, refuse_shape
+from metricops._frameworks.library import Body, Library
+from metricops._frameworks.operations import Arrays
+from metricops._typing import Array
+
+
+class Dask(Library):
+    """Dask arrays."""
+
+    def shape(self, x: Array) -> Shape:
+        """Return the shape of `x`, None where the chunks are unknown."""
+        return tuple(None if math.isnan(size) else size for size in x.shape)
+
+    def asarray(self, value: Any, like: Array, dtype: Any = None) -> Array:
+        """Return a number or NumPy array as a Dask array."""
+        return self.xp.asarray(np.asarray(value, dtype=dtype))
+
+    def count(self, x: Array) -> Any:
+        """Return the number of rows of `x`, at least 1, to divide by."""
+        if self.shape(x)[0] is not None:
+            return super().count(x)
+        return self.xp.sum(self.xp.ones_like(x[:, 0]))
+
+    def split(self, x: Array, like: Array) -> tuple[Array, Array | None]:
+        """Return the first rows of `x`, as many as `like` has, and the rest if any."""
+        self.positions(x, 0, "candidates"), self.positions(like, 0, "anchors")
+        return super().split(x, like)
+
+    def positions(self, x: Array, axis: int, name: str) -> Array:
+        """Return 0, 1, ... along an axis of `x`, chunked as it is."""
+        shape = self.shape(x)
+        if shape[axis] is None:
+            need = "known chunks, as its compute_chunk_sizes() gives"
+            refuse_shape(name, need, shape)
+        return self.xp.arange(shape[axis], chunks=(x.chunks[axis],))
+
+    def pick(self, x: Array, columns: Array) -> Array:
+        """Return one column of each row of the matrix `x`, shape (n, 1)."""
+        chosen = columns[:, None] == self.positions(x, 1, "candidates")[None, :]
+        kept = self.xp.where(chosen, x, self.xp.zeros_like(x))
+        return self.xp.sum(kept, axis=1, keepdims=True)
+
+    def block(self, anchors: Array, candidates: Array) -> int | None:
+        """Return None: all anchors at once, since Dask has chunks of its own."""
+        return None
+
+    def fold(
+        self, body: Body, rows: Arrays, consts: Arrays, block: int | None
+    ) -> tuple[Any, tuple[Array, ...]]:
+        """Run `body` once, whatever the size of a panel."""
+        return body(None, rows, consts)
+
+    def several(self, x: Array, block: int | None) -> bool:
+        """Return False, whatever the size of a panel."""
+        return False
+
+    def gather(self, x: Array, indices: Array) -> Array:
+        """Return the entries of the vector `x` at a matrix of indices."""
+        return da.blockwise(
+            lambda at, whole: whole[at],
+            "ij",
+            indices,
+            "ij",
+            x,
+            "k",
+            dtype=x.dtype,
+            concatenate=True,
+        )
+
+    def largest(self, x: Array, k: int) -> tuple[Array, Array]:
+        """Return the `k` largest of each row and their columns, ties by column."""
+        whole = x.rechunk({1: -1})
+        chunks = (whole.chunks[0], (k,))
+
+        def order(block: Array) -> Array:
+            return np.argsort(-block, axis=1, kind="stable")[:, :k]
+
+        def values(block: Array) -> Array:
+            return np.take_along_axis(block, order(block), axis=1)
+
+        return (
+            whole.map_blocks(values, chunks=chunks, dtype=x.dtype),
+            whole.map_blocks(order, chunks=chunks, dtype=np.int64),
+        )

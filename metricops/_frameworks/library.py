@@ -1,0 +1,344 @@
+"""What every array library can do, and the hooks that a framework overrides."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import array_api_compat
+import numpy as np
+
+from metricops._checks import Shape, refuse_kind
+from metricops._frameworks.operations import Arrays, Operation
+from metricops._typing import Array, Namespace
+
+# Where a float is normal and so is its reciprocal, which XLA may multiply by.
+_RANGE = {32: (2.0**-126, 2.0**125), 64: (2.0**-1022, 2.0**1021)}
+# An alias each: Dynamo cannot trace the union types of an inner function's signature.
+Step = tuple[Any, tuple[Array, ...]]
+Body = Callable[[Any, Arrays, Arrays], Step]
+Tiles = tuple[Arrays, Arrays]
+Meeting = Callable[[Arrays, Arrays, Any], Tiles]
+Merge = Callable[[Arrays, Arrays], Arrays]
+
+
+def spread(arrays: Arrays, gradients: tuple[Array, ...]) -> Arrays:
+    """Return the gradients, one for each of `arrays` that is not None."""
+    return placed(is_given(arrays), gradients)
+
+
+def is_given(arrays: Arrays) -> tuple[bool, ...]:
+    """Return which of `arrays` are not None."""
+    return tuple(x is not None for x in arrays)
+
+
+def placed(wanted: tuple[bool, ...], gradients: tuple[Array, ...]) -> Arrays:
+    """Return the gradients at the places that are wanted, and None at the others."""
+    rest = iter(gradients)
+    return tuple(next(rest) if there else None for there in wanted)
+
+
+class Dtype(NamedTuple):
+    """What a dtype is, in words."""
+
+    name: str
+    kind: str  # "float", "int", "bool", "complex" or "other"
+    bits: int
+
+
+def describe(name: str) -> Dtype:
+    """Return what the dtype called `name` is."""
+    if name == "longdouble":
+        return Dtype(name, "float", 128)
+    stem = name.rstrip("0123456789")
+    kinds = {"float": "float", "bfloat": "float", "int": "int", "uint": "int"}
+    digits = name[len(stem) :]
+    if stem in kinds and digits:
+        return Dtype(name, kinds[stem], int(digits))
+    kind = stem if stem in ("bool", "complex") else "other"
+    return Dtype(name, kind, 8)
+
+
+class Library:
+    """An array library that the array API standard and plain Python describe in full.
+
+    NumPy, CuPy and array-api-strict are such; the subclasses are the others.
+    """
+
+    panel = 2**21  # similarities: 8 MiB of float32 stay in the caches of a processor
+    abs_is_flat_at_zero = True  # whether autodiff has the slope of `abs` at 0 be 0
+    position_error_is_whole = False  # whether `position_error` has 1 subtracted
+
+    def __init__(self, xp: Namespace, label: str) -> None:
+        self.xp = xp
+        self.label = label
+        self._dtypes: dict[Any, Dtype] = {}
+
+    def convert(self, name: str, x: Array) -> Array:
+        """Return the array in the variable `x`, or raise for a sparse one."""
+        if isinstance(x, np.ma.MaskedArray):
+            refuse_kind(name, "MaskedArray")
+        return x
+
+    def dtype(self, x: Array) -> Dtype:
+        """Return what the dtype of `x` is."""
+        found = self._dtypes.get(x.dtype)
+        if found is None:
+            name = getattr(x.dtype, "name", None) or str(x.dtype).rpartition(".")[2]
+            found = self._dtypes[x.dtype] = describe(name)
+        return found
+
+    def default_float(self) -> Any:
+        """Return the dtype that integers become."""
+        return self.xp.float64
+
+    def narrow_dtype(self, dtype: Any, like: Array) -> Any:
+        """Return the dtype in which a result of half precision goes out."""
+        return dtype
+
+    def shape(self, x: Array) -> Shape:
+        """Return the shape of `x`, None where a size is unknown."""
+        return tuple(x.shape)
+
+    def size(self, x: Array, axis: int) -> Any:
+        """Return the size of an axis, as an int, or as an array in a graph."""
+        return x.shape[axis]
+
+    def cover(self, x: Array, other: Array, need: str) -> Array:
+        """Return `x`, checked at run time to have as many rows as `other` or more."""
+        return x
+
+    def agree(
+        self, x: Array, axis: int, other: Array, other_axis: int, need: str
+    ) -> Array:
+        """Return `x`, checked at run time where a size is unknown while tracing."""
+        return x
+
+    def asarray(self, value: Any, like: Array, dtype: Any = None) -> Array:
+        """Return a number or NumPy array as an array on the device of `like`."""
+        return self.xp.asarray(value, dtype=dtype, device=array_api_compat.device(like))
+
+    def peak(self, x: Array, axis: int | tuple[int, ...]) -> Array:
+        """Return the largest along `axis`, kept, as a constant; 0 of an empty array."""
+        if 0 in x.shape:
+            return self.xp.sum(x, axis=axis, keepdims=True)
+        return self.xp.max(self.stop_gradient(x), axis=axis, keepdims=True)
+
+    def clip(self, x: Array, low: float, high: float) -> Array:
+        """Return `x`, no less than `low` and no more than `high`; NaN stays."""
+        return self.xp.minimum(self.xp.maximum(x, low), high)
+
+    def divisors(self, x: Array) -> Array:
+        """Return sizes as what may divide: not zero, nor without a reciprocal."""
+        bits = self.dtype(x).bits
+        return self.clip(x, *_RANGE.get(bits, _RANGE[64]))
+
+    def lowest(self, x: Array) -> float:
+        """Return a number below all others from which any may still be subtracted."""
+        return -2 * _RANGE.get(self.dtype(x).bits, _RANGE[64])[1]
+
+    def comparable(self, x: Array, y: Array) -> tuple[Array, Array]:
+        """Return labels of two dtypes in one that holds both."""
+        floats = "float" in (self.dtype(x).kind, self.dtype(y).kind)
+        wide = self.xp.float64 if floats else self.xp.int64
+        return self.xp.astype(x, wide), self.xp.astype(y, wide)
+
+    def traces_numpy(self) -> bool:
+        """Return whether NumPy arrays are being traced, and cannot be looked at."""
+        return False
+
+    def would_cut(self, value: Array) -> bool:
+        """Return whether NumPy numbers lose digits when they become an array."""
+        return False
+
+    def stop_gradient(self, x: Array) -> Array:
+        """Return `x`, seen as a constant by derivatives."""
+        return x
+
+    def product(self, x: Array, y: Array) -> Array:
+        """Return the matrix product of two arrays of one dtype, in that dtype."""
+        return x @ y
+
+    def plus_product(self, total: Array | None, x: Array, y: Array) -> Array:
+        """Return ``x @ y`` added to `total`, which is the caller's to lose."""
+        product = self.product(x, y)
+        return product if total is None else total + product
+
+    def widened_product(self, x: Array, y: Array, dtype: Any) -> Array:
+        """Return the matrix product in a wider `dtype` than that of `x` and `y`."""
+        return self.product(self.xp.astype(x, dtype), self.xp.astype(y, dtype))
+
+    def positions(self, x: Array, axis: int, name: str) -> Array:
+        """Return 0, 1, ... along an axis of the argument `name`, on its device."""
+        return self.xp.arange(x.shape[axis], device=array_api_compat.device(x))
+
+    def split(self, x: Array, like: Array) -> tuple[Array, Array | None]:
+        """Return the first rows of `x`, as many as `like` has, and the rest if any."""
+        count = like.shape[0]
+        return (x, None) if x.shape[0] == count else (x[:count, ...], x[count:, ...])
+
+    def pick(self, x: Array, columns: Array) -> Array:
+        """Return one column of each row of the matrix `x`, shape (n, 1)."""
+        return x[self.positions(x, 0, "anchors"), columns][:, None]
+
+    def position_losses(self, scores: Array, columns: Array) -> Array:
+        """Return each row's cross-entropy against one column, shape (n,)."""
+        shifted = scores - self.peak(scores, 1)
+        partition = self.xp.sum(self.xp.exp(shifted), axis=1)
+        return self.xp.log(partition) - self.pick(shifted, columns)[:, 0]
+
+    def position_loss(self, scores: Array, columns: Array) -> Array:
+        """Return the mean of the `position_losses` of some rows."""
+        return self.xp.mean(self.position_losses(scores, columns))
+
+    def position_error(self, scores: Array, columns: Array) -> tuple[Array, Array, Any]:
+        """Return each row's cross-entropy against one column, and its derivative.
+
+        The derivative is the second result times the third, a number a row (None: 1).
+        Unless `position_error_is_whole`, 1 has still to be subtracted at the columns.
+        The scores are the caller's to lose.
+        """
+        shifted = self.minus(scores, self.peak(scores, 1))
+        own = self.pick(shifted, columns)
+        exponentials = self.exp(shifted)
+        partition = self.xp.sum(exponentials, axis=1, keepdims=True)
+        losses = self.xp.log(partition) - own
+        return losses[:, 0], exponentials, 1 / partition
+
+    # Of the next few, `x` is the caller's to lose.
+
+    def plus(self, x: Array, y: Array) -> Array:
+        """Return ``x + y``."""
+        return x + y
+
+    def minus(self, x: Array, y: Array) -> Array:
+        """Return ``x - y``."""
+        return x - y
+
+    def times(self, x: Array, y: Array) -> Array:
+        """Return ``x * y``."""
+        return x * y
+
+    def exp(self, x: Array) -> Array:
+        """Return the exponentials of `x`."""
+        return self.xp.exp(x)
+
+    def put(self, x: Array, columns: Array, value: float) -> Array:
+        """Return `x` with one column of each row replaced."""
+        own = columns[:, None] == self.positions(x, 1, "candidates")[None, :]
+        return self.xp.where(own, value, x)
+
+    def dots(self, x: Array, y: Array, axis: int) -> Array:
+        """Return the sums of the products of two matrices along an axis."""
+        return self.xp.sum(x * y, axis=axis)
+
+    def log_softmax(self, scores: Array) -> Array:
+        """Return the logarithms of each row's softmax."""
+        shifted = scores - self.peak(scores, 1)
+        partition = self.xp.sum(self.xp.exp(shifted), axis=1, keepdims=True)
+        return shifted - self.xp.log(partition)
+
+    def gather(self, x: Array, indices: Array) -> Array:
+        """Return the entries of the vector `x` at a matrix of indices."""
+        flat = self.xp.take(x, self.xp.reshape(indices, (-1,)), axis=0)
+        return self.xp.reshape(flat, indices.shape)
+
+    def largest(self, x: Array, k: int) -> tuple[Array, Array]:
+        """Return the `k` largest of each row and their columns, ties by column."""
+        order = self.xp.argsort(x, axis=1, descending=True, stable=True)[:, :k]
+        return self.xp.take_along_axis(x, order, axis=1), order
+
+    def count(self, x: Array) -> Any:
+        """Return the number of rows of `x`, at least 1, to divide by."""
+        return max(x.shape[0], 1)
+
+    def block(self, anchors: Array, candidates: Array) -> int | None:
+        """Return how many anchors a panel should hold."""
+        return max(self.panel // max(candidates.shape[0], 1), 64)
+
+    def fold(
+        self, body: Body, rows: Arrays, consts: Arrays, block: int | None
+    ) -> tuple[Any, tuple[Array, ...]]:
+        """Run ``body(carry, panel of rows, consts)`` over panels of `block` rows.
+
+        The first carry is None. Returns the last carry, and the outputs of all panels
+        one after the other.
+        """
+        total = next(x.shape[0] for x in rows if x is not None)
+        if block is None or block >= total:
+            return body(None, rows, consts)
+        carry, parts = None, []
+        for start in range(0, total, block):
+            stop = min(start + block, total)
+            carry, out = body(carry, _slice(rows, start, stop), consts)
+            parts.append(out)
+        outs = zip(*parts, strict=True)
+        return carry, tuple(self.xp.concat(list(out), axis=0) for out in outs)
+
+    def several(self, x: Array, block: int | None) -> bool:
+        """Return whether the rows of `x` are known to be several panels."""
+        total = self.shape(x)[0]
+        return block is not None and total is not None and total > block
+
+    def sweep(
+        self,
+        body: Meeting,
+        merge: Merge,
+        start: Arrays,
+        rows: Arrays,
+        block: int | None,
+    ) -> Arrays:
+        """Have each two panels of one set meet once, and return what comes of it.
+
+        ``body(panel of rows, window of rows, there)`` gets the panels one by one, each
+        with a window: the panel itself, then rows that it has not met. It returns what
+        comes of that for the rows of the panel, and for the rest of the window.
+        `there` is which of their pairs exist, or None: all. ``merge(old, new)`` adds up
+        what came of the same rows, of nothing at the `start`.
+        """
+        total = start[0].shape[0]
+        if block is None or block >= total:
+            return body(rows, rows, None)[0]
+        met, parts = start, []
+        for first in range(0, total, block):
+            window = _slice(rows, first, total)
+            count = min(block, total - first)
+            own, others = body(_slice(window, 0, count), window, None)
+            parts.append(merge(_slice(met, 0, count), own))
+            met = merge(_slice(met, count, total - first), others)
+        each = zip(*parts, strict=True)
+        return tuple(self.xp.concat(list(part), axis=0) for part in each)
+
+    def differentiable(
+        self, operation: Operation, config: Any, arrays: Arrays, constants: Arrays
+    ) -> Array:
+        """Return the value of `operation`, with its gradient if there is autodiff."""
+        return operation.value(self, config, arrays, constants)
+
+
+class Ring(NamedTuple):
+    """Panels that stand in a ring: each meets the half of the others after it."""
+
+    panels: int  # an odd number, so that the others have halves
+    block: int  # the rows of a panel
+    half: int  # the rows of the panels that one meets
+    width: int  # the rows of its window, with its own
+    end: int  # the rows of all panels, of which the last may be none
+
+
+def ring_of(total: int, block: int) -> Ring:
+    """Return the ring for `total` rows in panels of `block` or a few less."""
+    count = -(-total // block) | 1
+    block = -(-total // count)
+    half = count // 2 * block
+    return Ring(count, block, half, half + block, count * block)
+
+
+def by_rank(rows: Arrays) -> tuple[Arrays, Arrays]:
+    """Return the vectors, and what is of more axes, each with None for the others."""
+    lines = tuple(x if x is not None and x.ndim == 1 else None for x in rows)
+    return lines, tuple(
+        x if line is None else None for x, line in zip(rows, lines, strict=True)
+    )
+
+
+def _slice(rows: Arrays, start: int, stop: int) -> Arrays:
+    return tuple(None if x is None else x[start:stop, ...] for x in rows)

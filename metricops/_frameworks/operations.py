@@ -1,0 +1,57 @@
+"""A function and its gradient as one record, and the table of all of them."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from metricops._typing import Array
+
+Arrays = tuple[Any, ...]  # of arrays, or None where one is not given
+
+
+class Operation(NamedTuple):
+    """A function and its gradient, in array API functions.
+
+    Each of its functions takes the `Library` first, then a `Config`, the differentiable
+    arrays and the constant ones. Entries of both may be None.
+    """
+
+    name: str  # what an exported program calls it
+    config: type  # the record of words and numbers, static, that its functions take
+    value: Callable[..., Array]
+    """``value(lib, config, arrays, constants)``, by the cheapest way."""
+    value_and_saved: Callable[..., tuple[Array, Arrays]]
+    """``value_and_saved(lib, config, arrays, constants, wanted)``.
+
+    The same, and arrays, none of them None, that make `backward` cheap. `wanted` says
+    of each of `arrays` whether its gradient is wanted; False where it is None.
+    """
+    backward: Callable[..., Arrays]
+    """``backward(lib, config, arrays, constants, saved, upstream, wanted)``.
+
+    The gradients of ``sum(upstream * value)``, one for each entry of `arrays`; None
+    where it is not wanted.
+    """
+    is_small: Callable[..., bool]
+    """``is_small(lib, config, arrays)``: whether autodiff of `value` is cheaper."""
+    saves_gradients: Callable[..., bool]
+    """``saves_gradients(config)``: whether the value is a number, shape (), and what
+    `value_and_saved` saves are its gradients, one for each array wanted."""
+
+
+_OPERATIONS: dict[str, Operation] = {}
+
+
+def register(operation: Operation) -> Operation:
+    """Enter `operation` in the table by its name, and return it."""
+    _OPERATIONS[operation.name] = operation
+    return operation
+
+
+def operation_called(name: str) -> Operation:
+    """Return the operation that a program names, or raise where there is none."""
+    found = _OPERATIONS.get(name)
+    if found is None:
+        known = ", ".join(sorted(_OPERATIONS))
+        msg = f"The program names the operation {name!r}; metricops has {known}."
+        raise ValueError(msg)
+    return found

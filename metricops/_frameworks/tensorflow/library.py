@@ -1,0 +1,259 @@
+"""TensorFlow: custom gradients, sizes unknown while tracing, and loops in graphs."""
+
+from typing import Any
+
+import tensorflow as tf
+from tensorflow.python.eager import record
+
+from metricops._checks import Shape, refuse_shape
+from metricops._frameworks.library import (
+    Body,
+    Dtype,
+    Library,
+    Meeting,
+    Merge,
+    describe,
+    is_given,
+    spread,
+)
+from metricops._frameworks.operations import Arrays, Operation
+from metricops._frameworks.tensorflow import loops, namespace
+from metricops._typing import Array
+
+
+class TensorFlow(Library):
+    """TensorFlow tensors, eager and symbolic."""
+
+    panel = 2**20  # XLA holds several panels at once
+    position_error_is_whole = True
+
+    def convert(self, name: str, x: Array) -> Array:
+        """Return the tensor in the variable `x`."""
+        tensor = tf.convert_to_tensor(x)
+        if tensor.shape.rank is None:
+            refuse_shape(name, "a known number of dimensions", ())
+        return tensor
+
+    def dtype(self, x: Array) -> Dtype:
+        """Return what the dtype of `x` is."""
+        return describe(x.dtype.name)
+
+    def default_float(self) -> Any:
+        """Return the dtype that integers become."""
+        return tf.float32
+
+    def shape(self, x: Array) -> Shape:
+        """Return the shape of `x`, None where a size is unknown."""
+        return tuple(x.shape)
+
+    def size(self, x: Array, axis: int) -> Any:
+        """Return the size of an axis, as a tensor where it is unknown."""
+        known = x.shape[axis]
+        return tf.shape(x)[axis] if known is None else known
+
+    def agree(
+        self, x: Array, axis: int, other: Array, other_axis: int, need: str
+    ) -> Array:
+        """Return `x`, checked at run time where a size is unknown while tracing."""
+        if None not in (x.shape[axis], other.shape[other_axis]):
+            return x
+        # An assertion is dropped by XLA and a reshape is let through by graphs, each
+        # where the other one raises.
+        expected = self.size(other, other_axis)
+        check = tf.debugging.assert_equal(self.size(x, axis), expected, message=need)
+        with tf.control_dependencies([] if check is None else [check]):
+            sizes = [self.size(x, i) for i in range(x.shape.rank)]
+            sizes[axis] = expected
+            result = tf.reshape(x, sizes)
+        result.set_shape(
+            x.shape.merge_with(_with_size(x, axis, other.shape[other_axis]))
+        )
+        return result
+
+    def cover(self, x: Array, other: Array, need: str) -> Array:
+        """Return `x`, checked at run time to have as many rows as `other` or more."""
+        if None not in (x.shape[0], other.shape[0]):
+            return x
+        head, tail = self.split(x, other)
+        return (
+            x
+            if tail is None
+            else tf.concat([self.agree(head, 0, other, 0, need), tail], 0)
+        )
+
+    def asarray(self, value: Any, like: Array, dtype: Any = None) -> Array:
+        """Return a number or NumPy array as a tensor."""
+        return tf.convert_to_tensor(value, dtype=dtype)
+
+    def stop_gradient(self, x: Array) -> Array:
+        """Return `x`, seen as a constant by derivatives."""
+        return tf.stop_gradient(x)
+
+    def count(self, x: Array) -> Any:
+        """Return the number of rows of `x`, at least 1, to divide by."""
+        if x.shape[0] is not None:
+            return super().count(x)
+        return tf.cast(tf.maximum(self.size(x, 0), 1), x.dtype)
+
+    def block(self, anchors: Array, candidates: Array) -> int | None:
+        """Return how many anchors a panel should hold."""
+        return (
+            256 if candidates.shape[0] is None else super().block(anchors, candidates)
+        )
+
+    def position_losses(self, scores: Array, columns: Array) -> Array:
+        """Return each row's cross-entropy against one column, shape (n,)."""
+        if _may_be_empty(scores):
+            return super().position_losses(scores, columns)
+        return tf.nn.sparse_softmax_cross_entropy_with_logits(columns, scores)
+
+    def position_error(
+        self, scores: Array, columns: Array
+    ) -> tuple[Array, Array, Array | None]:
+        """Return each row's cross-entropy against one column, and its derivative."""
+        if _may_be_empty(scores):
+            losses, error, factor = super().position_error(scores, columns)
+            own = columns[:, None] == tf.range(tf.shape(scores)[1])
+            return losses, error * factor - tf.cast(own, error.dtype), None
+        losses, error = tf.raw_ops.SparseSoftmaxCrossEntropyWithLogits(
+            features=scores, labels=columns
+        )
+        return losses, error, None
+
+    def positions(self, x: Array, axis: int, name: str) -> Array:
+        """Return 0, 1, ... along an axis of `x`."""
+        return tf.range(self.size(x, axis))
+
+    def split(self, x: Array, like: Array) -> tuple[Array, Array | None]:
+        """Return the first rows of `x`, as many as `like` has, and the rest if any."""
+        if None not in (x.shape[0], like.shape[0]):
+            return super().split(x, like)
+        count = self.size(like, 0)
+        return x[:count], x[count:]
+
+    def pick(self, x: Array, columns: Array) -> Array:
+        """Return one column of each row of the matrix `x`, shape (n, 1)."""
+        return tf.gather(x, columns[:, None], axis=1, batch_dims=1)
+
+    def gather(self, x: Array, indices: Array) -> Array:
+        """Return the entries of the vector `x` at a matrix of indices."""
+        return tf.gather(x, indices)
+
+    def largest(self, x: Array, k: int) -> tuple[Array, Array]:
+        """Return the `k` largest of each row and their columns, ties by column."""
+        values, columns = tf.math.top_k(x, k)
+        return values, columns
+
+    def fold(
+        self, body: Body, rows: Arrays, consts: Arrays, block: int | None
+    ) -> tuple[Any, tuple[Array, ...]]:
+        """Run `body` over panels; in a graph, all but the first in a while loop."""
+        leading = next(x for x in rows if x is not None)
+        total = leading.shape[0]
+        if block is None or (total is not None and block >= total):
+            return body(None, rows, consts)
+        if tf.executing_eagerly():
+            return super().fold(body, rows, consts, block)
+        return loops.fold(body, rows, consts, block, self.size(leading, 0))
+
+    def sweep(
+        self,
+        body: Meeting,
+        merge: Merge,
+        start: Arrays,
+        rows: Arrays,
+        block: int | None,
+    ) -> Arrays:
+        """Have each two panels meet; in a graph, in a while loop."""
+        if block is None or block >= start[0].shape[0] or tf.executing_eagerly():
+            return super().sweep(body, merge, start, rows, block)
+        return loops.sweep(body, merge, start, rows, block)
+
+    def differentiable(
+        self, operation: Operation, config: Any, arrays: Arrays, constants: Arrays
+    ) -> Array:
+        """Return the value of `operation`, with its gradient."""
+        return _differentiable(operation, config, arrays, constants)
+
+
+def _with_size(x: Array, axis: int, size: int | None) -> list[int | None]:
+    shape = list(x.shape)
+    shape[axis] = size
+    return shape
+
+
+def _may_be_empty(scores: Array) -> bool:
+    """Return whether there may be no columns, which the fused operation refuses."""
+    return not scores.shape[1]
+
+
+def _differentiable(
+    operation: Operation, config: Any, arrays: Arrays, constants: Arrays
+) -> Array:
+    present = [x for x in arrays if x is not None]
+
+    @tf.custom_gradient
+    def run(*present: Array) -> Any:
+        # Constants in the tape's eyes: it would keep every panel alive otherwise.
+        own = spread(arrays, tuple(map(tf.stop_gradient, present)))
+        if _recording():
+            value, saved = operation.value_and_saved(
+                TENSORFLOW, config, own, constants, is_given(own)
+            )
+        else:
+            value, saved = operation.value(TENSORFLOW, config, own, constants), None
+
+        def pull(upstream: Array) -> list[Array]:
+            return _gradient(
+                operation, config, spread(arrays, present), constants, saved
+            )(upstream, *present)
+
+        return value, pull
+
+    return run(*present)
+
+
+def _gradient(
+    operation: Operation,
+    config: Any,
+    arrays: Arrays,
+    constants: Arrays,
+    saved: tuple[Array, ...] | None,
+) -> Any:
+    """Return a function to the gradients, differentiable by all that it is given."""
+
+    def plain(
+        upstream: Array, own: Arrays, known: tuple[Array, ...] | None
+    ) -> list[Array]:
+        if known is None:
+            _, known = operation.value_and_saved(
+                TENSORFLOW, config, own, constants, is_given(own)
+            )
+        found = operation.backward(
+            TENSORFLOW, config, own, constants, known, upstream, is_given(own)
+        )
+        return [x for x in found if x is not None]
+
+    @tf.custom_gradient
+    def run(upstream: Array, *present: Array) -> Any:
+        frozen = [tf.stop_gradient(x) for x in (upstream, *present)]
+        value = plain(frozen[0], spread(arrays, tuple(frozen[1:])), saved)
+
+        def pull(*upstreams: Array) -> list[Array]:
+            with tf.GradientTape() as tape:
+                tape.watch([upstream, *present])
+                again = plain(upstream, spread(arrays, present), None)
+            zero = tf.UnconnectedGradients.ZERO
+            return tape.gradient(again, [upstream, *present], list(upstreams), zero)
+
+        return value, pull
+
+    return run
+
+
+def _recording() -> bool:
+    """Return whether a tape may want the gradient, best formed at once then."""
+    return record.could_possibly_record()
+
+
+TENSORFLOW = TensorFlow(namespace, "TensorFlow")

@@ -1,0 +1,186 @@
+"""The N-pairs loss of a similarity matrix."""
+
+from typing import Any
+
+from metricops import _checks
+from metricops._arguments.arrays import Inputs, float_arrays
+from metricops._arguments.labels import (
+    check_classes,
+    column,
+    label_arrays,
+    matches,
+    shared,
+)
+from metricops._frameworks import Library
+from metricops._frameworks.public import public
+from metricops._losses.softmax import cross_entropy
+from metricops._typing import Array, Reduction
+
+
+@public
+def npairs_loss(
+    similarity: Array,
+    labels: Any,
+    *,
+    column_labels: Any = None,
+    sample_weight: Any = None,
+    reduction: Reduction = "mean",
+) -> Array:
+    """Return the N-pairs loss of a similarity matrix.
+
+    Each row is an anchor, and the columns with its label are its positives: the loss is
+    the cross-entropy of the row's softmax against the uniform distribution on them.
+    With one positive each this is N-pair-mc [1]_ without its L2 term, and what
+    ``tfa.losses.npairs_loss`` computes.
+
+    Parameters
+    ----------
+    similarity : array of shape (n, m), real floating or integer
+        Similarity of anchor i to candidate j; in [1]_ their inner product. Minus
+        infinity masks a pair: it takes no part.
+    labels : array or list of shape (n,) or (n, 1)
+        The label of each anchor: integers, bools, floats or (NumPy, list) strings.
+    column_labels : array or list of shape (m,) or (m, 1), optional
+        The label of each candidate. Default: `labels`.
+    sample_weight : number or array of shape (n,), optional
+        Weights of the anchors.
+    reduction : {"mean", "sum", "weighted_mean", "none"}
+        How to combine the anchors. "mean" divides by the number of anchors that have a
+        positive, whatever their weights; "weighted_mean" by the sum of their weights.
+
+    Returns
+    -------
+    array of shape (), or (n,) if ``reduction="none"``
+        Nonnegative, in nats, in the dtype of `similarity`. An anchor without a positive
+        has loss 0 and gradient 0.
+
+    Raises
+    ------
+    TypeError
+        If an argument is of a wrong dtype or library.
+    ValueError
+        If a shape does not fit, or `reduction` is not one of these.
+
+    References
+    ----------
+    .. [1] K. Sohn, "Improved Deep Metric Learning with Multi-class N-pair Loss
+       Objective", NeurIPS 2016, equation 7.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from metricops import npairs_loss, pairwise_inner_product
+    >>> anchors = np.asarray([[1.0, 1.0], [1.0, -1.0], [-1.0, 1.0], [-1.0, -1.0]])
+    >>> similarity = pairwise_inner_product(anchors)
+    >>> round(float(npairs_loss(similarity, [0, 1, 2, 3])), 4)
+    0.2539
+    """
+    inputs = _checked(similarity, reduction)
+    lib, (wide,) = inputs.library, inputs.arrays
+    given = _labels(lib, wide, labels, column_labels)
+    columns = [column(lib, name, x) for name, x in given.items()]
+    _check_sizes(lib, wide, columns)
+    rows, others = _agreed(lib, wide, columns)
+    targets = lib.xp.astype(matches(lib, rows, others), wide.dtype)
+    return inputs.narrow(cross_entropy(lib, wide, targets, sample_weight, reduction))
+
+
+@public
+def npairs_multilabel_loss(
+    similarity: Array,
+    labels: Any,
+    *,
+    column_labels: Any = None,
+    sample_weight: Any = None,
+    reduction: Reduction = "mean",
+) -> Array:
+    """Return the N-pairs loss of a similarity matrix whose rows have several labels.
+
+    The targets of a row are the numbers of labels that it shares with each column,
+    scaled to sum to 1: what ``tfa.losses.npairs_multilabel_loss`` computes.
+
+    Parameters
+    ----------
+    similarity : array of shape (n, m), real floating or integer
+        Similarity of anchor i to candidate j. Minus infinity masks a pair.
+    labels : array or list of shape (n, c), integer, bool or real floating
+        Multi-hot: not 0 where an anchor has a label.
+    column_labels : array or list of shape (m, c), optional
+        The same of each candidate. Default: `labels`.
+    sample_weight : number or array of shape (n,), optional
+        Weights of the anchors.
+    reduction : {"mean", "sum", "weighted_mean", "none"}
+        How to combine the anchors, as in `npairs_loss`.
+
+    Returns
+    -------
+    array of shape (), or (n,) if ``reduction="none"``
+        Nonnegative, in nats, in the dtype of `similarity`. An anchor that shares no
+        label has loss 0 and gradient 0.
+
+    Raises
+    ------
+    TypeError
+        If an argument is of a wrong dtype or library.
+    ValueError
+        If a shape does not fit, or `reduction` is not one of these.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from metricops import npairs_multilabel_loss, pairwise_inner_product
+    >>> anchors = np.asarray([[1.0, 1.0], [1.0, -1.0], [-1.0, 1.0], [-1.0, -1.0]])
+    >>> labels = [[1, 1, 0, 0], [0, 1, 1, 0], [0, 0, 1, 1], [0, 0, 0, 1]]
+    >>> loss = npairs_multilabel_loss(pairwise_inner_product(anchors), labels)
+    >>> round(float(loss), 4)
+    1.4205
+    """
+    inputs = _checked(similarity, reduction)
+    lib, (wide,) = inputs.library, inputs.arrays
+    given = _labels(lib, wide, labels, column_labels)
+    for name, x in given.items():
+        _checks.check_rank(name, lib.shape(x), 2, "(n, c), multi-hot")
+    both = list(given.values())
+    check_classes(lib, both)
+    _check_sizes(lib, wide, both)
+    rows, others = _agreed(lib, wide, both)
+    targets = shared(lib, rows, others, wide.dtype)
+    return inputs.narrow(cross_entropy(lib, wide, targets, sample_weight, reduction))
+
+
+def _checked(similarity: Array, reduction: str) -> Inputs:
+    _checks.check_reduction(reduction)
+    inputs = float_arrays(similarity=similarity)
+    shape = inputs.library.shape(inputs.arrays[0])
+    _checks.check_rank("similarity", shape, 2, "(n, m)")
+    return inputs
+
+
+def _labels(
+    lib: Library, similarity: Array, labels: Any, others: Any
+) -> dict[str, Array]:
+    given = {"labels": labels}
+    if others is not None:
+        given["column_labels"] = others
+    arrays = label_arrays(lib, "similarity", similarity, **given)
+    return dict(zip(given, arrays, strict=True))
+
+
+def _check_sizes(lib: Library, similarity: Array, arrays: list[Array]) -> None:
+    n, m = lib.shape(similarity)
+    rows, columns = lib.shape(arrays[0]), lib.shape(arrays[-1])
+    if not _checks.same(rows[0], n):
+        _checks.refuse_shape("labels", f"a label for each of {n} rows", rows)
+    if not _checks.same(columns[0], m):
+        name = "labels" if len(arrays) == 1 else "column_labels"
+        _checks.refuse_shape(name, f"a label for each of {m} columns", columns)
+
+
+def _agreed(
+    lib: Library, similarity: Array, arrays: list[Array]
+) -> tuple[Array, Array]:
+    need = "`labels` must have a label for each row of `similarity`."
+    rows = lib.agree(arrays[0], 0, similarity, 0, need)
+    name = "labels" if len(arrays) == 1 else "column_labels"
+    need = f"`{name}` must have a label for each column of `similarity`."
+    return rows, lib.agree(arrays[-1], 0, similarity, 1, need)

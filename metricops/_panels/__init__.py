@@ -1,0 +1,1 @@
+"""The engine: passes over panels of rows, and the chain rule around them."""

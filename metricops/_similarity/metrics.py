@@ -1,0 +1,148 @@
+"""Distances and similarities by name, of rows that were checked and widened before."""
+
+import difflib
+from collections.abc import Callable
+from typing import Any
+
+from metricops._frameworks import Library
+from metricops._similarity import differences
+from metricops._similarity.cosine import within_one
+from metricops._similarity.differences import Config
+from metricops._similarity.normalize import unit, unit_and_norm
+from metricops._typing import Array
+
+ALIASES = {
+    "inner_product": ("innerproductsimilarity", "ip"),
+    "cosine": ("cosinedistance",),
+    "euclidean": ("euclideandistance", "l2", "pythagorean"),
+    "squared_euclidean": ("squaredeuclideandistance", "sql2", "sqeuclidean"),
+    "manhattan": ("manhattandistance", "l1", "taxicab"),
+    "snr": ("snrdistance", "signal-to-noise-ratio"),
+}
+"""The metrics, and what TensorFlow Similarity calls them too."""
+
+
+def canonical(metric: Any, argument: str = "metric") -> str:
+    """Return the name of a metric that may be given by an alias."""
+    if not isinstance(metric, str):
+        msg = f"`{argument}` must be a string; got {metric!r}."
+        raise TypeError(msg)
+    wanted = metric.strip().lower()
+    names = {alias: name for name, rest in ALIASES.items() for alias in (name, *rest)}
+    if wanted in names:
+        return names[wanted]
+    near = difflib.get_close_matches(wanted, names, n=1, cutoff=0)
+    msg = (
+        f"`{argument}` must be one of {', '.join(ALIASES)}; got {metric!r}. "
+        f"Nearest: {near[0]!r}."
+    )
+    raise ValueError(msg)
+
+
+def cosine_similarity(lib: Library, x: Array, y: Array) -> Array:
+    """Return the cosines of rows of length one."""
+    return within_one(lib, lib.product(x, lib.xp.matrix_transpose(y)))
+
+
+def inner_product(lib: Library, x: Array, y: Array) -> Array:
+    """Return the inner products of rows."""
+    return lib.product(x, lib.xp.matrix_transpose(y))
+
+
+def _differences(lib: Library, config: Config, x: Array, y: Array | None) -> Array:
+    """Return the sums over the differences of rows that `config` asks for."""
+    return lib.differentiable(differences.OPERATION, config, (x, y), ())
+
+
+def manhattan(lib: Library, x: Array, y: Array | None) -> Array:
+    """Return the sums of the absolute differences of rows."""
+    return lib.differentiable(
+        differences.OPERATION, Config("absolute", False), (x, y), ()
+    )
+
+
+def squared_euclidean(lib: Library, x: Array, y: Array | None) -> Array:
+    """Return the sums of the squared differences of rows."""
+    return lib.differentiable(
+        differences.OPERATION, Config("squares", False), (x, y), ()
+    )
+
+
+def euclidean(lib: Library, x: Array, y: Array | None) -> Array:
+    """Return the lengths of the differences of rows."""
+    return lib.differentiable(
+        differences.OPERATION, Config("length", False), (x, y), ()
+    )
+
+
+def snr(lib: Library, x: Array, y: Array | None) -> Array:
+    """Return the variances of the differences of rows over those of the rows of `x`."""
+    xp = lib.xp
+    rows = _without_offset(lib, x)
+    columns = None if y is None else _without_offset(lib, y)
+    noise = lib.differentiable(
+        differences.OPERATION, Config("length", True), (rows, columns), ()
+    )
+    constant = lib.peak(xp.abs(rows), axis=-1) == 0
+    if 0 not in rows.shape:
+        rows = rows - xp.mean(rows, axis=-1, keepdims=True)
+    _, scale, length = unit_and_norm(lib, rows)
+    # Lengths rather than variances, whose quotient is representable where they are not.
+    ratio = noise / length / scale
+    ratio = xp.where(xp.logical_and(constant, noise == 0), xp.zeros_like(ratio), ratio)
+    endless = xp.logical_and(constant, noise > 0)
+    ratio = xp.where(endless, xp.full_like(ratio, float("inf")), ratio)
+    return ratio * ratio
+
+
+def _without_offset(lib: Library, x: Array) -> Array:
+    """Return rows less their first entry where that is exact: no variance sees it.
+
+    An offset would take digits from the mean of a difference. Where it matters, it is
+    within a factor of 2 of all entries, and the subtraction exact; anywhere else it
+    would round what rows that are near each other have in common. A constant row
+    becomes exactly zero.
+    """
+    xp = lib.xp
+    if 0 in x.shape:
+        return x
+    fixed = lib.stop_gradient(x)
+    first = fixed[..., :1]
+    near = xp.all(xp.abs(fixed - first) <= xp.abs(first) / 2, axis=-1, keepdims=True)
+    return x - xp.where(near, first, xp.zeros_like(first))
+
+
+def cosine_distance(lib: Library, x: Array, y: Array | None, normalize: bool) -> Array:
+    """Return 1 less the cosines of rows, or less their inner products."""
+    xp = lib.xp
+    if not normalize:
+        distance = 1 - inner_product(lib, x, x if y is None else y)
+        fixed = lib.stop_gradient(distance)
+        zero = xp.zeros_like(fixed)
+        return distance - xp.where(fixed < 0, fixed, zero)
+    units = [None if z is None else unit(lib, z) for z in (x, y)]
+    # 1 - u·v is |u - v|² / 2 where both lengths are 1, and near 0 only this is right.
+    half = squared_euclidean(lib, units[0], units[1]) / 2
+    half = (
+        half
+        + _missing(lib, x)
+        + xp.matrix_transpose(_missing(lib, x if y is None else y))
+    )
+    fixed = lib.stop_gradient(half)
+    return half - xp.where(fixed > 2, fixed - 2, xp.zeros_like(fixed))
+
+
+def _missing(lib: Library, x: Array) -> Array:
+    """Return what a zero row, whose length is not 1, lacks of |u - v|² / 2: a half."""
+    xp = lib.xp
+    size = lib.peak(xp.abs(x), axis=-1)
+    return xp.where(size == 0, xp.full_like(size, 0.5), xp.zeros_like(size))
+
+
+DISTANCES: dict[str, Callable[[Library, Array, Array | None], Array]] = {
+    "euclidean": euclidean,
+    "squared_euclidean": squared_euclidean,
+    "manhattan": manhattan,
+    "snr": snr,
+}
+"""The metrics of which small is near, as functions of rows."""

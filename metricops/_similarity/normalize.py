@@ -1,0 +1,82 @@
+"""Vectors of length one."""
+
+from metricops import _checks
+from metricops._arguments.arrays import float_arrays
+from metricops._frameworks import Library
+from metricops._frameworks.public import public
+from metricops._typing import Array
+
+
+@public
+def l2_normalize(x: Array, *, axis: int | tuple[int, ...] = -1) -> Array:
+    """Scale the vectors along an axis to unit length.
+
+    Parameters
+    ----------
+    x : array of any shape, real floating or integer
+        Vectors along `axis`.
+    axis : int or tuple of ints
+        The axis, or axes, that make up a vector.
+
+    Returns
+    -------
+    array of the shape of `x`, in its dtype
+        Vectors of L2 norm 1. A zero vector stays zero, and its gradient is zero.
+        Vectors of any representable length are normalised: the norm neither overflows
+        nor underflows on the way.
+
+    Raises
+    ------
+    TypeError
+        If `x` is not a real array, or `axis` no int.
+    ValueError
+        If `axis` is not an axis of `x`, or twice the same one.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from metricops import l2_normalize
+    >>> l2_normalize(np.asarray([[3e30, 4e30], [0.0, 0.0]])).round(4).tolist()
+    [[0.6, 0.8], [0.0, 0.0]]
+    """
+    inputs = float_arrays(x=x)
+    (wide,) = inputs.arrays
+    axes = _checks.check_axes(axis, wide.ndim)
+    return inputs.narrow(unit(inputs.library, wide, axes))
+
+
+def unit(lib: Library, x: Array, axes: tuple[int, ...] = (-1,)) -> Array:
+    """Return `x` with the vectors along `axes` scaled to unit length."""
+    return unit_and_norm(lib, x, axes)[0]
+
+
+def unit_and_norm(
+    lib: Library, x: Array, axes: tuple[int, ...] = (-1,)
+) -> tuple[Array, Array, Array]:
+    """Return the unit vectors of `x`, and two factors of their lengths.
+
+    A zero vector is given infinite length: so it stays zero, and so do its gradients.
+    """
+    xp = lib.xp
+    scale = size(lib, x, axes)
+    y = x / scale
+    squares = xp.sum(y * y, axis=axes, keepdims=True)
+    length = xp.sqrt(xp.where(squares == 0, float("inf"), squares))
+    return y / length, scale, length
+
+
+def size(lib: Library, x: Array, axes: tuple[int, ...]) -> Array:
+    """Return a number for each vector to divide it by, so that its squares are normal.
+
+    What is made of the quotients does not depend on it, so it has no derivative.
+    """
+    return lib.divisors(lib.peak(lib.xp.abs(x), axes))
+
+
+def unit_gradient(
+    lib: Library, found: tuple[Array, Array, Array], upstream: Array
+) -> Array:
+    """Return the gradient of the rows of which `unit_and_norm` made `found`."""
+    y, scale, length = found
+    along = lib.xp.sum(upstream * y, axis=-1, keepdims=True)
+    return (upstream - y * along) / length / scale
