@@ -41,20 +41,53 @@ def reduce_losses(
     counted: Array | None = None,
 ) -> Array:
     """Return the losses combined; those not `counted` are 0 and take no part."""
-    xp = lib.xp
     weighted = losses if weights is None else losses * weights
     if reduction == "none":
         return weighted
     everyone = counted is None and all(lib.shape(losses))  # none unknown, nor empty
-    if reduction != "sum" and everyone and (reduction == "mean" or weights is None):
-        return xp.mean(weighted)
-    total = xp.sum(weighted)
+    if everyone and (reduction == "mean" or (weights is None and reduction != "sum")):
+        return lib.xp.mean(weighted)
+    total = lib.xp.sum(weighted)
     if reduction == "sum":
         return total
+    return total * factor_of(lib, reduction, losses, weights, counted)
+
+
+def factor_of(
+    lib: Library,
+    reduction: str,
+    losses: Array,
+    weights: Array | None,
+    counted: Array | None = None,
+) -> Array | float:
+    """Return what turns the sum of the weighted losses into the reduced loss.
+
+    1 for "sum"; else 1 over the mass, or 0 where there is none.
+    """
+    if reduction == "sum":
+        return 1.0
+    alike = counted is None and (weights is None or reduction == "mean")
+    if alike and losses.ndim == 1:
+        return 1.0 / lib.count(losses)
+    return reciprocal(lib, mass_of(lib, reduction, losses, weights, counted))
+
+
+def mass_of(
+    lib: Library,
+    reduction: str,
+    losses: Array,
+    weights: Array | None,
+    counted: Array | None = None,
+) -> Array:
+    """Return what a mean divides by: how many losses count, or the sum of weights."""
+    xp = lib.xp
     part = xp.ones_like(losses) if counted is None else xp.astype(counted, losses.dtype)
-    if reduction == "mean" or weights is None:
-        return total / lib.clip(xp.sum(part), 1.0, float("inf"))
-    mass = xp.sum(part * weights)
+    if reduction == "weighted_mean" and weights is not None:
+        part = part * weights
+    return xp.sum(part)
+
+
+def reciprocal(lib: Library, mass: Array) -> Array:
+    """Return 1 over a mass, 0 where there is none."""
     nothing = mass == 0
-    safe = xp.where(nothing, 1.0, mass)
-    return xp.where(nothing, 0.0, total / safe)
+    return lib.xp.where(nothing, 0.0, 1 / lib.xp.where(nothing, 1.0, mass))

@@ -8,7 +8,6 @@ import numpy as np
 
 from metricops._checks import Shape, refuse_shape
 from metricops._frameworks.library import Body, Library
-from metricops._frameworks.operations import Arrays
 from metricops._typing import Array
 
 
@@ -53,8 +52,8 @@ class Dask(Library):
         return None
 
     def fold(
-        self, body: Body, rows: Arrays, consts: Arrays, block: int | None
-    ) -> tuple[Any, tuple[Array, ...]]:
+        self, body: Body, rows: Any, consts: Any, block: int | None
+    ) -> tuple[Any, Any]:
         """Run `body` once, whatever the size of a panel."""
         return body(None, rows, consts)
 

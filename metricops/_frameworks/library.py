@@ -8,16 +8,29 @@ import numpy as np
 
 from metricops._checks import Shape, refuse_kind
 from metricops._frameworks.operations import Arrays, Operation
+from metricops._frameworks.records import leaves, refilled, sliced
 from metricops._typing import Array, Namespace
 
 # Where a float is normal and so is its reciprocal, which XLA may multiply by.
 _RANGE = {32: (2.0**-126, 2.0**125), 64: (2.0**-1022, 2.0**1021)}
 # An alias each: Dynamo cannot trace the union types of an inner function's signature.
+Body = Callable[[Any, Any, Any], tuple[Any, Any]]
 Step = tuple[Any, tuple[Array, ...]]
-Body = Callable[[Any, Arrays, Arrays], Step]
-Tiles = tuple[Arrays, Arrays]
-Meeting = Callable[[Arrays, Arrays, Any], Tiles]
-Merge = Callable[[Arrays, Arrays], Arrays]
+Square = Callable[[Any, Any], Any]
+Meeting = Callable[[Any, Any, Any], tuple[Any, Any]]
+Merge = Callable[[Any, Any], Any]
+
+
+class CrossEntropy(NamedTuple):
+    """What a framework has for the cross-entropy of rows with one positive each.
+
+    Each takes scores (b, m) and the columns of the positives (b,); None: it has none.
+    """
+
+    mean: Callable[[Array, Array], Array] | None = None
+    losses: Callable[[Array, Array], Array] | None = None
+    slopes: Callable[[Array, Array], tuple[Array, Array]] | None = None
+    """The losses, and their derivative by the scores."""
 
 
 def spread(arrays: Arrays, gradients: tuple[Array, ...]) -> Arrays:
@@ -65,7 +78,6 @@ class Library:
 
     panel = 2**21  # similarities: 8 MiB of float32 stay in the caches of a processor
     abs_is_flat_at_zero = True  # whether autodiff has the slope of `abs` at 0 be 0
-    position_error_is_whole = False  # whether `position_error` has 1 subtracted
 
     def __init__(self, xp: Namespace, label: str) -> None:
         self.xp = xp
@@ -131,10 +143,6 @@ class Library:
         bits = self.dtype(x).bits
         return self.clip(x, *_RANGE.get(bits, _RANGE[64]))
 
-    def lowest(self, x: Array) -> float:
-        """Return a number below all others from which any may still be subtracted."""
-        return -2 * _RANGE.get(self.dtype(x).bits, _RANGE[64])[1]
-
     def comparable(self, x: Array, y: Array) -> tuple[Array, Array]:
         """Return labels of two dtypes in one that holds both."""
         floats = "float" in (self.dtype(x).kind, self.dtype(y).kind)
@@ -158,7 +166,7 @@ class Library:
         return x @ y
 
     def plus_product(self, total: Array | None, x: Array, y: Array) -> Array:
-        """Return ``x @ y`` added to `total`, which is the caller's to lose."""
+        """Return ``x @ y`` added to `total`, which may be overwritten."""
         product = self.product(x, y)
         return product if total is None else total + product
 
@@ -179,31 +187,11 @@ class Library:
         """Return one column of each row of the matrix `x`, shape (n, 1)."""
         return x[self.positions(x, 0, "anchors"), columns][:, None]
 
-    def position_losses(self, scores: Array, columns: Array) -> Array:
-        """Return each row's cross-entropy against one column, shape (n,)."""
-        shifted = scores - self.peak(scores, 1)
-        partition = self.xp.sum(self.xp.exp(shifted), axis=1)
-        return self.xp.log(partition) - self.pick(shifted, columns)[:, 0]
+    def cross_entropy(self, scores: Array) -> CrossEntropy:
+        """Return what there is for the cross-entropy of rows of such scores."""
+        return CrossEntropy()
 
-    def position_loss(self, scores: Array, columns: Array) -> Array:
-        """Return the mean of the `position_losses` of some rows."""
-        return self.xp.mean(self.position_losses(scores, columns))
-
-    def position_error(self, scores: Array, columns: Array) -> tuple[Array, Array, Any]:
-        """Return each row's cross-entropy against one column, and its derivative.
-
-        The derivative is the second result times the third, a number a row (None: 1).
-        Unless `position_error_is_whole`, 1 has still to be subtracted at the columns.
-        The scores are the caller's to lose.
-        """
-        shifted = self.minus(scores, self.peak(scores, 1))
-        own = self.pick(shifted, columns)
-        exponentials = self.exp(shifted)
-        partition = self.xp.sum(exponentials, axis=1, keepdims=True)
-        losses = self.xp.log(partition) - own
-        return losses[:, 0], exponentials, 1 / partition
-
-    # Of the next few, `x` is the caller's to lose.
+    # Of the next few, `x` may be overwritten: nobody else holds it.
 
     def plus(self, x: Array, y: Array) -> Array:
         """Return ``x + y``."""
@@ -255,57 +243,66 @@ class Library:
         return max(self.panel // max(candidates.shape[0], 1), 64)
 
     def fold(
-        self, body: Body, rows: Arrays, consts: Arrays, block: int | None
-    ) -> tuple[Any, tuple[Array, ...]]:
+        self, body: Body, rows: Any, consts: Any, block: int | None
+    ) -> tuple[Any, Any]:
         """Run ``body(carry, panel of rows, consts)`` over panels of `block` rows.
 
-        The first carry is None. Returns the last carry, and the outputs of all panels
-        one after the other.
+        `rows`, what is carried and what each panel gives are records of arrays, whose
+        entries may be None or records. The first carry is None. Returns the last one,
+        and what the panels give of their rows, joined.
         """
-        total = next(x.shape[0] for x in rows if x is not None)
+        total = leaves(rows)[0].shape[0]
         if block is None or block >= total:
             return body(None, rows, consts)
         carry, parts = None, []
         for start in range(0, total, block):
-            stop = min(start + block, total)
-            carry, out = body(carry, _slice(rows, start, stop), consts)
+            panel = sliced(rows, start, min(start + block, total))
+            carry, out = body(carry, panel, consts)
             parts.append(out)
-        outs = zip(*parts, strict=True)
-        return carry, tuple(self.xp.concat(list(out), axis=0) for out in outs)
+        return carry, self.joined(parts)
+
+    def joined(self, parts: list[Any]) -> Any:
+        """Return records of the same form as one, their arrays end to end."""
+        columns = zip(*map(leaves, parts), strict=True)
+        return refilled(
+            parts[0], [self.xp.concat(list(column), axis=0) for column in columns]
+        )
 
     def several(self, x: Array, block: int | None) -> bool:
-        """Return whether the rows of `x` are known to be several panels."""
-        total = self.shape(x)[0]
-        return block is not None and total is not None and total > block
+        """Return whether the rows of `x` may be several panels."""
+        return block is not None and x.shape[0] > block
 
     def sweep(
         self,
-        body: Meeting,
+        square: Square,
+        rest: Meeting,
         merge: Merge,
-        start: Arrays,
-        rows: Arrays,
+        start: Any,
+        rows: Any,
         block: int | None,
-    ) -> Arrays:
+    ) -> Any:
         """Have each two panels of one set meet once, and return what comes of it.
 
-        ``body(panel of rows, window of rows, there)`` gets the panels one by one, each
-        with a window: the panel itself, then rows that it has not met. It returns what
-        comes of that for the rows of the panel, and for the rest of the window.
-        `there` is which of their pairs exist, or None: all. ``merge(old, new)`` adds up
-        what came of the same rows, of nothing at the `start`.
+        ``square(panel, exists)`` returns what comes of a panel of rows with itself, and
+        ``rest(panel, others, exists)`` what comes of its meeting with others: for the
+        panel, and for the others. `exists` is which of their pairs there are, or None:
+        all. ``merge(old, new)`` adds up what came of the same rows, of which nothing
+        came at the `start`.
         """
-        total = start[0].shape[0]
+        total = leaves(rows)[0].shape[0]
         if block is None or block >= total:
-            return body(rows, rows, None)[0]
+            return square(rows, None)
         met, parts = start, []
         for first in range(0, total, block):
-            window = _slice(rows, first, total)
             count = min(block, total - first)
-            own, others = body(_slice(window, 0, count), window, None)
-            parts.append(merge(_slice(met, 0, count), own))
-            met = merge(_slice(met, count, total - first), others)
-        each = zip(*parts, strict=True)
-        return tuple(self.xp.concat(list(part), axis=0) for part in each)
+            panel = sliced(rows, first, first + count)
+            found = merge(sliced(met, 0, count), square(panel, None))
+            met = sliced(met, count, total - first)
+            if first + count < total:
+                own, others = rest(panel, sliced(rows, first + count, total), None)
+                found, met = merge(found, own), merge(met, others)
+            parts.append(found)
+        return self.joined(parts)
 
     def differentiable(
         self, operation: Operation, config: Any, arrays: Arrays, constants: Arrays
@@ -320,7 +317,7 @@ class Ring(NamedTuple):
     panels: int  # an odd number, so that the others have halves
     block: int  # the rows of a panel
     half: int  # the rows of the panels that one meets
-    width: int  # the rows of its window, with its own
+    width: int  # the same with its own
     end: int  # the rows of all panels, of which the last may be none
 
 
@@ -332,13 +329,18 @@ def ring_of(total: int, block: int) -> Ring:
     return Ring(count, block, half, half + block, count * block)
 
 
-def by_rank(rows: Arrays) -> tuple[Arrays, Arrays]:
-    """Return the vectors, and what is of more axes, each with None for the others."""
-    lines = tuple(x if x is not None and x.ndim == 1 else None for x in rows)
-    return lines, tuple(
-        x if line is None else None for x, line in zip(rows, lines, strict=True)
-    )
+def meeting(
+    square: Square, rest: Meeting, merge: Merge, ring: Ring, window: Any, real: Any
+) -> tuple[Any, Any]:
+    """Return what comes of the first panel of a window, for itself and the others.
 
-
-def _slice(rows: Arrays, start: int, stop: int) -> Arrays:
-    return tuple(None if x is None else x[start:stop, ...] for x in rows)
+    `real` is which rows of the window there are, or None: all.
+    """
+    panel = sliced(window, 0, ring.block)
+    others = sliced(window, ring.block, ring.width)
+    alone = between = None
+    if real is not None:
+        own = real[: ring.block, None]
+        alone, between = own & real[None, : ring.block], own & real[None, ring.block :]
+    mine, theirs = rest(panel, others, between)
+    return merge(square(panel, alone), mine), theirs

@@ -15,8 +15,6 @@ _vecdot: Any = np.vecdot  # its types know of no axis
 class NumPy(Library):
     """NumPy arrays."""
 
-    position_error_is_whole = True
-
     def asarray(self, value: Any, like: Array, dtype: Any = None) -> Array:
         """Return a number or array as an array."""
         return np.asarray(value, dtype=dtype)
@@ -51,14 +49,6 @@ class NumPy(Library):
         """Return `x` with one column of each row replaced, in place."""
         x[np.arange(x.shape[0]), columns] = value
         return x
-
-    def position_error(
-        self, scores: Array, columns: Array
-    ) -> tuple[Array, Array, Array | None]:
-        """Return each row's cross-entropy against one column, and its derivative."""
-        losses, error, factor = super().position_error(scores, columns)
-        error[np.arange(error.shape[0]), columns] -= 1 / factor[:, 0]
-        return losses, error, factor
 
     def dots(self, x: Array, y: Array, axis: int) -> Array:
         """Return the sums of the products of two matrices along an axis."""

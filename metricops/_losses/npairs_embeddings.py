@@ -1,28 +1,19 @@
 """The public N-pairs loss of embeddings."""
 
-from typing import Any, NamedTuple
+from typing import Any
 
 from metricops import _checks
-from metricops._arguments.arrays import Inputs, companion, float_arrays
-from metricops._arguments.labels import check_classes, column, label_arrays
-from metricops._arguments.weights import sample_weights
-from metricops._frameworks import Arrays, Library, is_given, spread
 from metricops._frameworks.public import public
-from metricops._panels import embeddings
-from metricops._panels.embeddings import Config
+from metricops._losses.embeddings import (
+    Arguments,
+    admitted,
+    loss_and_gradients,
+    loss_of,
+)
+from metricops._losses.npairs_objective import NPairs
 from metricops._typing import Array, Reduction
 
-
-class Options(NamedTuple):
-    """The options of a call, as given."""
-
-    temperature: Any
-    normalize: bool
-    symmetric: bool
-    exclude_diagonal: bool
-    l2_weight: float
-    reduction: str
-    block_size: int | None
+_NPAIRS = NPairs()
 
 
 @public
@@ -110,21 +101,24 @@ def npairs_loss_from_embeddings(
     >>> round(float(loss), 4)
     0.1429
     """
-    _checks.check_reduction(reduction)
-    options = Options(
-        temperature,
-        normalize,
-        symmetric,
-        exclude_diagonal,
-        l2_weight,
-        reduction,
-        block_size,
+    call = admitted(
+        _NPAIRS,
+        Arguments(
+            anchors,
+            candidates,
+            labels,
+            candidate_labels,
+            temperature,
+            normalize,
+            symmetric,
+            exclude_diagonal,
+            l2_weight,
+            sample_weight,
+            reduction,
+            block_size,
+        ),
     )
-    inputs, config, arrays, constants = _checked(
-        anchors, candidates, labels, candidate_labels, sample_weight, options
-    )
-    run = inputs.library.differentiable
-    return inputs.narrow(run(embeddings.OPERATION, config, arrays, constants))
+    return loss_of(call)
 
 
 @public
@@ -181,178 +175,23 @@ def npairs_loss_and_grad(
     >>> of_anchors.round(4).tolist()
     [[-0.1192, 0.1192], [0.1192, -0.1192]]
     """
-    _checks.check_reduction(reduction, ("mean", "sum"))
-    options = Options(
-        temperature,
-        normalize,
-        symmetric,
-        exclude_diagonal,
-        l2_weight,
-        reduction,
-        block_size,
+    if reduction not in ("mean", "sum"):
+        _checks.check_reduction(reduction, ("mean", "sum"))
+    call = admitted(
+        _NPAIRS,
+        Arguments(
+            anchors,
+            candidates,
+            labels,
+            candidate_labels,
+            temperature,
+            normalize,
+            symmetric,
+            exclude_diagonal,
+            l2_weight,
+            sample_weight,
+            reduction,
+            block_size,
+        ),
     )
-    inputs, config, arrays, constants = _checked(
-        anchors, candidates, labels, candidate_labels, sample_weight, options
-    )
-    if arrays[2] is None:
-        number = inputs.library.asarray(config.temperature, arrays[0], arrays[0].dtype)
-        config, arrays = (
-            config._replace(temperature=None),
-            (*arrays[:2], number, arrays[3]),
-        )
-    lib = inputs.library
-    loss, saved = embeddings.OPERATION.value_and_saved(
-        lib, config, arrays, constants, is_given(arrays)
-    )
-    found = spread(arrays, saved)
-    gradients = tuple(None if x is None else inputs.narrow(x) for x in found)
-    return inputs.narrow(loss), (gradients[0], gradients[1], gradients[2])
-
-
-def _checked(
-    anchors: Any,
-    candidates: Any,
-    labels: Any,
-    candidate_labels: Any,
-    sample_weight: Any,
-    options: Options,
-) -> tuple[Inputs, Config, Arrays, Arrays]:
-    """Return what a call is made of, having made sure that all of it fits."""
-    _check_options(candidates, labels, candidate_labels, options)
-    given = {"anchors": anchors}
-    if candidates is not None:
-        given["candidates"] = candidates
-    inputs = float_arrays(**given)
-    lib = inputs.library
-    left, right = _check_embeddings(lib, inputs.arrays, labels is None, options)
-    constants = (None, None)
-    if labels is not None:
-        constants = _check_labels(lib, left, right, labels, candidate_labels)
-    number, array = _check_temperature(lib, left, options.temperature)
-    weights = _weights(lib, left, sample_weight)
-    targets = "position"
-    if constants[0] is not None:
-        targets = "labels" if constants[0].ndim == 1 else "multihot"
-    config = Config(
-        targets,
-        bool(options.exclude_diagonal),
-        options.block_size,
-        bool(options.symmetric),
-        bool(options.normalize),
-        number,
-        float(options.l2_weight),
-        options.reduction,
-    )
-    arrays = (left, None if candidates is None else right, array, weights)
-    return inputs, config, arrays, constants
-
-
-def _check_options(candidates: Any, labels: Any, others: Any, options: Options) -> None:
-    if labels is None:
-        if candidates is None:
-            _checks.refuse_value("labels", "given where `candidates` is None", None)
-        if others is not None:
-            _checks.refuse_value("labels", "given where `candidate_labels` is", None)
-        if options.exclude_diagonal:
-            _checks.refuse_value(
-                "labels", "given where `exclude_diagonal` is True", None
-            )
-    if isinstance(options.l2_weight, bool) or not isinstance(
-        options.l2_weight, (int, float)
-    ):
-        msg = f"`l2_weight` must be a number; got {options.l2_weight!r}."
-        raise TypeError(msg)
-    if options.reduction == "none" and options.l2_weight != 0:
-        need = 'zero where `reduction` is "none"'
-        _checks.refuse_value("l2_weight", need, options.l2_weight)
-    if options.block_size is not None:
-        _checks.check_positive_int("block_size", options.block_size)
-
-
-def _check_embeddings(
-    lib: Library, arrays: tuple[Array, ...], paired: bool, options: Options
-) -> tuple[Array, Array]:
-    left, right = arrays[0], arrays[-1]
-    n, m = lib.shape(left), lib.shape(right)
-    _checks.check_rank("anchors", n, 2, "(n, d)")
-    if len(m) != 2 or not _checks.same(n[1], m[1]):
-        _checks.refuse_shape("candidates", f"shape (m, {n[1]}), to fit `anchors`", m)
-    square = options.symmetric or options.exclude_diagonal
-    if square and not _checks.same(n[0], m[0]):
-        option = "symmetric" if options.symmetric else "exclude_diagonal"
-        need = f"as many rows as `anchors`, {n[0]}, where `{option}` is True"
-        _checks.refuse_shape("candidates", need, m)
-    if paired and n[0] is not None and m[0] is not None and m[0] < n[0]:
-        need = f"a row for each of {n[0]} anchors where `labels` is None"
-        _checks.refuse_shape("candidates", need, m)
-    if len(arrays) == 2:
-        right = lib.agree(right, 1, left, 1, "`candidates` must fit `anchors`.")
-        if square:
-            right = lib.agree(right, 0, left, 0, "`candidates` must fit `anchors`.")
-        if paired:
-            need = (
-                "`candidates` must have a row for each anchor where `labels` is None."
-            )
-            right = lib.cover(right, left, need)
-    return left, right
-
-
-def _check_labels(
-    lib: Library, left: Array, right: Array, labels: Any, others: Any
-) -> tuple[Array, Array | None]:
-    given = {"labels": labels}
-    if others is not None:
-        given["candidate_labels"] = others
-    arrays = label_arrays(lib, "anchors", left, **given)
-    shapes = [lib.shape(x) for x in arrays]
-    if any(len(shape) != 1 and shape[-1:] != (1,) for shape in shapes):
-        for name, shape in zip(given, shapes, strict=True):
-            need = (
-                "(n,), (n, 1) or (n, c)" if name == "labels" else "(m, c), as `labels`"
-            )
-            _checks.check_rank(name, shape, 2, need)
-        check_classes(lib, arrays, "candidate_labels")
-    else:
-        arrays = [column(lib, name, x) for name, x in zip(given, arrays, strict=True)]
-    name = list(given)[-1]
-    for side, x, y, word in (
-        ("labels", arrays[0], left, "anchor"),
-        (name, arrays[-1], right, "candidate"),
-    ):
-        count = lib.shape(y)[0]
-        if not _checks.same(lib.shape(x)[0], count):
-            need = f"a label for each of {count} {word}s"
-            _checks.refuse_shape(side, need, lib.shape(x))
-    first = lib.agree(
-        arrays[0], 0, left, 0, "`labels` must have a label for each anchor."
-    )
-    need = f"`{name}` must have a label for each candidate."
-    second = lib.agree(arrays[-1], 0, right, 0, need)
-    return first, None if others is None and second is first else second
-
-
-def _check_temperature(
-    lib: Library, like: Array, temperature: Any
-) -> tuple[float | None, Array | None]:
-    """Return the temperature as a number, or else as an array."""
-    if isinstance(temperature, bool):
-        msg = f"`temperature` must be a number or an array; got {temperature!r}."
-        raise TypeError(msg)
-    if isinstance(temperature, (int, float)):
-        return _checks.check_temperature(temperature), None
-    array = companion(lib, "temperature", temperature, "anchors", like)
-    if lib.dtype(array).kind not in ("float", "int"):
-        _checks.refuse_dtype("temperature", "of a real number", lib.dtype(array).name)
-    if lib.shape(array) != ():
-        _checks.refuse_shape("temperature", "shape ()", lib.shape(array))
-    wide = array if array.dtype == like.dtype else lib.xp.astype(array, like.dtype)
-    return None, wide
-
-
-def _weights(lib: Library, anchors: Array, sample_weight: Any) -> Array | None:
-    """Return a weight for each anchor."""
-    if sample_weight is None:
-        return None
-    like = lib.xp.ones_like(lib.xp.sum(anchors, axis=1))
-    weights = sample_weights(lib, sample_weight, "anchors", like)
-    return like * weights if lib.shape(weights) == () else weights
+    return loss_and_gradients(call)

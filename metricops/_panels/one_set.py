@@ -1,102 +1,110 @@
-"""N-pairs of one set against itself: its similarities are symmetric, so half suffice.
+"""One set against itself: its scores are symmetric, so half of them suffice.
 
-A panel of rows meets itself and the rows that it has not met yet, and what is found of
-a pair counts for both. `sums` is half a matrix product, `gradient` one and a half: two
-in all, where rows against candidates take three.
+A panel of rows meets itself, and then the rows that it has not met yet; what is found
+of such a pair counts for both. `gathered` is half a matrix product and `gradients` one
+and a half: two in all, where rows against candidates take three.
+
+With ``g[i, j]`` the derivative of row i's weighted loss by the score ``x_i · x_j / t``,
+the gradient of x is ``(g + gᵀ) @ x / t``.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from metricops._frameworks import Arrays, Tiles
-from metricops._panels.streaming import Panel, Plan, scaled, targets_of
-from metricops._panels.symmetric import (
-    Sums,
-    coefficients,
-    merged,
-    nothing,
-    tile_sums,
-    two_softmaxes,
-)
+from metricops._panels.chain import Products
+from metricops._panels.objective import Pairs, masked
+from metricops._panels.records import Problem, sums_of
+from metricops._panels.scores import scaled
 from metricops._typing import Array
 
 
-class Rows(NamedTuple):
-    """Some rows, and what belongs to them."""
+class Members(NamedTuple):
+    """Some rows of the set, and what belongs to them."""
 
     embeddings: Array
     scaled: Array  # embeddings / temperature
     labels: Array
-    peak: Array = None
-    push: Array = None
-    pull: Array = None
+    closing: Any = None
 
 
-def sums(plan: Plan, rows: Panel, scale: Array | float) -> Sums:
-    """Return what closes the softmax of each row."""
+class Gradient(NamedTuple):
+    """The gradient of some rows."""
 
-    def body(panel: Arrays, window: Arrays, there: Array | None) -> Tiles:
-        part, given = Rows(*panel), Rows(*window)
-        scores, targets = _tile(plan, part, given, there)
-        own = tile_sums(plan, scores, targets, axis=1)
-        scores, targets = _rest(part, scores), _rest(part, targets)
-        return own, tile_sums(plan, scores, targets, axis=0, lost=True)
-
-    def merge(old: Arrays, new: Arrays) -> Arrays:
-        return merged(plan, Sums(*old), Sums(*new))
-
-    start, given = nothing(plan, rows.anchors), _rows(rows, scale)
-    return Sums(*plan.library.sweep(body, merge, start, given, plan.block))
+    embeddings: Array
 
 
-def gradient(
-    plan: Plan, rows: Panel, scale: Array | float, found: Sums, upstream: Array
-) -> Array:
-    """Return the gradient of the losses' sum with the weights given."""
-    lib, xp = plan.library, plan.library.xp
+def gathered(problem: Problem) -> Any:
+    """Return what closes each row."""
+    lib, sums = problem.library, sums_of(problem)
 
-    def body(panel: Arrays, window: Arrays, there: Array | None) -> Tiles:
-        part, given = Rows(*panel), Rows(*window)
-        scores, targets = _tile(plan, part, given, there)
-        rows_closed = part.peak[:, None], part.push[:, None]
-        columns_closed = given.peak[None, :], given.push[None, :]
-        error = two_softmaxes(lib, scores, rows_closed, columns_closed)
-        pull = part.pull[:, None] + given.pull[None, :]
-        error = lib.minus(error, lib.times(targets, pull))
-        flat = xp.matrix_transpose(part.embeddings)
-        others = xp.matrix_transpose(lib.product(flat, _rest(part, error)))
-        return (lib.product(error, given.embeddings),), (others,)
+    def square(panel: Members, exists: Array | None) -> Any:
+        scores, pairs = _tile(problem, panel, panel, exists)
+        return sums.of(lib, scores, pairs, axis=1, last=True)
 
-    def merge(old: Arrays, new: Arrays) -> Arrays:
-        return (lib.plus(old[0], new[0]),)
+    def rest(panel: Members, others: Members, exists: Array | None) -> Any:
+        scores, pairs = _tile(problem, panel, others, exists)
+        own = sums.of(lib, scores, pairs, axis=1, last=False)
+        return own, sums.of(lib, scores, pairs, axis=0, last=True)
 
-    peak, push, pull = coefficients(plan, found, upstream)
-    given = _rows(rows, scale)._replace(peak=peak, push=push, pull=pull)
-    start = (xp.zeros_like(rows.anchors),)
-    (total,) = lib.sweep(body, merge, start, given, plan.block)
-    return scaled(total, scale)
+    def merge(old: Any, new: Any) -> Any:
+        return sums.merged(lib, old, new)
+
+    members = _members(problem, None)
+    start = sums.nothing(lib, lib.xp.sum(members.embeddings * 0, axis=1))
+    return lib.sweep(square, rest, merge, start, members, problem.block)
 
 
-def _rows(rows: Panel, scale: Array | float) -> Rows:
-    x = rows.anchors
-    return Rows(x, scaled(x, scale), rows.labels)
+def gradients(problem: Problem, found: Any, upstream: Array) -> Products:
+    """Return the gradient of the losses' sum weighted by `upstream`."""
+    lib, xp, sums = problem.library, problem.library.xp, sums_of(problem)
+
+    def turned(panel: Members, error: Array) -> Array:
+        # The error stays as it lies: the thin product is transposed instead.
+        found = lib.product(xp.matrix_transpose(panel.embeddings), error)
+        return xp.matrix_transpose(found)
+
+    def square(panel: Members, exists: Array | None) -> Any:
+        scores, pairs = _tile(problem, panel, panel, exists)
+        # A row is closed by its own scores alone: those of its column, the same but for
+        # rounding, would not fit its peak.
+        error = sums.error(lib, scores, pairs, panel.closing, None)
+        return Gradient(lib.product(error, panel.embeddings) + turned(panel, error))
+
+    def rest(panel: Members, others: Members, exists: Array | None) -> Any:
+        scores, pairs = _tile(problem, panel, others, exists)
+        error = sums.error(lib, scores, pairs, panel.closing, others.closing)
+        own = lib.product(error, others.embeddings)
+        return Gradient(own), Gradient(turned(panel, error))
+
+    def merge(old: Gradient, new: Gradient) -> Gradient:
+        return Gradient(lib.plus(old.embeddings, new.embeddings))
+
+    closing = sums.closing(lib, found, upstream)
+    members = _members(problem, closing)
+    start = Gradient(xp.zeros_like(members.embeddings))
+    total = lib.sweep(square, rest, merge, start, members, problem.block)
+    total = scaled(total.embeddings, problem.candidates.scale)
+    # Both sides are the same rows, and so each has half of the products.
+    along = xp.sum(members.embeddings * total, axis=1) / 2
+    return Products(None, total, along)
+
+
+def _members(problem: Problem, closing: Any) -> Members:
+    given = problem.candidates
+    x = given.embeddings
+    return Members(x, scaled(x, given.scale), given.labels, closing)
 
 
 def _tile(
-    plan: Plan, panel: Rows, window: Rows, there: Array | None
-) -> tuple[Array, Array]:
-    """Return the similarities of two sets of rows, and their targets."""
-    lib, xp = plan.library, plan.library.xp
-    scores = lib.product(panel.scaled, xp.matrix_transpose(window.embeddings))
-    targets = targets_of(plan, panel.labels, window.labels, scores.dtype)
-    low = lib.lowest(scores)
-    if plan.exclude_diagonal:
-        own = lib.positions(panel.embeddings, 0, "anchors")
-        scores, targets = lib.put(scores, own, low), lib.put(targets, own, 0.0)
-    if there is None:
-        return scores, targets
-    return xp.where(there, scores, low), xp.where(there, targets, 0.0)
-
-
-def _rest(panel: Rows, tile: Array) -> Array:
-    """Return a tile less its first columns, where the panel meets itself."""
-    return tile[:, panel.embeddings.shape[0] :]
+    problem: Problem, panel: Members, others: Members, exists: Array | None
+) -> tuple[Array, Pairs]:
+    """Return the scores of two sets of rows, and the roles of their pairs."""
+    lib, config = problem.library, problem.config
+    scores = lib.product(panel.scaled, lib.xp.matrix_transpose(others.embeddings))
+    targets = config.roles.targets(lib, panel.labels, others.labels, scores.dtype)
+    excluded = None
+    if config.exclude_diagonal and panel is others:
+        excluded = lib.positions(panel.embeddings, 0, "anchors")
+    pairs = Pairs(excluded=excluded, exists=exists)
+    targets = masked(lib, targets, pairs, 0.0)
+    pairs = pairs._replace(targets=targets)
+    return masked(lib, scores, pairs, -float("inf")), pairs

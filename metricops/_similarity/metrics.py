@@ -86,9 +86,9 @@ def snr(lib: Library, x: Array, y: Array | None) -> Array:
     constant = lib.peak(xp.abs(rows), axis=-1) == 0
     if 0 not in rows.shape:
         rows = rows - xp.mean(rows, axis=-1, keepdims=True)
-    _, scale, length = unit_and_norm(lib, rows)
+    units = unit_and_norm(lib, rows)
     # Lengths rather than variances, whose quotient is representable where they are not.
-    ratio = noise / length / scale
+    ratio = noise / units.length / units.scale
     ratio = xp.where(xp.logical_and(constant, noise == 0), xp.zeros_like(ratio), ratio)
     endless = xp.logical_and(constant, noise > 0)
     ratio = xp.where(endless, xp.full_like(ratio, float("inf")), ratio)

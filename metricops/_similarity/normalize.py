@@ -1,5 +1,7 @@
 """Vectors of length one."""
 
+from typing import NamedTuple
+
 from metricops import _checks
 from metricops._arguments.arrays import float_arrays
 from metricops._frameworks import Library
@@ -45,15 +47,21 @@ def l2_normalize(x: Array, *, axis: int | tuple[int, ...] = -1) -> Array:
     return inputs.narrow(unit(inputs.library, wide, axes))
 
 
+class Units(NamedTuple):
+    """Vectors of unit length, and two factors of the lengths that they had."""
+
+    unit: Array
+    scale: Array
+    length: Array
+
+
 def unit(lib: Library, x: Array, axes: tuple[int, ...] = (-1,)) -> Array:
     """Return `x` with the vectors along `axes` scaled to unit length."""
-    return unit_and_norm(lib, x, axes)[0]
+    return unit_and_norm(lib, x, axes).unit
 
 
-def unit_and_norm(
-    lib: Library, x: Array, axes: tuple[int, ...] = (-1,)
-) -> tuple[Array, Array, Array]:
-    """Return the unit vectors of `x`, and two factors of their lengths.
+def unit_and_norm(lib: Library, x: Array, axes: tuple[int, ...] = (-1,)) -> Units:
+    """Return the unit vectors of `x`, and the factors of their lengths.
 
     A zero vector is given infinite length: so it stays zero, and so do its gradients.
     """
@@ -62,7 +70,7 @@ def unit_and_norm(
     y = x / scale
     squares = xp.sum(y * y, axis=axes, keepdims=True)
     length = xp.sqrt(xp.where(squares == 0, float("inf"), squares))
-    return y / length, scale, length
+    return Units(y / length, scale, length)
 
 
 def size(lib: Library, x: Array, axes: tuple[int, ...]) -> Array:
@@ -73,10 +81,10 @@ def size(lib: Library, x: Array, axes: tuple[int, ...]) -> Array:
     return lib.divisors(lib.peak(lib.xp.abs(x), axes))
 
 
-def unit_gradient(
-    lib: Library, found: tuple[Array, Array, Array], upstream: Array
-) -> Array:
-    """Return the gradient of the rows of which `unit_and_norm` made `found`."""
-    y, scale, length = found
-    along = lib.xp.sum(upstream * y, axis=-1, keepdims=True)
-    return (upstream - y * along) / length / scale
+def unit_gradient(lib: Library, units: Units, upstream: Array) -> Array:
+    """Return the gradient of the rows x that `units` are of.
+
+    With u = x / |x| and g the gradient by u, it is (g - u (g · u)) / |x|.
+    """
+    along = lib.xp.sum(upstream * units.unit, axis=-1, keepdims=True)
+    return (upstream - units.unit * along) / units.length / units.scale

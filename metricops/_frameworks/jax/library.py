@@ -13,6 +13,7 @@ from metricops._frameworks.library import (
     Library,
     Meeting,
     Merge,
+    Square,
     is_given,
 )
 from metricops._frameworks.operations import Arrays, Operation
@@ -65,21 +66,22 @@ class Jax(Library):
         return values, columns
 
     def fold(
-        self, body: Body, rows: Arrays, consts: Arrays, block: int | None
-    ) -> tuple[Any, tuple[Array, ...]]:
+        self, body: Body, rows: Any, consts: Any, block: int | None
+    ) -> tuple[Any, Any]:
         """Run `body` over panels, all but the first, a shorter one, in a scan."""
         return loops.fold(body, rows, consts, block)
 
     def sweep(
         self,
-        body: Meeting,
+        square: Square,
+        rest: Meeting,
         merge: Merge,
-        start: Arrays,
-        rows: Arrays,
+        start: Any,
+        rows: Any,
         block: int | None,
-    ) -> Arrays:
+    ) -> Any:
         """Have each two panels meet, in a scan over a ring, whose windows are alike."""
-        return loops.sweep(body, merge, start, rows, block)
+        return loops.sweep(square, rest, merge, start, rows, block)
 
     def differentiable(
         self, operation: Operation, config: Any, arrays: Arrays, constants: Arrays

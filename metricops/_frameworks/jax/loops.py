@@ -6,88 +6,100 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from metricops._frameworks.library import Body, Meeting, Merge, by_rank, ring_of
-from metricops._frameworks.operations import Arrays
+from metricops._frameworks.library import (
+    Body,
+    Meeting,
+    Merge,
+    Ring,
+    Square,
+    meeting,
+    ring_of,
+)
+from metricops._frameworks.records import each, leaves, refilled, sliced
 from metricops._typing import Array
 
 
-def fold(
-    body: Body, rows: Arrays, consts: Arrays, block: int | None
-) -> tuple[Any, tuple[Array, ...]]:
+def fold(body: Body, rows: Any, consts: Any, block: int | None) -> tuple[Any, Any]:
     """Run `body` over panels, all but the first, a shorter one, in a scan."""
-    total = next(x.shape[0] for x in rows if x is not None)
+    total = leaves(rows)[0].shape[0]
     if block is None or block >= total:
         return body(None, rows, consts)
     count = (total - 1) // block
     first = total - count * block
-    head = jax.tree.map(lambda x: x[:first], rows)
-    tail = jax.tree.map(lambda x: x[first:].reshape(count, block, *x.shape[1:]), rows)
-    carry, start = body(None, head, consts)
+    tail = each(rows, lambda x: x[first:].reshape(count, block, *x.shape[1:]))
+    carry, head = body(None, sliced(rows, 0, first), consts)
     carry, rest = jax.lax.scan(lambda c, panel: body(c, panel, consts), carry, tail)
-    joined = [
-        jnp.concatenate([a, b.reshape(-1, *b.shape[2:])])
-        for a, b in zip(start, rest, strict=True)
-    ]
-    return carry, tuple(joined)
+    flat = each(rest, lambda x: x.reshape(-1, *x.shape[2:]))
+    return carry, jax.tree.map(_joined, head, flat)
 
 
 def sweep(
-    body: Meeting,
+    square: Square,
+    rest: Meeting,
     merge: Merge,
-    start: Arrays,
-    rows: Arrays,
+    start: Any,
+    rows: Any,
     block: int | None,
-) -> Arrays:
+) -> Any:
     """Have each two panels meet, in a scan over a ring, whose windows are alike."""
-    total = start[0].shape[0]
+    total = leaves(rows)[0].shape[0]
     if block is None or block >= total:
-        return body(rows, rows, None)[0]
-    count, block, half, width, end = ring_of(total, block)
-    valid = None
-    if end != total:
-        start, rows = _padded((start, rows), end - total)
-        valid = jnp.arange(end) < total
-    state = _closed(start, half)
+        return square(rows, None)
+    ring = ring_of(total, block)
+    real = None
+    if ring.end != total:
+        start, rows = (_padded(x, ring.end - total) for x in (start, rows))
+        real = jnp.arange(ring.end) < total
+    state = each(start, partial(_closed, ring.half))
     # What reads a slice takes it again for each of its elements: so a vector turns
     # from step to step, and its window always stands first.
-    lines, tables = by_rank((*rows, valid))
-    tables = _closed(tables, half)
+    flat = [*leaves(rows), *([] if real is None else [real])]
+    lines = [x for x in flat if x.ndim == 1]
+    tables = [_closed(ring.half, x) for x in flat if x.ndim != 1]
 
     def step(carry: Any, first: Array) -> Any:
-        def part(x: Array) -> Array:
-            return jax.lax.dynamic_slice_in_dim(x, first, width)
-
         state, lines = carry
-        near, far = _cut(lines, 0, width), jax.tree.map(part, tables)
-        *window, real = (x if y is None else y for x, y in zip(near, far, strict=True))
-        panel = _cut(tuple(window), 0, block)
-        there = None if real is None else real[:block, None] & real[None, :]
-        met = jax.tree.map(_joined, *body(panel, tuple(window), there))
-        met = merge(jax.tree.map(part, state), met)
+        part = partial(_part, first, ring.width)
+        given = _interleaved(flat, [x[: ring.width] for x in lines], map(part, tables))
+        exists = None if real is None else given.pop()
+        window = refilled(rows, given)
+        met = meeting(square, rest, merge, ring, window, exists)
+        met = merge(each(state, part), jax.tree.map(_joined, *met))
         state = jax.tree.map(partial(_replaced, first), state, met)
-        return (state, jax.tree.map(lambda x: jnp.roll(x, -block), lines)), None
+        return (state, [jnp.roll(x, -ring.block) for x in lines]), None
 
-    firsts = block * jnp.arange(count)
+    firsts = ring.block * jnp.arange(ring.panels)
     (state, _), _ = jax.lax.scan(step, (state, lines), firsts)
-    head = merge(_cut(state, 0, half), _cut(state, end, end + half))
-    joined = jax.tree.map(_joined, head, _cut(state, half, end))
-    return tuple(_cut(joined, 0, total))
+    return sliced(_opened(state, merge, ring), 0, total)
+
+
+def _opened(state: Any, merge: Merge, ring: Ring) -> Any:
+    """Return a state less its first rows at the end, which join those at the front."""
+    over = sliced(state, ring.end, ring.end + ring.half)
+    head = merge(sliced(state, 0, ring.half), over)
+    return jax.tree.map(_joined, head, sliced(state, ring.half, ring.end))
+
+
+def _interleaved(form: list[Array], lines: Any, tables: Any) -> list[Array]:
+    """Return vectors and tables in the order that they have in `form`."""
+    lines, tables = iter(lines), iter(tables)
+    return [next(lines) if x.ndim == 1 else next(tables) for x in form]
 
 
 def _padded(rows: Any, count: int) -> Any:
     """Return arrays with some more rows of zeros."""
-    return jax.tree.map(
-        lambda x: _joined(x, jnp.zeros_like(x, shape=(count, *x.shape[1:]))), rows
+    return each(
+        rows, lambda x: _joined(x, jnp.zeros_like(x, shape=(count, *x.shape[1:])))
     )
 
 
-def _closed(rows: Any, count: int) -> Any:
-    """Return arrays with their first rows once more at the end."""
-    return jax.tree.map(lambda x: _joined(x, x[:count]), rows)
+def _closed(count: int, x: Array) -> Array:
+    """Return an array with its first rows once more at the end."""
+    return _joined(x, x[:count])
 
 
-def _cut(rows: Any, first: int, last: int) -> Any:
-    return jax.tree.map(lambda x: x[first:last], rows)
+def _part(first: Array, width: int, x: Array) -> Array:
+    return jax.lax.dynamic_slice_in_dim(x, first, width)
 
 
 def _joined(x: Array, y: Array) -> Array:

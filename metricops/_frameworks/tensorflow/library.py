@@ -8,24 +8,37 @@ from tensorflow.python.eager import record
 from metricops._checks import Shape, refuse_shape
 from metricops._frameworks.library import (
     Body,
+    CrossEntropy,
     Dtype,
     Library,
     Meeting,
     Merge,
+    Square,
     describe,
     is_given,
     spread,
 )
 from metricops._frameworks.operations import Arrays, Operation
+from metricops._frameworks.records import leaves
 from metricops._frameworks.tensorflow import loops, namespace
 from metricops._typing import Array
+
+
+def _row_losses(scores: Array, columns: Array) -> Array:
+    return tf.nn.sparse_softmax_cross_entropy_with_logits(columns, scores)
+
+
+def _row_slopes(scores: Array, columns: Array) -> tuple[Array, Array]:
+    losses, error = tf.raw_ops.SparseSoftmaxCrossEntropyWithLogits(
+        features=scores, labels=columns
+    )
+    return losses, error
 
 
 class TensorFlow(Library):
     """TensorFlow tensors, eager and symbolic."""
 
     panel = 2**20  # XLA holds several panels at once
-    position_error_is_whole = True
 
     def convert(self, name: str, x: Array) -> Array:
         """Return the tensor in the variable `x`."""
@@ -101,24 +114,15 @@ class TensorFlow(Library):
             256 if candidates.shape[0] is None else super().block(anchors, candidates)
         )
 
-    def position_losses(self, scores: Array, columns: Array) -> Array:
-        """Return each row's cross-entropy against one column, shape (n,)."""
-        if _may_be_empty(scores):
-            return super().position_losses(scores, columns)
-        return tf.nn.sparse_softmax_cross_entropy_with_logits(columns, scores)
+    def cross_entropy(self, scores: Array) -> CrossEntropy:
+        """Return what there is for the cross-entropy of rows of such scores."""
+        if not scores.shape[1]:  # there may be no columns, which they refuse
+            return CrossEntropy()
+        return CrossEntropy(None, _row_losses, _row_slopes)
 
-    def position_error(
-        self, scores: Array, columns: Array
-    ) -> tuple[Array, Array, Array | None]:
-        """Return each row's cross-entropy against one column, and its derivative."""
-        if _may_be_empty(scores):
-            losses, error, factor = super().position_error(scores, columns)
-            own = columns[:, None] == tf.range(tf.shape(scores)[1])
-            return losses, error * factor - tf.cast(own, error.dtype), None
-        losses, error = tf.raw_ops.SparseSoftmaxCrossEntropyWithLogits(
-            features=scores, labels=columns
-        )
-        return losses, error, None
+    def several(self, x: Array, block: int | None) -> bool:
+        """Return whether the rows of `x` may be several panels."""
+        return x.shape[0] is None or super().several(x, block)
 
     def positions(self, x: Array, axis: int, name: str) -> Array:
         """Return 0, 1, ... along an axis of `x`."""
@@ -145,10 +149,10 @@ class TensorFlow(Library):
         return values, columns
 
     def fold(
-        self, body: Body, rows: Arrays, consts: Arrays, block: int | None
-    ) -> tuple[Any, tuple[Array, ...]]:
+        self, body: Body, rows: Any, consts: Any, block: int | None
+    ) -> tuple[Any, Any]:
         """Run `body` over panels; in a graph, all but the first in a while loop."""
-        leading = next(x for x in rows if x is not None)
+        leading = leaves(rows)[0]
         total = leading.shape[0]
         if block is None or (total is not None and block >= total):
             return body(None, rows, consts)
@@ -158,16 +162,18 @@ class TensorFlow(Library):
 
     def sweep(
         self,
-        body: Meeting,
+        square: Square,
+        rest: Meeting,
         merge: Merge,
-        start: Arrays,
-        rows: Arrays,
+        start: Any,
+        rows: Any,
         block: int | None,
-    ) -> Arrays:
+    ) -> Any:
         """Have each two panels meet; in a graph, in a while loop."""
-        if block is None or block >= start[0].shape[0] or tf.executing_eagerly():
-            return super().sweep(body, merge, start, rows, block)
-        return loops.sweep(body, merge, start, rows, block)
+        total = leaves(rows)[0].shape[0]
+        if block is None or block >= total or tf.executing_eagerly():
+            return super().sweep(square, rest, merge, start, rows, block)
+        return loops.sweep(square, rest, merge, start, rows, block)
 
     def differentiable(
         self, operation: Operation, config: Any, arrays: Arrays, constants: Arrays
@@ -180,11 +186,6 @@ def _with_size(x: Array, axis: int, size: int | None) -> list[int | None]:
     shape = list(x.shape)
     shape[axis] = size
     return shape
-
-
-def _may_be_empty(scores: Array) -> bool:
-    """Return whether there may be no columns, which the fused operation refuses."""
-    return not scores.shape[1]
 
 
 def _differentiable(

@@ -13,15 +13,18 @@ from torch.nn.functional import cross_entropy
 from metricops._checks import refuse_kind
 from metricops._frameworks.library import (
     Body,
+    CrossEntropy,
     Dtype,
     Library,
     Meeting,
     Merge,
+    Square,
     describe,
     is_given,
     spread,
 )
 from metricops._frameworks.operations import Arrays, Operation, operation_called
+from metricops._frameworks.records import leaves
 from metricops._typing import Array
 
 _DTYPES = {
@@ -38,10 +41,12 @@ _linear: Any = getattr(torch.ops.mkldnn, "_linear_pointwise", None)
 _LOG2_E = math.log2(math.e)
 
 
+def _row_losses(scores: Array, columns: Array) -> Array:
+    return cross_entropy(scores, columns, reduction="none")
+
+
 class Torch(Library):
     """PyTorch tensors."""
-
-    position_error_is_whole = True
 
     def convert(self, name: str, x: Array) -> Array:
         """Return `x`, or raise for a sparse or nested tensor."""
@@ -133,28 +138,12 @@ class Torch(Library):
             return total.add_(_fast_product(y.mT, x.mT).mT)
         return total.add_(_fast_product(x, y))
 
-    def position_losses(self, scores: Array, columns: Array) -> Array:
-        """Return each row's cross-entropy against one column, shape (n,)."""
+    def cross_entropy(self, scores: Array) -> CrossEntropy:
+        """Return what there is for the cross-entropy of rows of such scores."""
         if isinstance(scores, FakeTensor):
             # PyTorch 2.13 has cross_entropy of a symbolic square return a scalar.
-            return super().position_losses(scores, columns)
-        return cross_entropy(scores, columns, reduction="none")
-
-    def position_loss(self, scores: Array, columns: Array) -> Array:
-        """Return the mean of the `position_losses` of some rows."""
-        if isinstance(scores, FakeTensor):
-            return super().position_loss(scores, columns)
-        return cross_entropy(scores, columns)
-
-    def position_error(
-        self, scores: Array, columns: Array
-    ) -> tuple[Array, Array, Array | None]:
-        """Return each row's cross-entropy against one column, and its derivative."""
-        losses, error, factor = super().position_error(scores, columns)
-        at, less = columns[:, None], -1 / factor
-        if _records():
-            return losses, error.scatter_add(1, at, less), factor
-        return losses, error.scatter_add_(1, at, less), factor
+            return CrossEntropy()
+        return CrossEntropy(cross_entropy, _row_losses)
 
     def positions(self, x: Array, axis: int, name: str) -> Array:
         """Return 0, 1, ... along an axis of `x`, on its device."""
@@ -165,30 +154,31 @@ class Torch(Library):
         return x.gather(1, columns[:, None])
 
     def fold(
-        self, body: Body, rows: Arrays, consts: Arrays, block: int | None
-    ) -> tuple[Any, tuple[Array, ...]]:
+        self, body: Body, rows: Any, consts: Any, block: int | None
+    ) -> tuple[Any, Any]:
         """Run `body` over panels; once over all rows if only shapes are asked for."""
-        if isinstance(rows[0], FakeTensor):
+        if isinstance(leaves(rows)[0], FakeTensor):
             block = None
         return super().fold(body, rows, consts, block)
 
     def several(self, x: Array, block: int | None) -> bool:
-        """Return whether the rows of `x` are known to be several panels."""
+        """Return whether the rows of `x` may be several panels."""
         # Comparing a size that is a symbol would fix it.
         return not isinstance(x, FakeTensor) and super().several(x, block)
 
     def sweep(
         self,
-        body: Meeting,
+        square: Square,
+        rest: Meeting,
         merge: Merge,
-        start: Arrays,
-        rows: Arrays,
+        start: Any,
+        rows: Any,
         block: int | None,
-    ) -> Arrays:
+    ) -> Any:
         """Have each two panels meet; all at once if only shapes are asked for."""
-        if isinstance(rows[0], FakeTensor):
+        if isinstance(leaves(rows)[0], FakeTensor):
             block = None
-        return super().sweep(body, merge, start, rows, block)
+        return super().sweep(square, rest, merge, start, rows, block)
 
     def differentiable(
         self, operation: Operation, config: Any, arrays: Arrays, constants: Arrays

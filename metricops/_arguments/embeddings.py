@@ -1,0 +1,109 @@
+"""What the arguments of a loss of embeddings become: two sides, labels, numbers."""
+
+from typing import Any
+
+from metricops import _checks
+from metricops._arguments.arrays import companion
+from metricops._arguments.labels import check_classes, column, label_arrays
+from metricops._arguments.weights import sample_weights
+from metricops._frameworks import Library
+from metricops._typing import Array
+
+
+def fitting_candidates(
+    lib: Library, anchors: Array, candidates: Array, option: str | None, square: bool
+) -> Array:
+    """Return the candidates, having made sure that they fit the anchors.
+
+    `option` names what asks for a candidate for each anchor, if anything does; `square`
+    is whether it asks for no others.
+    """
+    n, m = lib.shape(anchors), lib.shape(candidates)
+    if len(n) != 2:
+        _checks.check_rank("anchors", n, 2, "(n, d)")
+    if len(m) != 2 or not _checks.same(n[1], m[1]):
+        _checks.refuse_shape("candidates", f"shape (m, {n[1]}), to fit `anchors`", m)
+    if option is not None and n[0] is not None and m[0] is not None:
+        if square and n[0] != m[0]:
+            need = f"as many rows as `anchors`, {n[0]}, where {option}"
+            _checks.refuse_shape("candidates", need, m)
+        if m[0] < n[0]:
+            need = f"a row for each of {n[0]} anchors where {option}"
+            _checks.refuse_shape("candidates", need, m)
+    if candidates is anchors or None not in (*n, *m):
+        return candidates
+    candidates = lib.agree(
+        candidates, 1, anchors, 1, "`candidates` must fit `anchors`."
+    )
+    if square:
+        need = f"`candidates` must have as many rows as `anchors` where {option}."
+        return lib.agree(candidates, 0, anchors, 0, need)
+    if option is None:
+        return candidates
+    need = f"`candidates` must have a row for each anchor where {option}."
+    return lib.cover(candidates, anchors, need)
+
+
+def fitting_labels(
+    lib: Library, anchors: Array, candidates: Array, labels: Any, others: Any
+) -> tuple[Array, Array | None]:
+    """Return the labels of both sides, both (n,) or both multi-hot.
+
+    Those of the candidates are None if they are those of the anchors.
+    """
+    given = {"labels": labels}
+    if others is not None:
+        given["candidate_labels"] = others
+    arrays = _alike(lib, label_arrays(lib, "anchors", anchors, **given), list(given))
+    own, last = arrays[0], list(given)[-1]
+    own = _one_each(lib, "labels", own, anchors, "anchor")
+    other = own if len(arrays) == 1 else arrays[-1]
+    other = _one_each(lib, last, other, candidates, "candidate")
+    return own, None if others is None and other is own else other
+
+
+def _alike(lib: Library, arrays: list[Array], names: list[str]) -> list[Array]:
+    """Return labels that are all of shape (n,), or all multi-hot."""
+    shapes = [lib.shape(x) for x in arrays]
+    if all(len(shape) == 1 or shape[-1:] == (1,) for shape in shapes):
+        return [column(lib, name, x) for name, x in zip(names, arrays, strict=True)]
+    for name, shape in zip(names, shapes, strict=True):
+        need = "(n,), (n, 1) or (n, c)" if name == "labels" else "(m, c), as `labels`"
+        _checks.check_rank(name, shape, 2, need)
+    check_classes(lib, arrays, "candidate_labels")
+    return arrays
+
+
+def _one_each(lib: Library, name: str, x: Array, rows: Array, word: str) -> Array:
+    """Return labels, having made sure that there is one for each of the rows."""
+    count = lib.shape(rows)[0]
+    if not _checks.same(lib.shape(x)[0], count):
+        need = f"a label for each of {count} {word}s"
+        _checks.refuse_shape(name, need, lib.shape(x))
+    return lib.agree(x, 0, rows, 0, f"`{name}` must have a label for each {word}.")
+
+
+def temperature_of(
+    lib: Library, anchors: Array, temperature: Any
+) -> tuple[float | None, Array | None]:
+    """Return the temperature as a positive number, or else as an array of shape ()."""
+    if isinstance(temperature, (int, float)) and not isinstance(temperature, bool):
+        return _checks.check_temperature(temperature), None
+    if isinstance(temperature, bool):
+        msg = f"`temperature` must be a number or an array; got {temperature!r}."
+        raise TypeError(msg)
+    array = companion(lib, "temperature", temperature, "anchors", anchors)
+    if lib.dtype(array).kind not in ("float", "int"):
+        _checks.refuse_dtype("temperature", "of a real number", lib.dtype(array).name)
+    if lib.shape(array) != ():
+        _checks.refuse_shape("temperature", "shape ()", lib.shape(array))
+    return (
+        array if array.dtype == anchors.dtype else lib.xp.astype(array, anchors.dtype)
+    )
+
+
+def row_weights(lib: Library, anchors: Array, sample_weight: Any) -> Array:
+    """Return a weight for each anchor."""
+    like = lib.xp.ones_like(lib.xp.sum(anchors, axis=1))
+    weights = sample_weights(lib, sample_weight, "anchors", like)
+    return like * weights if lib.shape(weights) == () else weights

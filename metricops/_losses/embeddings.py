@@ -1,0 +1,147 @@
+"""What every loss of embeddings does with its arguments, and how it is computed."""
+
+import math
+from typing import Any, NamedTuple
+
+from metricops import _checks
+from metricops._arguments.arrays import Inputs, float_arrays
+from metricops._arguments.embeddings import (
+    fitting_candidates,
+    fitting_labels,
+    row_weights,
+    temperature_of,
+)
+from metricops._frameworks import Library, placed
+from metricops._panels.objective import Objective
+from metricops._panels.operation import OPERATION
+from metricops._panels.records import Config, Given, Labels, Wanted
+from metricops._panels.roles import ByLabels, ByMultihot, Roles
+from metricops._typing import Array
+
+_BY_POSITION, _BY_LABELS, _BY_MULTIHOT = Roles(), ByLabels(), ByMultihot()
+
+
+class Arguments(NamedTuple):
+    """The arguments of a loss of embeddings, as given."""
+
+    anchors: Any
+    candidates: Any = None
+    labels: Any = None
+    candidate_labels: Any = None
+    temperature: Any = 1.0
+    normalize: bool = False
+    symmetric: bool = False
+    exclude_diagonal: bool = False
+    l2_weight: float = 0.0
+    sample_weight: Any = None
+    reduction: str = "mean"
+    block_size: int | None = None
+
+
+class Call(NamedTuple):
+    """What a call is made of, once all of it is known to fit."""
+
+    inputs: Inputs
+    config: Config
+    given: Given
+    labels: Labels
+
+
+def admitted(objective: Objective, asked: Arguments) -> Call:
+    """Return what a call of a loss is made of, having made sure that all fits."""
+    _check_options(asked)
+    if asked.candidates is None:
+        inputs = float_arrays(anchors=asked.anchors)
+    else:
+        inputs = float_arrays(anchors=asked.anchors, candidates=asked.candidates)
+    lib, anchors, every = inputs.library, inputs.arrays[0], inputs.arrays[-1]
+    every = _candidates(lib, anchors, every, asked)
+    labels, roles = Labels(None, None), _BY_POSITION
+    if asked.labels is not None:
+        given = asked.labels, asked.candidate_labels
+        own, others = fitting_labels(lib, anchors, every, *given)
+        labels = Labels(own, others)
+        roles = _BY_LABELS if own.ndim == 1 else _BY_MULTIHOT
+    number, temperature = asked.temperature, None
+    if type(number) is not float or not 0 < number < math.inf:
+        number, temperature = temperature_of(lib, anchors, number)
+    weights = None
+    if asked.sample_weight is not None:
+        weights = row_weights(lib, anchors, asked.sample_weight)
+    config = Config(
+        objective,
+        roles,
+        number,
+        bool(asked.normalize),
+        bool(asked.symmetric),
+        bool(asked.exclude_diagonal),
+        float(asked.l2_weight),
+        asked.reduction,
+        asked.block_size,
+    )
+    return Call(
+        inputs,
+        config,
+        Given(
+            anchors,
+            None if asked.candidates is None else every,
+            temperature,
+            weights,
+        ),
+        labels,
+    )
+
+
+def loss_of(call: Call) -> Array:
+    """Return the loss, differentiable by the framework of its arrays."""
+    lib = call.inputs.library
+    loss = lib.differentiable(OPERATION, call.config, call.given, call.labels)
+    return call.inputs.narrow(loss)
+
+
+def loss_and_gradients(call: Call) -> tuple[Array, tuple[Array, Array | None, Array]]:
+    """Return the loss, and its gradients by anchors, candidates and temperature."""
+    inputs, config, given = call.inputs, call.config, call.given
+    lib = inputs.library
+    wanted = Wanted(True, given.candidates is not None, True, False)
+    loss, saved = OPERATION.value_and_saved(lib, config, given, call.labels, wanted)
+    found = Given(*placed(wanted, saved))
+    of_candidates = (
+        None if found.candidates is None else inputs.narrow(found.candidates)
+    )
+    of_anchors, of_temperature = map(inputs.narrow, (found.anchors, found.temperature))
+    return inputs.narrow(loss), (of_anchors, of_candidates, of_temperature)
+
+
+def _candidates(lib: Library, anchors: Array, every: Array, asked: Arguments) -> Array:
+    """Return the candidates, as many as the options ask for."""
+    option = None
+    if asked.labels is None:
+        option = "`labels` is None"
+    if asked.exclude_diagonal:
+        option = "`exclude_diagonal` is True"
+    if asked.symmetric:
+        option = "`symmetric` is True"
+    return fitting_candidates(lib, anchors, every, option, bool(asked.symmetric))
+
+
+def _check_options(asked: Arguments) -> None:
+    if asked.reduction not in _checks.REDUCTIONS:
+        _checks.check_reduction(asked.reduction)
+    if asked.labels is None:
+        if asked.candidates is None:
+            _checks.refuse_value("labels", "given where `candidates` is None", None)
+        if asked.candidate_labels is not None:
+            _checks.refuse_value("labels", "given where `candidate_labels` is", None)
+        if asked.exclude_diagonal:
+            need = "given where `exclude_diagonal` is True"
+            _checks.refuse_value("labels", need, None)
+    l2_weight = asked.l2_weight
+    if isinstance(l2_weight, bool) or not isinstance(l2_weight, (int, float)):
+        msg = f"`l2_weight` must be a number; got {l2_weight!r}."
+        raise TypeError(msg)
+    if asked.reduction == "none" and l2_weight != 0:
+        need = 'zero where `reduction` is "none"'
+        _checks.refuse_value("l2_weight", need, l2_weight)
+    if asked.block_size is not None:
+        _checks.check_positive_int("block_size", asked.block_size)

@@ -1,0 +1,197 @@
+"""What closes a softmax whose row of scores is met in parts; see `npairs_objective`.
+
+Parts of a row are added as they come, each relative to the largest score so far.
+"""
+
+from typing import NamedTuple
+
+from metricops._frameworks import Library
+from metricops._panels.objective import Pairs, Sums, masked
+from metricops._typing import Array
+
+
+class PositionRows(NamedTuple):
+    """The sums of rows with one positive each, of shape (n,)."""
+
+    peak: Array
+    rest: Array  # sum(exp(s - peak)) without the positive
+    positive: Array  # its score
+
+
+class TargetRows(NamedTuple):
+    """The sums of rows with targets, of shape (n,)."""
+
+    peak: Array  # minus infinity of a row that has met no candidate
+    partition: Array  # sum(exp(s - peak))
+    positive: Array  # sum(t * (s - peak))
+    total: Array  # sum(t)
+
+
+class Closing(NamedTuple):
+    """What a row's part of the derivative is made of, each of shape (n,)."""
+
+    peak: Array
+    push: Array  # what exp(s - peak) is multiplied by: upstream / Z
+    pull: Array  # what t is multiplied by, or the slope at the only positive
+
+
+class PositionSums(Sums):
+    """The sums of a softmax with one positive each, at the row's position."""
+
+    record = PositionRows
+
+    def of(
+        self, lib: Library, scores: Array, pairs: Pairs, axis: int, last: bool
+    ) -> PositionRows:
+        """Return the sums along an axis.
+
+        Of columns the positive is not among them; it is the row's: see `paired`.
+        """
+        peak = lib.peak(scores, axis)
+        flat = lib.xp.squeeze(peak, axis=axis)
+        positive = lib.pick(scores, pairs.positive)[:, 0] if axis == 1 else flat
+        shifted = lib.minus(scores, peak) if last else scores - peak
+        exponentials = lib.put(lib.exp(shifted), pairs.positive, 0.0)
+        return PositionRows(flat, lib.xp.sum(exponentials, axis=axis), positive)
+
+    def merged(
+        self, lib: Library, old: PositionRows, new: PositionRows
+    ) -> PositionRows:
+        """Return the sums of the same rows over two sets of candidates."""
+        xp = lib.xp
+        peak = xp.maximum(old.peak, new.peak)
+        rest = old.rest * xp.exp(old.peak - peak) + new.rest * xp.exp(new.peak - peak)
+        return PositionRows(peak, rest, new.positive)
+
+    def paired(self, rows: PositionRows, columns: PositionRows) -> PositionRows:
+        """Return the columns' sums with their positives' scores, which rows know."""
+        return columns._replace(positive=rows.positive)
+
+    def losses(self, lib: Library, sums: PositionRows) -> tuple[Array, None]:
+        """Return the losses; all count."""
+        return of_positive(lib, sums.rest, sums.positive - sums.peak), None
+
+    def closing(self, lib: Library, sums: PositionRows, upstream: Array) -> Closing:
+        """Return what `error` needs of each row, where its loss weighs `upstream`."""
+        partition = sums.rest + lib.xp.exp(sums.positive - sums.peak)
+        push = upstream / partition
+        return Closing(sums.peak, push, -sums.rest * push)
+
+    def error(
+        self, lib: Library, scores: Array, pairs: Pairs, rows: Closing, columns: Closing
+    ) -> Array:
+        """Return the derivative by the scores, 0 at the positives."""
+        return lib.put(_pushes(lib, scores, rows, columns), pairs.positive, 0.0)
+
+    def own(self, rows: Closing, columns: Closing) -> Array:
+        """Return the derivative at the positives."""
+        return rows.pull + columns.pull
+
+
+class TargetSums(Sums):
+    """The sums of a softmax against targets."""
+
+    record = TargetRows
+
+    def of(
+        self, lib: Library, scores: Array, pairs: Pairs, axis: int, last: bool
+    ) -> TargetRows:
+        """Return the sums along an axis; the `last` to ask may overwrite the scores."""
+        xp = lib.xp
+        peak = lib.peak(scores, axis)
+        safe = finite(lib, peak)
+        shifted = lib.minus(scores, safe) if last else scores - safe
+        shifted = masked(lib, shifted, pairs, 0.0)
+        positive = lib.dots(pairs.targets, shifted, axis)
+        exponentials = masked(lib, lib.exp(shifted), pairs, 0.0)
+        return TargetRows(
+            xp.squeeze(peak, axis=axis),
+            xp.sum(exponentials, axis=axis),
+            positive,
+            xp.sum(pairs.targets, axis=axis),
+        )
+
+    def nothing(self, lib: Library, zeros: Array) -> TargetRows:
+        """Return the sums of rows that have met no candidate."""
+        return TargetRows(zeros - float("inf"), zeros, zeros, zeros)
+
+    def merged(self, lib: Library, old: TargetRows, new: TargetRows) -> TargetRows:
+        """Return the sums of the same rows over two sets of candidates."""
+        xp = lib.xp
+        peak = xp.maximum(old.peak, new.peak)
+        first, second = (self._relative(lib, one, peak) for one in (old, new))
+        return TargetRows(
+            peak,
+            first.partition + second.partition,
+            first.positive + second.positive,
+            first.total + second.total,
+        )
+
+    def losses(self, lib: Library, sums: TargetRows) -> tuple[Array, Array]:
+        """Return the losses, 0 of rows without a target, which do not count."""
+        xp = lib.xp
+        counted = sums.total != 0
+        partition = xp.where(counted, sums.partition, 1.0)
+        positive = sums.positive / xp.where(counted, sums.total, 1.0)
+        return xp.where(counted, xp.log(partition) - positive, 0.0), counted
+
+    def closing(self, lib: Library, sums: TargetRows, upstream: Array) -> Closing:
+        """Return what `error` needs of each row, where its loss weighs `upstream`."""
+        xp = lib.xp
+        counted = sums.total != 0
+        upstream = xp.where(counted, upstream, 0.0)
+        push = upstream / xp.where(counted, sums.partition, 1.0)
+        pull = upstream / xp.where(counted, sums.total, 1.0)
+        return Closing(finite(lib, sums.peak), push, pull)
+
+    def error(
+        self,
+        lib: Library,
+        scores: Array,
+        pairs: Pairs,
+        rows: Closing,
+        columns: Closing | None,
+    ) -> Array:
+        """Return the derivative by the scores of rows, and of columns if given."""
+        pull = rows.pull[:, None]
+        if columns is not None:
+            pull = pull + columns.pull[None, :]
+        error = _pushes(lib, scores, rows, columns)
+        return lib.minus(error, lib.times(pairs.targets, pull))
+
+    def _relative(self, lib: Library, sums: TargetRows, peak: Array) -> TargetRows:
+        """Return the sums relative to another peak; 0 where nothing was met."""
+        xp = lib.xp
+        peak = finite(lib, peak)
+        down = xp.where(sums.peak == -float("inf"), peak, sums.peak) - peak
+        return sums._replace(
+            partition=sums.partition * xp.exp(down),
+            positive=sums.positive + sums.total * down,
+        )
+
+
+def of_positive(lib: Library, rest: Array, difference: Array) -> Array:
+    """Return the loss of a row with one positive, less the peak by `difference`."""
+    xp = lib.xp
+    return xp.log1p(rest + xp.expm1(difference)) - difference
+
+
+def finite(lib: Library, peak: Array) -> Array:
+    """Return a peak that scores may be less by, also where none was met."""
+    return lib.xp.where(peak == -float("inf"), 0.0, peak)
+
+
+def _pushes(
+    lib: Library, scores: Array, rows: Closing, columns: Closing | None
+) -> Array:
+    """Return the sum of exp(scores - peak) * push for rows, and for columns if given.
+
+    The scores may be overwritten.
+    """
+    peak, push = rows.peak[:, None], rows.push[:, None]
+    if columns is None:
+        return lib.times(lib.exp(lib.minus(scores, peak)), push)
+    error = lib.times(lib.exp(scores - peak), push)
+    peak, push = columns.peak[None, :], columns.push[None, :]
+    other = lib.times(lib.exp(lib.minus(scores, peak)), push)
+    return lib.plus(error, other)

@@ -1,0 +1,121 @@
+"""Both directions: anchors against candidates and candidates against anchors.
+
+A column closes only with the last panel. So a first pass gathers the sums that close
+rows and columns, one matrix product a panel, and a second one takes the gradients of
+both directions from the same scores, three products a panel.
+"""
+
+from typing import Any, NamedTuple
+
+from metricops._panels.chain import Direction, Products
+from metricops._panels.one_way import Total, plus_own
+from metricops._panels.records import Candidates, Problem, Rows, Wanted, sums_of
+from metricops._panels.scores import pairs_of, scaled, scores_of
+from metricops._similarity.normalize import unit_and_norm
+from metricops._typing import Array
+
+
+class Both(NamedTuple):
+    """The sums, or the losses, or what closes them, of the two directions."""
+
+    rows: Any
+    columns: Any
+
+
+class ClosedRows(NamedTuple):
+    """Some rows, what closes them, and what closes the columns at their positions."""
+
+    rows: Rows
+    closing: Any
+    paired: Any
+
+
+class ClosedCandidates(NamedTuple):
+    """All candidates, and what closes their columns."""
+
+    candidates: Candidates
+    closing: Any
+
+
+class RowsOut(NamedTuple):
+    """What each panel gives of its rows, where it is wanted."""
+
+    anchors: Array | None  # their gradient
+    along: Array | None  # sum(u * dL/du), for the temperature
+    own: Array | None  # the slope at the own column
+
+
+def prepared(problem: Problem) -> Problem:
+    """Return a problem whose rows have unit length, if asked for, for both passes."""
+    if not problem.config.normalize:
+        return problem
+    units = unit_and_norm(problem.library, problem.rows.anchors)
+    rows = problem.rows._replace(anchors=units.unit)
+    return problem._replace(rows=rows, row_units=units)
+
+
+def gathered(problem: Problem) -> Both:
+    """Return what closes each row and each column."""
+    lib, sums = problem.library, sums_of(problem)
+
+    def body(columns: Any, rows: Rows, candidates: Candidates) -> tuple[Any, Any]:
+        pairs = pairs_of(problem, rows, candidates)
+        scores = scores_of(problem, rows.anchors, candidates, pairs)
+        found = sums.of(lib, scores, pairs, axis=0, last=False)
+        columns = found if columns is None else sums.merged(lib, columns, found)
+        return columns, sums.of(lib, scores, pairs, axis=1, last=True)
+
+    columns, rows = lib.fold(body, problem.rows, problem.candidates, problem.block)
+    return Both(rows, sums.paired(rows, columns))
+
+
+def directions(problem: Problem, both: Both) -> tuple[Direction, Direction]:
+    """Return the losses of the rows, and of the columns."""
+    lib, sums = problem.library, sums_of(problem)
+    rows, columns = sums.losses(lib, both.rows), sums.losses(lib, both.columns)
+    return Direction(*rows), Direction(*columns)
+
+
+def gradients(problem: Problem, both: Both, upstream: Both, wanted: Wanted) -> Products:
+    """Return the gradients of the sum of both losses, weighted by `upstream`."""
+    lib, xp = problem.library, problem.library.xp
+    sums, scale = sums_of(problem), problem.candidates.scale
+    closing = Both(
+        *(sums.closing(lib, x, up) for x, up in zip(both, upstream, strict=True))
+    )
+
+    def body(
+        total: Total | None, rows: ClosedRows, columns: ClosedCandidates
+    ) -> tuple[Total, RowsOut]:
+        anchors, candidates = rows.rows.anchors, columns.candidates
+        error = _error(problem, rows, columns)
+        own = sums.own(rows.closing, rows.paired)
+        own = None if own is None else own[:, None] * scale
+        of_rows = along = None
+        if wanted.anchors or wanted.temperature:
+            of_rows = scaled(lib.product(error, candidates.embeddings), scale)
+            of_rows = of_rows if own is None else of_rows + own * rows.rows.paired
+        if wanted.temperature:
+            along = xp.sum(anchors * of_rows, axis=1)
+        out = RowsOut(of_rows, along, None if own is None else own[:, 0])
+        if not wanted.candidates:
+            return Total(None), out
+        left = xp.matrix_transpose(scaled(anchors, scale))
+        sofar = None if total is None else total.candidates
+        return Total(lib.plus_product(sofar, left, error)), out
+
+    rows = ClosedRows(problem.rows, closing.rows, closing.columns)
+    columns = ClosedCandidates(problem.candidates, closing.columns)
+    total, out = lib.fold(body, rows, columns, problem.block)
+    of_candidates = None
+    if wanted.candidates:
+        of_candidates = xp.matrix_transpose(total.candidates)
+        of_candidates = plus_own(problem, of_candidates, out.own)
+    return Products(out.anchors, of_candidates, out.along)
+
+
+def _error(problem: Problem, rows: ClosedRows, columns: ClosedCandidates) -> Array:
+    pairs = pairs_of(problem, rows.rows, columns.candidates)
+    scores = scores_of(problem, rows.rows.anchors, columns.candidates, pairs)
+    sums = sums_of(problem)
+    return sums.error(problem.library, scores, pairs, rows.closing, columns.closing)

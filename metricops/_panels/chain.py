@@ -1,0 +1,116 @@
+"""The chain rule around the panels: unit length, temperature, penalty, weights."""
+
+from typing import NamedTuple
+
+from metricops._arguments.weights import factor_of, reduce_losses
+from metricops._frameworks import Library
+from metricops._panels.records import Config, Given, Problem, Wanted
+from metricops._similarity.normalize import unit_gradient
+from metricops._typing import Array
+
+
+class Direction(NamedTuple):
+    """The losses of the anchors, or of the candidates, and which of them count."""
+
+    losses: Array
+    counted: Array | None  # None: all
+
+
+class Products(NamedTuple):
+    """The gradients that the passes give, of the sum of the weighted losses.
+
+    That of the candidates is of their units, that of the anchors of the rows as given,
+    or of their units too where these were formed once for all passes.
+    One set by halves has both in the latter.
+    """
+
+    anchors: Array | None
+    candidates: Array | None
+    along: Array | None  # (n,): sum(u * dL/du) of each anchor u
+
+
+def combined(
+    lib: Library, config: Config, given: Given, directions: tuple[Direction, ...]
+) -> Array:
+    """Return the mean of the directions, each reduced by its own count."""
+    parts = [
+        reduce_losses(lib, one.losses, given.weights, config.reduction, one.counted)
+        for one in directions
+    ]
+    loss = parts[0] if len(parts) == 1 else (parts[0] + parts[1]) / 2
+    return penalised(lib, config, given, loss)
+
+
+def penalised(lib: Library, config: Config, given: Given, loss: Array) -> Array:
+    """Return the loss plus l2_weight / 4 times the mean squared lengths of both sides.
+
+    With one set, both sides are the anchors.
+    """
+    if config.l2_weight == 0:
+        return loss
+    every = given.anchors if given.candidates is None else given.candidates
+    means = [lib.xp.sum(x * x) / lib.count(x) for x in (given.anchors, every)]
+    return loss + (means[0] + means[1]) * (config.l2_weight / 4)
+
+
+def upstream_of(
+    lib: Library, config: Config, weights: Array | None, one: Direction
+) -> Array:
+    """Return the derivative of the reduced loss by each of a direction's losses."""
+    each = lib.xp.ones_like(one.losses) if weights is None else weights
+    return each * factor_of(lib, config.reduction, one.losses, weights, one.counted)
+
+
+def weights_gradient(
+    lib: Library, config: Config, weights: Array, directions: tuple[Direction, ...]
+) -> Array:
+    """Return the gradient of the sample weights w.
+
+    With losses l and the factor f of their sum, d(f * sum(w * l)) / dw is f * l; of a
+    weighted mean, whose factor is 1 / sum(w), it is f * (l - f * sum(w * l)).
+    """
+    xp = lib.xp
+    total = xp.zeros_like(weights)
+    for one in directions:
+        factor = factor_of(lib, config.reduction, one.losses, weights, one.counted)
+        part = one.losses
+        if config.reduction == "weighted_mean":
+            part = part - xp.sum(part * weights) * factor
+            part = part if one.counted is None else xp.where(one.counted, part, 0.0)
+        total = total + part * (factor / len(directions))
+    return total
+
+
+def chained(
+    problem: Problem, given: Given, wanted: Wanted, products: Products
+) -> Given:
+    """Return the gradients by what was given: those of the units, chained further."""
+    lib = problem.library
+    of_anchors, of_candidates = products.anchors, products.candidates
+    if of_anchors is not None and problem.row_units is not None:
+        of_anchors = unit_gradient(lib, problem.row_units, of_anchors)
+    if of_candidates is not None and problem.units is not None:
+        of_candidates = unit_gradient(lib, problem.units, of_candidates)
+    if given.candidates is None and wanted.anchors:
+        both = of_candidates if of_anchors is None else of_anchors + of_candidates
+        of_anchors, of_candidates = both, None
+    of_temperature = None
+    if wanted.temperature:
+        of_temperature = -lib.xp.sum(products.along) * problem.candidates.scale
+    return Given(of_anchors, of_candidates, of_temperature, None)
+
+
+def with_penalty(lib: Library, config: Config, given: Given, gradients: Given) -> Given:
+    """Return the gradients with that of the penalty, l2_weight / 2 / n * x."""
+    if config.l2_weight == 0:
+        return gradients
+    sides = 2 if given.candidates is None else 1
+    factor = config.l2_weight * sides / 2
+
+    def moved(x: Array | None, gradient: Array | None) -> Array | None:
+        return None if gradient is None else gradient + x * (factor / lib.count(x))
+
+    return gradients._replace(
+        anchors=moved(given.anchors, gradients.anchors),
+        candidates=moved(given.candidates, gradients.candidates),
+    )

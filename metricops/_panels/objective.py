@@ -1,0 +1,143 @@
+"""What a loss gives to the engine: numbers of a row of scores, and their slopes."""
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from metricops._frameworks import Library
+from metricops._typing import Array
+
+
+class Pairs(NamedTuple):
+    """The roles of the pairs of a panel of scores, shape (b, m).
+
+    The positives are told by `positive`, or else by `targets` and `total`.
+    """
+
+    positive: Array = None  # (b,): the column of each row's only positive
+    targets: Array | None = None  # (b, m): how much each candidate is a positive
+    total: Array | None = None  # (b, 1): the sum of each row's targets
+    excluded: Array | None = None  # (b,): a column of each row that takes no part
+    exists: Array | None = None  # (b, m): which pairs take part; None: all
+
+
+class Slopes(NamedTuple):
+    """The losses of a panel's rows, and their derivatives by the scores.
+
+    The derivative is ``error * factor``, and ``own`` at the columns `Pairs.positive`,
+    where the error is 0 then. A number a row costs less on the thin side of a product
+    than on the panel, and less rounding.
+    """
+
+    losses: Array  # (b,)
+    error: Array  # (b, m)
+    factor: Array | None = None  # (b, 1); None: 1
+    own: Array | None = None  # (b,); None: the error is whole
+
+
+class Sums:
+    """What closes the rows of a direction, gathered from parts of their scores.
+
+    A loss that has these takes half the products for one set, and one pass less for
+    both directions. They are records of arrays of shape (rows,), none of them None.
+    """
+
+    record: Any  # of the sums: a named tuple
+
+    def of(
+        self, lib: Library, scores: Array, pairs: Pairs, axis: int, last: bool
+    ) -> Any:
+        """Return the sums along an axis; the `last` to ask may overwrite the scores."""
+        raise NotImplementedError
+
+    def nothing(self, lib: Library, zeros: Array) -> Any:
+        """Return the sums of rows that have met no candidate."""
+        raise NotImplementedError
+
+    def merged(self, lib: Library, old: Any, new: Any) -> Any:
+        """Return the sums of the same rows over two sets of candidates."""
+        raise NotImplementedError
+
+    def paired(self, rows: Any, columns: Any) -> Any:
+        """Return the columns' sums with what the rows know of their common pairs."""
+        return columns
+
+    def losses(self, lib: Library, sums: Any) -> tuple[Array, Array | None]:
+        """Return the losses, and which of them count (None: all)."""
+        raise NotImplementedError
+
+    def closing(self, lib: Library, sums: Any, upstream: Array) -> Any:
+        """Return what `error` needs of each row, where its loss weighs `upstream`."""
+        raise NotImplementedError
+
+    def error(
+        self, lib: Library, scores: Array, pairs: Pairs, rows: Any, columns: Any
+    ) -> Array:
+        """Return the derivative by the scores of the rows' and the columns' losses.
+
+        `columns` may be None. The scores may be overwritten.
+        """
+        raise NotImplementedError
+
+    def own(self, rows: Any, columns: Any) -> Array | None:
+        """Return the derivative at each row's own column, if `error` leaves it out."""
+        return None
+
+
+@dataclass(frozen=True)
+class Objective:
+    """A loss of a row of scores; its fields are words and numbers.
+
+    A subclass has `losses` and `slopes`. An objective is registered, so that programs
+    that are exported can name it.
+    """
+
+    def counted(self, lib: Library, pairs: Pairs) -> Array | None:
+        """Return which rows count by their targets, shape (b, 1); None: all.
+
+        By position all rows count, and this is not asked. Where it is, there are no
+        scores yet: an anchor left out may hold a NaN.
+        """
+        return None
+
+    def losses(self, lib: Library, scores: Array, pairs: Pairs) -> Array:
+        """Return the rows' losses, shape (b,). The scores may be overwritten."""
+        raise NotImplementedError
+
+    def slopes(self, lib: Library, scores: Array, pairs: Pairs) -> Slopes:
+        """Return losses and derivatives. The scores may be overwritten."""
+        raise NotImplementedError
+
+    def mean(self, lib: Library, scores: Array, pairs: Pairs) -> Array:
+        """Return the mean of the losses, which a framework may have in one call."""
+        return lib.xp.mean(self.losses(lib, scores, pairs))
+
+    def sums(self, paired: bool) -> Any:
+        """Return the `Sums` that close rows met in parts, or None if nothing does.
+
+        `paired` is whether each row has one positive, at its position.
+        """
+        return None
+
+
+def masked(lib: Library, x: Array, pairs: Pairs, value: float) -> Array:
+    """Return a panel with `value` where a pair takes no part.
+
+    The panel `x` may be overwritten.
+    """
+    if pairs.excluded is not None:
+        x = lib.put(x, pairs.excluded, value)
+    return x if pairs.exists is None else lib.xp.where(pairs.exists, x, value)
+
+
+def negatives(lib: Library, pairs: Pairs, like: Array) -> Array:
+    """Return which pairs of a panel such as `like` are negatives, shape (b, m)."""
+    xp = lib.xp
+    if pairs.targets is None:
+        columns = lib.positions(like, 1, "candidates")[None, :]
+        found = columns != pairs.positive[:, None]
+    else:
+        found = pairs.targets == 0
+    if pairs.excluded is not None:
+        columns = lib.positions(like, 1, "candidates")[None, :]
+        found = xp.logical_and(found, columns != pairs.excluded[:, None])
+    return found if pairs.exists is None else xp.logical_and(found, pairs.exists)

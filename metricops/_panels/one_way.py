@@ -1,0 +1,158 @@
+"""Anchors against candidates: a row closes inside its panel, so one pass is enough.
+
+Let ``s = (u · c) / t`` be the scores of anchors u and candidates c, L the sum of the
+weighted losses, and ``e = dL/ds``. Then::
+
+    dL/du = (e @ c) / t,    dL/dc = (eᵀ @ u) / t,    dL/dt = -sum(u * dL/du) / t
+
+`losses` is one matrix product a panel, `gradients` three.
+"""
+
+from typing import Any, NamedTuple
+
+from metricops._panels.chain import Direction, Products
+from metricops._panels.objective import Slopes
+from metricops._panels.records import Candidates, Problem, Rows, Wanted
+from metricops._panels.scores import Side, pairs_of, scores_of, side_of
+from metricops._similarity.normalize import unit_gradient
+from metricops._typing import Array
+
+
+class Panel(NamedTuple):
+    """What becomes of a panel's scores."""
+
+    side: Side
+    slopes: Slopes
+    counted: Array | None  # (b, 1)
+    pull: Array | float  # what a row's slopes are multiplied by, a number or (b, 1)
+
+
+class Total(NamedTuple):
+    """What the panels add up to, from one to the next."""
+
+    candidates: Array | None  # (d, m): the gradient of the candidates, transposed
+
+
+class Out(NamedTuple):
+    """What each panel gives of its rows."""
+
+    losses: Array
+    counted: Array | None
+    anchors: Array | None  # their gradient
+    along: Array | None  # sum(u * dL/du), for the temperature
+    own: Array | None  # the slope at the own column, times what it pulls with
+
+
+def mean(problem: Problem) -> Array | None:
+    """Return the mean loss if there is one panel, by position; else None."""
+    lib, rows = problem.library, problem.rows
+    if rows.labels is not None or problem.several or not lib.shape(rows.anchors)[0]:
+        return None  # and the mean of nothing is 0
+    pairs = pairs_of(problem, rows, problem.candidates)
+    side = side_of(problem, rows.anchors, None)
+    scores = scores_of(problem, side.anchors, problem.candidates, pairs)
+    return problem.config.objective.mean(lib, scores, pairs)
+
+
+def losses(problem: Problem) -> Direction:
+    """Return the loss of each anchor."""
+    lib, objective = problem.library, problem.config.objective
+
+    def body(_: Any, rows: Rows, candidates: Candidates) -> tuple[Any, Direction]:
+        pairs = pairs_of(problem, rows, candidates)
+        counted = None
+        if pairs.targets is not None:
+            counted = objective.counted(lib, pairs)
+        side = side_of(problem, rows.anchors, counted)
+        scores = scores_of(problem, side.anchors, candidates, pairs)
+        found = objective.losses(lib, scores, pairs)
+        if counted is None:
+            return (), Direction(found, None)
+        counted = counted[:, 0]
+        return (), Direction(lib.xp.where(counted, found, 0.0), counted)
+
+    direction: Direction
+    _, direction = lib.fold(body, problem.rows, problem.candidates, problem.block)
+    return direction
+
+
+def gradients(problem: Problem, wanted: Wanted) -> tuple[Direction, Products]:
+    """Return the losses, and the gradients of their weighted sum."""
+    lib, xp = problem.library, problem.library.xp
+
+    def body(
+        total: Total | None, rows: Rows, candidates: Candidates
+    ) -> tuple[Total, Out]:
+        panel = _panel(problem, rows, candidates)
+        out = _rows_gradient(problem, wanted, rows, candidates, panel)
+        if not wanted.candidates:
+            return Total(None), out
+        weight = panel.pull
+        if panel.slopes.factor is not None:
+            weight = weight * panel.slopes.factor
+        # The panel stays as it lies: the thin sum is transposed at the end instead.
+        left = xp.matrix_transpose(panel.side.anchors * weight)
+        sofar = None if total is None else total.candidates
+        return Total(lib.plus_product(sofar, left, panel.slopes.error)), out
+
+    if problem.several:
+        total, out = lib.fold(body, problem.rows, problem.candidates, problem.block)
+    else:
+        total, out = body(None, problem.rows, problem.candidates)
+    of_candidates = None
+    if wanted.candidates:
+        of_candidates = xp.matrix_transpose(total.candidates)
+        of_candidates = plus_own(problem, of_candidates, out.own)
+    direction = Direction(out.losses, out.counted)
+    return direction, Products(out.anchors, of_candidates, out.along)
+
+
+def _panel(problem: Problem, rows: Rows, candidates: Candidates) -> Panel:
+    lib, objective = problem.library, problem.config.objective
+    pairs = pairs_of(problem, rows, candidates)
+    counted = None
+    if pairs.targets is not None:
+        counted = objective.counted(lib, pairs)
+    side = side_of(problem, rows.anchors, counted)
+    scores = scores_of(problem, side.anchors, candidates, pairs)
+    slopes = objective.slopes(lib, scores, pairs)
+    pull = candidates.scale
+    if rows.weights is not None:
+        pull = rows.weights[:, None] * pull
+    if counted is not None:
+        pull = lib.xp.astype(counted, slopes.losses.dtype) * pull
+        found = lib.xp.where(counted[:, 0], slopes.losses, 0.0)
+        slopes = slopes._replace(losses=found)
+    return Panel(side, slopes, counted, pull)
+
+
+def _rows_gradient(
+    problem: Problem, wanted: Wanted, rows: Rows, candidates: Candidates, panel: Panel
+) -> Out:
+    """Return what a panel gives of its rows: losses, and gradients if wanted."""
+    lib, slopes = problem.library, panel.slopes
+    counted = None if panel.counted is None else panel.counted[:, 0]
+    own = None if slopes.own is None else slopes.own[:, None] * panel.pull
+    of_rows = along = None
+    if wanted.anchors or wanted.temperature:
+        weight = panel.pull
+        weight = weight if slopes.factor is None else weight * slopes.factor
+        of_rows = lib.product(slopes.error, candidates.embeddings) * weight
+        of_rows = of_rows if own is None else of_rows + own * rows.paired
+    if wanted.temperature:
+        along = lib.xp.sum(panel.side.anchors * of_rows, axis=1)
+    if panel.side.units is not None and of_rows is not None:
+        of_rows = unit_gradient(lib, panel.side.units, of_rows)
+    flat = None if own is None else own[:, 0]
+    return Out(slopes.losses, counted, of_rows, along, flat)
+
+
+def plus_own(problem: Problem, of_candidates: Array, own: Array | None) -> Array:
+    """Return the candidates' gradient with the part of each anchor's positive."""
+    if own is None:
+        return of_candidates
+    lib = problem.library
+    side = side_of(problem, problem.rows.anchors, None)
+    near, far = lib.split(of_candidates, side.anchors)
+    near = near + side.anchors * own[:, None]
+    return near if far is None else lib.xp.concat([near, far], axis=0)

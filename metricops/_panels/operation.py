@@ -1,0 +1,111 @@
+"""The loss of an objective as an operation: its value, and its gradients.
+
+The differentiable arrays are those of `Given`, the constant ones those of `Labels`.
+"""
+
+from metricops._frameworks import Arrays, Library, Operation, placed, register
+from metricops._panels import one_way, plans
+from metricops._panels.chain import (
+    combined,
+    penalised,
+    weights_gradient,
+    with_penalty,
+)
+from metricops._panels.records import (
+    Config,
+    Given,
+    Labels,
+    Wanted,
+    block_of,
+    problem_of,
+)
+from metricops._typing import Array
+
+_SMALL = 2**17  # scores; an autodiff of so few costs less than an operation
+
+
+def value(lib: Library, config: Config, arrays: Arrays, constants: Arrays) -> Array:
+    """Return the loss."""
+    given, labels = Given(*arrays), Labels(*constants)
+    problem = problem_of(lib, config, given, labels)
+    if config.reduction == "mean" and not config.symmetric and given.weights is None:
+        loss = one_way.mean(problem)
+        if loss is not None:
+            return penalised(lib, config, given, loss)
+    by_halves = problem.one_set and problem.several
+    directions, _ = plans.losses(problem, given, labels, by_halves)
+    return combined(lib, config, given, directions)
+
+
+def is_small(lib: Library, config: Config, arrays: Arrays) -> bool:
+    """Return whether one panel holds all and is small: plain autodiff serves best."""
+    given = Given(*arrays)
+    every = given.anchors if given.candidates is None else given.candidates
+    block = block_of(lib, config, given.anchors, every)
+    size = lib.size(given.anchors, 0)
+    fits = block is not None and size <= block
+    return fits and size * lib.size(every, 0) <= _SMALL
+
+
+def saves_gradients(config: Config) -> bool:
+    """Return whether a call saves its gradients: where its value is a number."""
+    return config.reduction != "none"
+
+
+def value_and_saved(
+    lib: Library,
+    config: Config,
+    arrays: Arrays,
+    constants: Arrays,
+    wanted: tuple[bool, ...],
+) -> tuple[Array, Arrays]:
+    """Return the loss, and its gradients; or, of a loss a row, what they need."""
+    given, labels, asked = Given(*arrays), Labels(*constants), Wanted(*wanted)
+    problem = problem_of(lib, config, given, labels)
+    if config.reduction == "none":
+        # By what is static alone, as it decides how many arrays are saved.
+        directions, sums = plans.losses(problem, given, labels, problem.one_set)
+        return combined(lib, config, given, directions), sums
+    directions, gradients = plans.gradients(problem, given, labels, asked)
+    gradients = with_penalty(lib, config, given, gradients)
+    if asked.weights:
+        of_weights = weights_gradient(lib, config, given.weights, directions)
+        gradients = gradients._replace(weights=of_weights)
+    each = zip(gradients, asked, strict=True)
+    saved = tuple(x for x, there in each if there)
+    return combined(lib, config, given, directions), saved
+
+
+def backward(
+    lib: Library,
+    config: Config,
+    arrays: Arrays,
+    constants: Arrays,
+    saved: Arrays,
+    upstream: Array,
+    wanted: tuple[bool, ...],
+) -> Arrays:
+    """Return the gradients of ``sum(upstream * value)``."""
+    if config.reduction != "none":
+        return placed(wanted, tuple(x * upstream for x in saved))
+    given, labels, asked = Given(*arrays), Labels(*constants), Wanted(*wanted)
+    problem = problem_of(lib, config, given, labels)
+    pull = upstream if given.weights is None else upstream * given.weights
+    losses, gradients = plans.pulled(problem, given, labels, saved, pull, asked)
+    if asked.weights:
+        gradients = gradients._replace(weights=upstream * losses)
+    each = zip(gradients, asked, strict=True)
+    return tuple(x if there else None for x, there in each)
+
+
+OPERATION = register(
+    Operation(
+        "loss_from_embeddings",
+        Config,
+        value,
+        value_and_saved,
+        backward,
+        is_small,
+        saves_gradients,
+    )
+)

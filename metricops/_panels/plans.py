@@ -1,0 +1,181 @@
+"""Which passes a call takes: one direction, both, or one set by halves."""
+
+from itertools import islice
+
+from metricops._arguments.weights import factor_of
+from metricops._frameworks import Arrays
+from metricops._panels import both_ways, one_set, one_way
+from metricops._panels.both_ways import Both
+from metricops._panels.chain import (
+    Direction,
+    Products,
+    chained,
+    upstream_of,
+)
+from metricops._panels.records import (
+    Given,
+    Labels,
+    Problem,
+    Wanted,
+    problem_of,
+    sums_of,
+)
+from metricops._typing import Array
+
+Directions = tuple[Direction, ...]
+
+
+def losses(
+    problem: Problem, given: Given, labels: Labels, by_halves: bool
+) -> tuple[Directions, Arrays]:
+    """Return the losses of each direction, and sums that spare `pulled` a pass."""
+    sums = sums_of(problem)
+    if by_halves and sums is not None:
+        found = one_set.gathered(problem)
+        return (Direction(*sums.losses(problem.library, found)),), tuple(found)
+    if not problem.symmetric:
+        return (one_way.losses(problem),), ()
+    if sums is None:
+        turned = problem_of(problem.library, problem.config, *_turned(given, labels))
+        return (one_way.losses(problem), one_way.losses(turned)), ()
+    problem = both_ways.prepared(problem)
+    both = both_ways.gathered(problem)
+    return both_ways.directions(problem, both), (*both.rows, *both.columns)
+
+
+def gradients(
+    problem: Problem, given: Given, labels: Labels, wanted: Wanted
+) -> tuple[Directions, Given]:
+    """Return the losses of each direction, and the gradients of the reduced loss."""
+    lib, config = problem.library, problem.config
+    by_halves = problem.one_set and problem.several
+    if (by_halves or problem.symmetric) and sums_of(problem) is not None:
+        solve = _by_halves if by_halves else _from_both
+        return solve(problem, given, wanted)
+    one, found = _one_way(problem, given, wanted, None)
+    if not problem.symmetric:
+        return (one,), found
+    back, others = _turned(given, labels)
+    turned = problem_of(lib, config, back, others)
+    other, returned = _one_way(turned, back, _swapped(given, wanted), None)
+    return (one, other), _mean_of(given, found, returned)
+
+
+def pulled(
+    problem: Problem,
+    given: Given,
+    labels: Labels,
+    saved: Arrays,
+    upstream: Array,
+    wanted: Wanted,
+) -> tuple[Array, Given]:
+    """Return the loss of each row, and the gradients of their sum by `upstream`."""
+    lib, config = problem.library, problem.config
+    by_halves = problem.one_set
+    if (by_halves or problem.symmetric) and sums_of(problem) is not None:
+        solve = _pulled_by_halves if by_halves else _pulled_from_both
+        return solve(problem, given, saved, upstream, wanted)
+    one, found = _one_way(problem, given, wanted, upstream)
+    if not problem.symmetric:
+        return one.losses, found
+    back, others = _turned(given, labels)
+    turned = problem_of(lib, config, back, others)
+    other, returned = _one_way(turned, back, _swapped(given, wanted), upstream)
+    return (one.losses + other.losses) / 2, _mean_of(given, found, returned)
+
+
+def _one_way(
+    problem: Problem, given: Given, wanted: Wanted, upstream: Array | None
+) -> tuple[Direction, Given]:
+    """Return one direction's losses, and the gradients of its reduced loss.
+
+    With `upstream`, those of the sum of the losses weighted by it.
+    """
+    lib, config = problem.library, problem.config
+    weights = given.weights if upstream is None else upstream
+    problem = problem._replace(rows=problem.rows._replace(weights=weights))
+    one, products = one_way.gradients(problem, _asked(given, wanted))
+    if upstream is None and config.reduction != "sum":
+        # How many anchors count is known at the end.
+        factor = factor_of(lib, config.reduction, one.losses, weights, one.counted)
+        products = Products(*(None if x is None else x * factor for x in products))
+    return one, chained(problem, given, wanted, products)
+
+
+def _by_halves(
+    problem: Problem, given: Given, wanted: Wanted
+) -> tuple[Directions, Given]:
+    lib, config = problem.library, problem.config
+    found = one_set.gathered(problem)
+    one = Direction(*sums_of(problem).losses(lib, found))
+    upstream = upstream_of(lib, config, given.weights, one)
+    products = one_set.gradients(problem, found, upstream)
+    return (one,), chained(problem, given, wanted, products)
+
+
+def _from_both(
+    problem: Problem, given: Given, wanted: Wanted
+) -> tuple[Directions, Given]:
+    lib, config = problem.library, problem.config
+    problem = both_ways.prepared(problem)
+    both = both_ways.gathered(problem)
+    directions = both_ways.directions(problem, both)
+    pulls = (upstream_of(lib, config, given.weights, one) / 2 for one in directions)
+    asked = _asked(given, wanted)
+    products = both_ways.gradients(problem, both, Both(*pulls), asked)
+    return directions, chained(problem, given, wanted, products)
+
+
+def _pulled_by_halves(
+    problem: Problem, given: Given, saved: Arrays, upstream: Array, wanted: Wanted
+) -> tuple[Array, Given]:
+    sums = sums_of(problem)
+    found = sums.record(*saved)
+    each, _ = sums.losses(problem.library, found)
+    products = one_set.gradients(problem, found, upstream)
+    return each, chained(problem, given, wanted, products)
+
+
+def _pulled_from_both(
+    problem: Problem, given: Given, saved: Arrays, upstream: Array, wanted: Wanted
+) -> tuple[Array, Given]:
+    problem = both_ways.prepared(problem)
+    record, rest = sums_of(problem).record, iter(saved)
+    rows = record(*islice(rest, len(record._fields)))
+    both, half = Both(rows, record(*rest)), upstream / 2
+    one, other = both_ways.directions(problem, both)
+    asked = _asked(given, wanted)
+    products = both_ways.gradients(problem, both, Both(half, half), asked)
+    each = (one.losses + other.losses) / 2
+    return each, chained(problem, given, wanted, products)
+
+
+def _turned(given: Given, labels: Labels) -> tuple[Given, Labels]:
+    """Return the other direction: the candidates as anchors."""
+    every = given.anchors if given.candidates is None else given.candidates
+    others = labels.anchors if labels.candidates is None else labels.candidates
+    return given._replace(anchors=every, candidates=given.anchors), Labels(
+        others, labels.anchors
+    )
+
+
+def _swapped(given: Given, wanted: Wanted) -> Wanted:
+    """Return what is wanted of the other direction."""
+    every = wanted.anchors if given.candidates is None else wanted.candidates
+    return wanted._replace(anchors=every, candidates=wanted.anchors)
+
+
+def _mean_of(given: Given, found: Given, turned: Given) -> Given:
+    """Return the mean of the gradients of both directions, the other one turned."""
+    back = turned._replace(anchors=turned.candidates, candidates=turned.anchors)
+    if given.candidates is None and back.anchors is not None:
+        back = back._replace(anchors=back.anchors + back.candidates, candidates=None)
+    pairs = zip(found, back, strict=True)
+    return Given(*(None if x is None else (x + y) / 2 for x, y in pairs))
+
+
+def _asked(given: Given, wanted: Wanted) -> Wanted:
+    """Return what the passes have to give for the gradients that are wanted."""
+    if given.candidates is None and wanted.anchors:
+        return wanted._replace(candidates=True)
+    return wanted

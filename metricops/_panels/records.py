@@ -1,0 +1,128 @@
+"""The records that a call of the engine is made of."""
+
+from typing import Any, NamedTuple
+
+from metricops._frameworks import Library
+from metricops._panels.objective import Objective
+from metricops._panels.roles import Roles
+from metricops._similarity.normalize import Units, unit_and_norm
+from metricops._typing import Array
+
+
+class Config(NamedTuple):
+    """What is static about a call."""
+
+    objective: Objective
+    roles: Roles
+    temperature: float | None  # None: an array
+    normalize: bool
+    symmetric: bool
+    exclude_diagonal: bool
+    l2_weight: float
+    reduction: str
+    block_size: int | None  # None: as many rows as suit the device
+
+
+class Given(NamedTuple):
+    """The arrays of a call that have derivatives."""
+
+    anchors: Array
+    candidates: Array | None  # None: the anchors
+    temperature: Array  # None: a number, in `Config`
+    weights: Array | None  # (n,); None: all 1
+
+
+class Wanted(NamedTuple):
+    """Whose gradients are wanted: a bool for each array of `Given`."""
+
+    anchors: bool
+    candidates: bool
+    temperature: bool
+    weights: bool
+
+
+class Labels(NamedTuple):
+    """The labels of a call; (n,), or multi-hot (n, c)."""
+
+    anchors: Array | None  # None: candidate i is the positive of anchor i
+    candidates: Array | None  # None: those of the anchors
+
+
+class Rows(NamedTuple):
+    """Some anchors, and what belongs to each of them."""
+
+    anchors: Array  # (b, d)
+    labels: Array | None = None
+    positions: Array | None = None  # (b,): where they stand among all anchors
+    paired: Array | None = None  # (b, d): their positives, by position
+    weights: Array | None = None  # (b,): what their losses are multiplied by
+
+
+class Candidates(NamedTuple):
+    """All candidates, and what belongs to them."""
+
+    embeddings: Array  # (m, d), of unit length where that is asked for
+    labels: Array | None
+    scale: Array | float  # 1 / temperature
+
+
+class Problem(NamedTuple):
+    """A call as the passes over its panels take it."""
+
+    library: Library
+    config: Config
+    rows: Rows
+    candidates: Candidates
+    units: Units | None  # how the candidates came to have unit length
+    row_units: Units | None  # how the rows did, if they were scaled once for all passes
+    one_set: bool  # whether the candidates are the anchors, labels too
+    symmetric: bool  # whether there are two directions; those of one set are the same
+    block: int | None  # the rows of a panel; None: all
+    several: bool  # whether there may be several panels
+
+
+def problem_of(lib: Library, config: Config, given: Given, labels: Labels) -> Problem:
+    """Return a call in the form that the passes take."""
+    anchors = given.anchors
+    every = anchors if given.candidates is None else given.candidates
+    block = block_of(lib, config, anchors, every)
+    units = unit_and_norm(lib, every) if config.normalize else None
+    others = labels.anchors if labels.candidates is None else labels.candidates
+    number = config.temperature
+    scale = 1 / given.temperature if number is None else 1 / number
+    embeddings = every if units is None else units.unit
+    paired = positions = None
+    if labels.anchors is None:
+        paired = lib.split(embeddings, anchors)[0]
+    if labels.anchors is None or config.exclude_diagonal:
+        positions = lib.positions(anchors, 0, "anchors")
+    one_set = given.candidates is None and labels.candidates is None
+    one_set = one_set and lib.shape(anchors)[0] is not None
+    return Problem(
+        lib,
+        config,
+        Rows(anchors, labels.anchors, positions, paired),
+        Candidates(embeddings, others, scale),
+        units,
+        None,
+        one_set,
+        config.symmetric and not one_set,
+        block,
+        lib.several(anchors, block),
+    )
+
+
+def sums_of(problem: Problem) -> Any:
+    """Return the `Sums` that close rows met in parts, or None if nothing does."""
+    return problem.config.objective.sums(problem.rows.labels is None)
+
+
+def block_of(
+    lib: Library, config: Config, anchors: Array, candidates: Array
+) -> int | None:
+    """Return how many rows a panel has, or None for all."""
+    if config.block_size is not None:
+        return config.block_size
+    block = lib.block(anchors, candidates)
+    # Two softmaxes of a panel are alive at once.
+    return block // 2 if config.symmetric and block is not None else block

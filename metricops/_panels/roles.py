@@ -1,0 +1,44 @@
+"""Who is a positive of whom: what the labels of a call mean."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from metricops._arguments.labels import matches, shared
+from metricops._frameworks import Library
+from metricops._typing import Array
+
+
+@dataclass(frozen=True)
+class Roles:
+    """Candidate i is the only positive of anchor i."""
+
+    def targets(
+        self, lib: Library, labels: Array, others: Array, dtype: Any
+    ) -> Array | None:
+        """Return how much each candidate is a positive of each anchor, shape (n, m).
+
+        None where each row has one positive, at its position.
+        """
+        return None
+
+
+@dataclass(frozen=True)
+class ByLabels(Roles):
+    """The candidates of an anchor's label are its positives."""
+
+    def targets(
+        self, lib: Library, labels: Array, others: Array, dtype: Any
+    ) -> Array | None:
+        """Return 1 where labels are equal, and 0 elsewhere."""
+        return lib.xp.astype(matches(lib, labels, others), dtype)
+
+
+@dataclass(frozen=True)
+class ByMultihot(Roles):
+    """The candidates that share labels with an anchor are its positives."""
+
+    def targets(
+        self, lib: Library, labels: Array, others: Array, dtype: Any
+    ) -> Array | None:
+        """Return the numbers of labels that are shared."""
+        return shared(lib, labels, others, dtype)

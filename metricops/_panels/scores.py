@@ -1,0 +1,55 @@
+"""A panel of scores: its rows as they enter the product, and its pairs' roles."""
+
+from typing import NamedTuple
+
+from metricops._panels.objective import Pairs, masked
+from metricops._panels.records import Candidates, Problem, Rows
+from metricops._similarity.normalize import Units, unit_and_norm
+from metricops._typing import Array
+
+
+def pairs_of(problem: Problem, rows: Rows, candidates: Candidates) -> Pairs:
+    """Return the roles of the pairs of some rows and all candidates."""
+    if rows.labels is None:
+        return Pairs(positive=rows.positions)
+    lib, config = problem.library, problem.config
+    dtype = candidates.embeddings.dtype
+    targets = config.roles.targets(lib, rows.labels, candidates.labels, dtype)
+    excluded = rows.positions if config.exclude_diagonal else None
+    if excluded is not None:
+        targets = lib.put(targets, excluded, 0.0)
+    total = lib.xp.sum(targets, axis=1, keepdims=True)
+    return Pairs(targets=targets, total=total, excluded=excluded)
+
+
+def scaled(x: Array, scale: Array | float) -> Array:
+    """Return `x` times a scale that is often 1."""
+    return x if isinstance(scale, float) and scale == 1.0 else x * scale
+
+
+class Side(NamedTuple):
+    """Some anchors as they enter a product."""
+
+    anchors: Array
+    units: Units | None  # how they came to have unit length, where that is asked for
+
+
+def side_of(problem: Problem, anchors: Array, counted: Array | None) -> Side:
+    """Return anchors as they enter a product; 0 for those that do not count."""
+    lib = problem.library
+    if counted is not None:  # an anchor left out may hold a NaN, and 0 * NaN is one
+        anchors = lib.xp.where(counted, anchors, 0.0)
+    if not problem.config.normalize or problem.row_units is not None:
+        return Side(anchors, None)
+    units = unit_and_norm(lib, anchors)
+    return Side(units.unit, units)
+
+
+def scores_of(
+    problem: Problem, anchors: Array, candidates: Candidates, pairs: Pairs
+) -> Array:
+    """Return the scores of a panel, minus infinity where a pair takes no part."""
+    lib = problem.library
+    columns = lib.xp.matrix_transpose(candidates.embeddings)
+    scores = lib.product(scaled(anchors, candidates.scale), columns)
+    return masked(lib, scores, pairs, -float("inf"))
