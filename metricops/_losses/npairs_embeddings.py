@@ -3,8 +3,9 @@
 from typing import Any, NamedTuple
 
 from metricops import _checks
-from metricops._arguments.arrays import Inputs, companion, float_arrays
+from metricops._arguments.arrays import Inputs, float_arrays
 from metricops._arguments.labels import check_classes, column, label_arrays
+from metricops._arguments.options import check_l2_weight, temperature_of
 from metricops._arguments.weights import sample_weights
 from metricops._frameworks import Arrays, Library, is_given, spread
 from metricops._frameworks.public import public
@@ -228,7 +229,7 @@ def _checked(
     constants = (None, None)
     if labels is not None:
         constants = _check_labels(lib, left, right, labels, candidate_labels)
-    number, array = _check_temperature(lib, left, options.temperature)
+    number, array = temperature_of(lib, "anchors", left, options.temperature)
     weights = _weights(lib, left, sample_weight)
     targets = "position"
     if constants[0] is not None:
@@ -257,11 +258,7 @@ def _check_options(candidates: Any, labels: Any, others: Any, options: Options) 
             _checks.refuse_value(
                 "labels", "given where `exclude_diagonal` is True", None
             )
-    if isinstance(options.l2_weight, bool) or not isinstance(
-        options.l2_weight, (int, float)
-    ):
-        msg = f"`l2_weight` must be a number; got {options.l2_weight!r}."
-        raise TypeError(msg)
+    check_l2_weight(options.l2_weight)
     if options.reduction == "none" and options.l2_weight != 0:
         need = 'zero where `reduction` is "none"'
         _checks.refuse_value("l2_weight", need, options.l2_weight)
@@ -329,24 +326,6 @@ def _check_labels(
     need = f"`{name}` must have a label for each candidate."
     second = lib.agree(arrays[-1], 0, right, 0, need)
     return first, None if others is None and second is first else second
-
-
-def _check_temperature(
-    lib: Library, like: Array, temperature: Any
-) -> tuple[float | None, Array | None]:
-    """Return the temperature as a number, or else as an array."""
-    if isinstance(temperature, bool):
-        msg = f"`temperature` must be a number or an array; got {temperature!r}."
-        raise TypeError(msg)
-    if isinstance(temperature, (int, float)):
-        return _checks.check_temperature(temperature), None
-    array = companion(lib, "temperature", temperature, "anchors", like)
-    if lib.dtype(array).kind not in ("float", "int"):
-        _checks.refuse_dtype("temperature", "of a real number", lib.dtype(array).name)
-    if lib.shape(array) != ():
-        _checks.refuse_shape("temperature", "shape ()", lib.shape(array))
-    wide = array if array.dtype == like.dtype else lib.xp.astype(array, like.dtype)
-    return None, wide
 
 
 def _weights(lib: Library, anchors: Array, sample_weight: Any) -> Array | None:
