@@ -9,6 +9,7 @@ from metricops._frameworks import Dtype, Library, known_library, library, unwrap
 from metricops._frameworks.host import (
     codes,
     dtype_word,
+    from_plain,
     is_kept,
     is_numeric,
     is_numpy,
@@ -91,7 +92,7 @@ def _on_host(name: str, value: Any) -> Any:
     """Return a list of labels as a NumPy array, and anything else as it is."""
     if is_plain(value):
         refuse_list_of_arrays(name, value)
-        return labels_from_plain(name, value)
+        value = labels_from_plain(name, value)
     if is_numpy(value):
         refuse_subclass(name, value)
         if value.dtype.kind == "c":
@@ -116,7 +117,8 @@ def _coded(host: dict[str, Array], values: dict[str, Any]) -> dict[str, Any]:
 def _refuse_strings(host: dict[str, Array]) -> None:
     for name, x in host.items():
         if not is_numeric(x):
-            _checks.refuse_dtype(name, _MULTIHOT, dtype_word(x))
+            word = dtype_word(from_plain(name, x.tolist()))
+            _checks.refuse_dtype(name, _MULTIHOT, word)
 
 
 def matches(lib: Library, labels: Array, others: Array) -> Array:

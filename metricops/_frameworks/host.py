@@ -69,7 +69,7 @@ def is_number(x: Any) -> bool:
 def labels_from_plain(name: str, x: Any) -> Array:
     """Return a list of labels as a NumPy array that keeps them apart."""
     array = from_plain(name, x)
-    if array.dtype.kind in "biu":
+    if array.dtype.kind in "biuc":
         return array
     objects = np.asarray(x, dtype=object)
     # NumPy makes floats of [2**63, -1] and strings of [1, "1"].

@@ -10,18 +10,20 @@ from metricops._checks import Shape
 from metricops._frameworks.operations import Arrays, Operation
 from metricops._typing import Array, Namespace
 
+LONG_DOUBLES = ("longdouble", "float96", "float128")  # by machine
 _LEAST = np.finfo(np.longdouble).smallest_normal
 # Where a float is normal and so is its reciprocal, which XLA may multiply by.
 _RANGE: dict[int, tuple[Any, Any]] = {
     32: (2.0**-126, 2.0**125),
     64: (2.0**-1022, 2.0**1021),
+    96: (_LEAST, 1 / _LEAST / 2),
     128: (_LEAST, 1 / _LEAST / 2),
 }
-# What may hold the numbers of a dtype that a device does not have.
-_INSTEAD = {
+# What may hold the numbers of a dtype that a library or a device does not have.
+INSTEAD = {
     "float16": "float32",
     "bfloat16": "float32",
-    "longdouble": "float64",
+    **dict.fromkeys(LONG_DOUBLES, "float64"),
     "float64": "float32",
     "int64": "int32",
     "uint64": "uint32",
@@ -124,8 +126,8 @@ class Library:
         """
         info = self.xp.__array_namespace_info__()
         dtypes = info.dtypes(device=array_api_compat.device(like))
-        while name not in dtypes and name in _INSTEAD:
-            name = _INSTEAD[name]
+        while name not in dtypes and name in INSTEAD:
+            name = INSTEAD[name]
         return name
 
     def narrow_dtype(self, dtype: Any, like: Array) -> Any:
@@ -175,7 +177,9 @@ class Library:
 
     def one_integer_dtype(self, x: Array, y: Array) -> tuple[Array, Array]:
         """Return integers of two dtypes in the widest dtype there is."""
-        wide = self.dtype_called(self.host_dtype("int64", x))
+        names = {self.dtype(x).name, self.dtype(y).name}
+        one = names.pop() if len(names) == 1 else self.host_dtype("int64", x)
+        wide = self.dtype_called(one)
         return self.xp.astype(x, wide), self.xp.astype(y, wide)
 
     def traces_numpy(self) -> bool:

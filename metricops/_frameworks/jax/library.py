@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from metricops._frameworks.jax import loops
 from metricops._frameworks.library import (
+    LONG_DOUBLES,
     Body,
     Library,
     Meeting,
@@ -35,7 +36,7 @@ class Jax(Library):
 
     def host_dtype(self, name: str, like: Array) -> str:
         """Return in which dtype NumPy numbers become an array: 32 bits by default."""
-        name = "float64" if name == "longdouble" else name
+        name = "float64" if name in LONG_DOUBLES else name
         return jax.dtypes.canonicalize_dtype(name).name
 
     def one_integer_dtype(self, x: Array, y: Array) -> tuple[Array, Array]:

@@ -8,6 +8,7 @@ from tensorflow.python.eager import record
 
 from metricops._checks import Shape, refuse_shape
 from metricops._frameworks.library import (
+    LONG_DOUBLES,
     Body,
     Library,
     Meeting,
@@ -39,7 +40,7 @@ class TensorFlow(Library):
 
     def host_dtype(self, name: str, like: Array) -> str:
         """Return in which dtype NumPy numbers become a tensor."""
-        return "float64" if name == "longdouble" else name
+        return "float64" if name in LONG_DOUBLES else name
 
     def shape(self, x: Array) -> Shape:
         """Return the shape of `x`, None where a size is unknown."""

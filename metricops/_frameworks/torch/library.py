@@ -12,6 +12,7 @@ from torch.nn.functional import cross_entropy
 
 from metricops._checks import refuse_kind
 from metricops._frameworks.library import (
+    LONG_DOUBLES,
     Body,
     Dtype,
     Library,
@@ -76,7 +77,7 @@ class Torch(Library):
         """Return in which dtype NumPy numbers become a tensor."""
         if name == "bfloat16":  # of another package, which PyTorch does not know
             return "float32"
-        name = "float64" if name == "longdouble" else name
+        name = "float64" if name in LONG_DOUBLES else name
         no_doubles = name == "float64" and like.device.type == "mps"
         return "float32" if no_doubles else name
 
