@@ -5,6 +5,7 @@ framework: callers pass names, dtypes as words and shapes as tuples, in which No
 size that is unknown until a graph runs.
 """
 
+import operator
 from typing import Any, NoReturn
 
 Shape = tuple[int | None, ...]
@@ -17,6 +18,7 @@ _CONVERSIONS = {
     "SparseTensor": "convert it with tf.sparse.to_dense()",
     "IndexedSlices": "convert it with tf.convert_to_tensor()",
     "MaskedArray": "convert it with .filled()",
+    "matrix": "convert it with numpy.asarray()",
     "sparse tensor": "convert it with .to_dense()",
     "nested tensor": "convert it with .to_padded_tensor()",
     "sparse matrix": "convert it with .toarray()",
@@ -30,6 +32,32 @@ def refuse_kind(name: str, kind: str) -> NoReturn:
     msg = f"`{name}` must be a dense array; got {kind}" + (
         f": {advice}." if advice else "."
     )
+    raise TypeError(msg)
+
+
+def refuse_version(name: str, oldest: str, label: str, version: str) -> NoReturn:
+    """Raise because the library of `name` implements too old an array API standard."""
+    msg = (
+        f"`{name}` must be of a library that implements version {oldest} of the array "
+        f"API standard, or a later one; got an array of {label}, with {version}."
+    )
+    raise TypeError(msg)
+
+
+def refuse_list_of_arrays(name: str, label: str) -> NoReturn:
+    """Raise because `name` is a list of arrays, of the library called `label`."""
+    msg = (
+        f"`{name}` must be one array, or a list of numbers; "
+        f"got a list of arrays of {label}: stack them first."
+    )
+    raise TypeError(msg)
+
+
+def refuse_type(name: str, need: str, got: Any) -> NoReturn:
+    """Raise because `name` is not of the type that it `need`s to be."""
+    shape = tuple(getattr(got, "shape", ()))
+    words = f"an array of shape {shape}" if shape else repr(got)
+    msg = f"`{name}` must be {need}; got {words}."
     raise TypeError(msg)
 
 
@@ -101,15 +129,20 @@ def one_of(names: tuple[str, ...]) -> str:
 
 
 def is_int(value: Any) -> bool:
-    """Return whether `value` is an integer, of Python or NumPy, and no bool."""
-    return not isinstance(value, bool) and hasattr(value, "__index__")
+    """Return whether `value` is an integer, of Python or of shape (), and no bool."""
+    if isinstance(value, int):  # first: Dynamo can look no further at a size
+        return not isinstance(value, bool)
+    try:
+        operator.index(value)
+    except (AttributeError, NotImplementedError, TypeError, ValueError):
+        return False
+    return len(getattr(value, "shape", ())) == 0
 
 
 def check_int(name: str, value: Any) -> int:
     """Return `value` as an int, or raise unless it is one."""
     if not is_int(value):
-        msg = f"`{name}` must be an int; got {value!r}."
-        raise TypeError(msg)
+        refuse_type(name, "an int", value)
     return int(value)
 
 

@@ -1,5 +1,7 @@
 """Which arrays a call takes: of one library, with companions moved to it."""
 
+import subprocess
+import sys
 from itertools import permutations
 from typing import Any
 
@@ -444,3 +446,197 @@ def test_unknown_chunks_are_refused_where_positions_matter(argument, call):
     words = rf"^`{argument}` must have known chunks, as its compute_chunk_sizes\(\)"
     with pytest.raises(ValueError, match=words):
         call(unknown(X))
+
+
+# What NumPy would quietly take for something else.
+
+COMPANIONS: dict[str, Any] = {
+    "labels": lambda x, value: metricops.npairs_loss(x, value),
+    "column_labels": lambda x, value: metricops.npairs_loss(
+        x, [0, 1, 2], column_labels=value
+    ),
+    "candidate_labels": lambda x, value: metricops.npairs_loss_from_embeddings(
+        x, x, [0, 1, 2], candidate_labels=value
+    ),
+    "query_labels": lambda x, value: metricops.recall_at_k(x, value, k=1),
+    "key_labels": lambda x, value: metricops.recall_at_k(x, [0, 1, 2], x, value, k=1),
+    "sample_weight": lambda x, value: metricops.npairs_loss(
+        x, [0, 1, 2], sample_weight=value
+    ),
+}
+companions = pytest.mark.parametrize("argument", COMPANIONS)
+
+
+@companions
+def test_a_masked_companion_is_refused_with_its_conversion(library, argument):
+    masked = np.ma.masked_array([0, 1, 2], [False, True, False])
+    for value in (masked, [masked, masked], [np.ma.masked, 1, 2]):
+        with pytest.raises(TypeError) as caught:
+            COMPANIONS[argument](library.asarray(X), value)
+        assert str(caught.value).startswith(f"`{argument}` must be a dense array; got ")
+        assert str(caught.value).endswith(": convert it with .filled().")
+
+
+OTHER_COMPANIONS: dict[str, Any] = {
+    "targets": (metricops.softmax_cross_entropy, np.eye(3)),
+    "temperature": (
+        lambda x, value: metricops.npairs_loss_from_embeddings(x, x, temperature=value),
+        0.5,
+    ),
+    "labels": (metricops.npairs_multilabel_loss, np.eye(3)),
+}
+
+
+@pytest.mark.parametrize("argument", OTHER_COMPANIONS)
+def test_a_masked_number_is_refused_with_its_conversion(library, argument):
+    call, value = OTHER_COMPANIONS[argument]
+    with pytest.raises(TypeError) as caught:
+        call(library.asarray(X), np.ma.masked_array(value, mask=True))
+    assert str(caught.value) == (
+        f"`{argument}` must be a dense array; "
+        "got MaskedArray: convert it with .filled()."
+    )
+
+
+def test_a_masked_main_array_is_refused_with_its_conversion():
+    words = r"^`x` must be a dense array; got MaskedArray: convert it with \.filled"
+    with pytest.raises(TypeError, match=words):
+        metricops.l2_normalize(np.ma.masked_array(X))
+
+
+matrices = pytest.mark.filterwarnings("ignore:the matrix subclass")
+
+
+@every
+@matrices
+def test_a_matrix_is_refused_with_its_conversion(name):
+    matrix = np.asmatrix(X)
+    words = r"must be a dense array; got matrix: convert it with numpy\.asarray\(\)\.$"
+    with pytest.raises(TypeError, match=words):
+        ALL[name](matrix, matrix)
+
+
+@matrices
+def test_a_matrix_of_labels_is_refused_with_its_conversion(library):
+    with pytest.raises(TypeError) as caught:
+        metricops.npairs_loss(library.asarray(X), np.asmatrix([[0], [1], [2]]))
+    assert str(caught.value) == (
+        "`labels` must be a dense array; got matrix: convert it with numpy.asarray()."
+    )
+
+
+FOREIGN_LISTS = ["torch", "jax", "tensorflow", "dask", "array_api_strict"]
+
+
+@companions
+@pytest.mark.parametrize("framework", FOREIGN_LISTS)
+def test_a_list_of_arrays_is_refused_with_what_to_do(framework, argument):
+    library = Library(framework)
+    values = [library.asarray(np.asarray(value)) for value in (0, 1, 2)]
+    for main in (library, Library("numpy")):
+        for value in (values, tuple(values), [[one] for one in values]):
+            with pytest.raises(TypeError) as caught:
+                COMPANIONS[argument](main.asarray(X), value)
+            assert str(caught.value) == (
+                f"`{argument}` must be one array, or a list of numbers; "
+                f"got a list of arrays of {NAMES[framework]}: stack them first."
+            )
+
+
+@every
+@pytest.mark.parametrize("framework", FOREIGN_LISTS)
+def test_a_list_of_rows_that_are_arrays_is_refused_with_what_to_do(framework, name):
+    library = Library(framework)
+    rows = [library.asarray(row) for row in X]
+    words = rf"got a list of arrays of {NAMES[framework]}: stack them first\.$"
+    with pytest.raises(TypeError, match=words):
+        ALL[name](rows, rows)
+
+
+def test_a_list_of_numpy_arrays_is_one_array(library):
+    similarity = library.asarray(X)
+    labels = [np.asarray(0), np.int64(1), np.asarray(0)]
+    weights = [np.float32(1), np.asarray(2.0), 0.5]
+    loss = metricops.npairs_loss(similarity, labels, sample_weight=weights)
+    expected = metricops.npairs_loss(X, [0, 1, 0], sample_weight=[1.0, 2.0, 0.5])
+    np.testing.assert_allclose(library.to_numpy(loss), expected, rtol=1e-5)
+
+
+# Versions of the standard.
+
+
+@pytest.mark.parametrize("version", ["2022.12", "2023.12"])
+def test_a_library_of_an_older_standard_is_refused(version):
+    code = (
+        "import array_api_strict as xp\n"
+        f"xp.set_array_api_strict_flags(api_version={version!r})\n"
+        "import metricops\n"
+        "try:\n"
+        "    metricops.l2_normalize(xp.ones((2, 2)))\n"
+        "except TypeError as error:\n"
+        "    print(error)\n"
+    )
+    require("array_api_strict")
+    command = [sys.executable, "-c", code]
+    found = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert found.stdout == (
+        "`x` must be of a library that implements version 2024.12 of the array API "
+        f"standard, or a later one; got an array of array-api-strict, with {version}.\n"
+    )
+
+
+def test_the_oldest_version_of_the_standard_is_enough():
+    xp = Library("array_api_strict").module
+    x, y = xp.asarray(X), xp.asarray(Y)
+    with xp.ArrayAPIStrictFlags(api_version="2024.12"):
+        for name, call in ALL.items():
+            result = call(x, y)
+            expected = call(np.asarray(X), np.asarray(Y))
+            np.testing.assert_allclose(
+                np.asarray(result), expected, rtol=1e-12, err_msg=name
+            )
+
+
+# Dask, whose chunks may be unknown, beside companions that have sizes.
+
+BESIDE: dict[str, Any] = {
+    "npairs_loss": (
+        "similarity",
+        lambda x: metricops.npairs_loss(x, np.asarray([0, 1, 0])),
+    ),
+    "npairs_loss, list": ("similarity", lambda x: metricops.npairs_loss(x, [0, 1, 0])),
+    "embeddings": (
+        "anchors",
+        lambda x: metricops.npairs_loss_from_embeddings(x, None, [0, 1, 0]),
+    ),
+    "multilabel": (
+        "similarity",
+        lambda x: metricops.npairs_multilabel_loss(x, np.eye(3)),
+    ),
+    "targets": (
+        "similarity",
+        lambda x: metricops.softmax_cross_entropy(x, np.eye(3)),
+    ),
+    "sample_weight": (
+        "y_pred",
+        lambda x: metricops.cosine_similarity_loss(x, x, sample_weight=[1, 2, 3]),
+    ),
+    "recall": ("queries", lambda x: metricops.recall_at_k(x, ["a", "b", "a"], k=1)),
+}
+
+
+@pytest.mark.parametrize("name", BESIDE)
+def test_unknown_chunks_beside_numpy_arrays_are_refused_by_name(name):
+    argument, call = BESIDE[name]
+    words = rf"^`{argument}` must have known chunks, as its compute_chunk_sizes\(\)"
+    with pytest.raises(ValueError, match=words):
+        call(unknown(X))
+
+
+def test_one_weight_does_beside_unknown_chunks():
+    for weight in (2, 2.0, np.float32(2), np.asarray(2.0), [2.0]):
+        loss = metricops.cosine_similarity_loss(
+            unknown(X), unknown(Y), sample_weight=weight
+        )
+        expected = 2 * metricops.cosine_similarity_loss(X, Y)
+        np.testing.assert_allclose(loss.compute(), expected, rtol=1e-5)

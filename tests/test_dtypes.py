@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import metricops
-from tests.conftest import having
+from tests.conftest import Library, having
 from tests.definitions import (
     cosine,
     cross_entropy_loss,
@@ -269,3 +269,66 @@ def test_double_precision_is_kept_throughout(library, name):
         values = library.to_numpy(result)
     expected = EXACT[name](x.tolist(), y.tolist())
     np.testing.assert_allclose(values, expected, rtol=1e-13, atol=1e-15)
+
+
+# Floats of NumPy that no other library has.
+
+
+@pairs
+@pytest.mark.parametrize("dtype", ["f4", "f8", "i4"])
+def test_the_order_of_bytes_does_not_matter(name, dtype):
+    x, y = (np.asarray(z).astype(dtype) for z in (X, Y))
+    swapped = [z.astype(z.dtype.newbyteorder(">")) for z in (x, y)]
+    expected = FUNCTIONS[name](x, y)
+    for given in ((x, swapped[1]), (swapped[0], y), swapped):
+        result = FUNCTIONS[name](*given)
+        assert result.dtype.name == expected.dtype.name
+        np.testing.assert_array_equal(result, expected)
+
+
+def test_the_order_of_bytes_of_companions_does_not_matter(library):
+    similarity = library.asarray(X)
+    result = metricops.npairs_loss(
+        similarity,
+        np.asarray(LABELS, ">i8"),
+        sample_weight=np.asarray([1.0, 2.0, 0.5], ">f8"),
+    )
+    expected = metricops.npairs_loss(similarity, LABELS, sample_weight=[1.0, 2.0, 0.5])
+    np.testing.assert_array_equal(library.to_numpy(result), library.to_numpy(expected))
+
+
+@pytest.mark.parametrize("dtype", ["longdouble", "float16"])
+def test_companions_may_have_a_dtype_that_the_library_lacks(library, dtype):
+    similarity = library.asarray(X)
+    result = metricops.npairs_loss(
+        similarity,
+        np.asarray([0.25, 1.5, 0.25], dtype),
+        sample_weight=np.asarray([1.0, 2.0, 0.5], dtype),
+    )
+    expected = metricops.npairs_loss(similarity, LABELS, sample_weight=[1.0, 2.0, 0.5])
+    np.testing.assert_array_equal(library.to_numpy(result), library.to_numpy(expected))
+
+
+LONG = np.finfo(np.longdouble)
+longdoubles = pytest.mark.skipif(LONG.maxexp < 16384, reason="longdouble is a double")
+
+
+@longdoubles
+@pytest.mark.parametrize("exponent", [-3000, 0, 3000, -4900, 4900])
+@pytest.mark.parametrize("kind", ["numpy", "dask"])
+def test_long_doubles_keep_their_range(kind, exponent):
+    rows = np.asarray([[3.0, 4.0], [0.0, 0.0]], np.longdouble)
+    rows = rows * np.longdouble(10) ** exponent
+    x = rows if kind == "numpy" else Library(kind).module.from_array(rows)
+    result = metricops.l2_normalize(x)
+    assert result.dtype == np.longdouble
+    np.testing.assert_allclose(np.asarray(result), [[0.6, 0.8], [0.0, 0.0]], rtol=1e-15)
+    cosine_of_both = metricops.pairwise_cosine_similarity(x)
+    np.testing.assert_allclose(np.asarray(cosine_of_both), [[1, 0], [0, 0]], atol=1e-15)
+
+
+@longdoubles
+def test_long_doubles_beside_doubles_stay_long():
+    x, y = np.asarray(X, np.longdouble), np.asarray(Y)
+    for given in ((x, y), (y, x)):
+        assert metricops.cosine_similarity(*given).dtype == np.longdouble

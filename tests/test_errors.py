@@ -17,6 +17,7 @@ LONG = [*X, ROW]
 HOT = [[1, 0], [0, 1], [1, 1]]
 CUBE = np.zeros((2, 3, 4), np.float32)
 MIXED = "of integers, bools, real floats or strings"
+MULTIHOT = "of integers, bools or real floats where it is multi-hot"
 METRICS = "inner_product, cosine, euclidean, squared_euclidean, manhattan, snr"
 REDUCTIONS = '"mean", "sum", "weighted_mean" or "none"'
 WEIGHT = "no shape, or a leading part of the loss's shape"
@@ -341,6 +342,26 @@ SHAPES = [
         "`temperature` must be positive and finite; got nan.",
     ),
     (
+        lambda a: embeddings(a(X), a(X), temperature=np.float32(-0.1)),
+        "`temperature` must be positive and finite; got np.float32(-0.1).",
+    ),
+    (
+        lambda a: embeddings(a(X), a(X), temperature=np.float32(0)),
+        "`temperature` must be positive and finite; got np.float32(0.0).",
+    ),
+    (
+        lambda a: embeddings(a(X), a(X), temperature=np.int64(0)),
+        "`temperature` must be positive and finite; got np.int64(0).",
+    ),
+    (
+        lambda a: loss_and_grad(a(X), a(X), temperature=np.float16("nan")),
+        "`temperature` must be positive and finite; got np.float16(nan).",
+    ),
+    (
+        lambda a: embeddings(a(X), a(X), l2_weight=np.float32(0.5), reduction="none"),
+        '`l2_weight` must be zero where `reduction` is "none"; got np.float32(0.5).',
+    ),
+    (
         lambda a: embeddings(a(X), a(X), temperature=math.inf),
         "`temperature` must be positive and finite; got inf.",
     ),
@@ -521,6 +542,99 @@ TYPES = [
         lambda a: recall(a(X), a([0, 1, 2]), k=(1, "2")),
         "`k` must be an int; got '2'.",
     ),
+    # arrays and strings where numbers are wanted
+    (
+        lambda a: neighbors(a(X), k=np.asarray([1, 2])),
+        "`k` must be an int; got an array of shape (2,).",
+    ),
+    (
+        lambda a: neighbors(a(X), k=a([1])),
+        "`k` must be an int; got an array of shape (1,).",
+    ),
+    (
+        lambda a: recall(a(X), a([0, 1, 2]), k=a([1, 2])),
+        "`k` must be an int; got an array of shape (2,).",
+    ),
+    (
+        lambda a: normalize(a(X), axis=a([0, 1])),
+        "`axis` must be an int; got an array of shape (2,).",
+    ),
+    (
+        lambda a: dot(a(X), a(X), axes=np.asarray([1, 1])),
+        "`axes` must be an int; got an array of shape (2,).",
+    ),
+    (
+        lambda a: dot(a(X), a(X), axes=a([1, 1])),
+        "`axes` must be an int; got an array of shape (2,).",
+    ),
+    (
+        lambda a: embeddings(a(X), a(X), block_size=a([2, 2])),
+        "`block_size` must be an int; got an array of shape (2,).",
+    ),
+    (
+        lambda a: embeddings(a(X), a(X), temperature="0.1"),
+        "`temperature` must be a number or an array; got '0.1'.",
+    ),
+    (
+        lambda a: embeddings(a(X), a(X), temperature=["0.1"]),
+        "`temperature` must be of a real number; got dtype str.",
+    ),
+    (
+        lambda a: embeddings(a(X), a(X), temperature=np.bool_(True)),
+        "`temperature` must be of a real number; got dtype bool.",
+    ),
+    (
+        lambda a: embeddings(a(X), a(X), temperature=None),
+        "`temperature` must be a dense array; got NoneType.",
+    ),
+    (
+        lambda a: embeddings(a(X), a(X), temperature=np.complex64(1)),
+        "`temperature` must be of a real number; got dtype complex64.",
+    ),
+    (
+        lambda a: embeddings(a(X), a(X), l2_weight=a([0.1, 0.2])),
+        "`l2_weight` must be a number; got an array of shape (2,).",
+    ),
+    (
+        lambda a: npairs(a(X), a([0, 1, 2]), sample_weight=["a", "b", "c"]),
+        "`sample_weight` must be of real numbers; got dtype str.",
+    ),
+    (
+        lambda a: npairs(a(X), [0, 1, 2], sample_weight=np.asarray(["a", "b", "c"])),
+        "`sample_weight` must be of real numbers; got dtype str.",
+    ),
+    (
+        lambda a: npairs(a(X), a([0, 1, 2]), sample_weight=[1.0, None, 2.0]),
+        "`sample_weight` must be of real numbers; got dtype object.",
+    ),
+    (
+        lambda a: npairs(a(X), a([0, 1, 2]), sample_weight=[1j, 1.0, 1.0]),
+        "`sample_weight` must be of real numbers; got dtype complex128.",
+    ),
+    (
+        lambda a: npairs(a(X), a([0, 1, 2]), sample_weight="much"),
+        "`sample_weight` must be a dense array; got str.",
+    ),
+    (
+        lambda a: softmax(a(X), [["a", "b", "c"]] * 3),
+        "`targets` must be of real numbers; got dtype str.",
+    ),
+    (
+        lambda a: npairs(a(X), [0, 1j, 2]),
+        f"`labels` must be {MIXED}; got dtype complex128.",
+    ),
+    (
+        lambda a: embeddings(a(X), a(X), [["a", "b"]] * 3),
+        f"`labels` must be {MULTIHOT}; got dtype str.",
+    ),
+    (
+        lambda a: multilabel(a(X), [["a"], ["b"], ["c"]]),
+        f"`labels` must be {MULTIHOT}; got dtype str.",
+    ),
+    (
+        lambda a: multilabel(a(X), a(HOT), column_labels=[["a", "b"]] * 3),
+        f"`column_labels` must be {MULTIHOT}; got dtype str.",
+    ),
 ]
 
 
@@ -556,11 +670,35 @@ def test_strings_are_no_multilabels(library, call):
         call(library.asarray(X), names)
 
 
-@pytest.mark.parametrize("value", ["much", None, [1.0, 2.0]], ids=repr)
+@pytest.mark.parametrize(
+    "value", ["much", None, [1.0, 2.0], True, np.True_, np.asarray(0.1)], ids=repr
+)
 def test_l2_weight_is_a_number(value):
     with pytest.raises(TypeError) as caught:
         embeddings(X, X, l2_weight=value)
     assert str(caught.value) == f"`l2_weight` must be a number; got {value!r}."
+
+
+@pytest.mark.parametrize("number", [np.float32(0.5), np.float64(0.5), np.float16(0.5)])
+def test_a_number_of_numpy_is_a_number(library, number):
+    x, y = library.asarray(X), library.asarray(X[::-1])
+    for option in ("temperature", "l2_weight"):
+        result = embeddings(x, y, **{option: number})
+        expected = embeddings(x, y, **{option: 0.5})
+        np.testing.assert_array_equal(
+            library.to_numpy(result), library.to_numpy(expected)
+        )
+
+
+def test_an_array_without_axes_stays_an_array(gradient):
+    """Its gradient is wanted, and its value cannot be looked at in a trace."""
+
+    def loss(x, y, temperature):
+        return embeddings(x, y, temperature=temperature)
+
+    found = gradient(loss, X, X[::-1], np.asarray(0.5))
+    expected = loss_and_grad(X, X[::-1], temperature=0.5)[1]
+    np.testing.assert_allclose(found[2], expected[2], rtol=1e-5)
 
 
 # The same at trace time.

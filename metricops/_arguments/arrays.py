@@ -3,8 +3,17 @@
 from typing import Any, NamedTuple
 
 from metricops import _checks
-from metricops._frameworks import Library, known_library, library, unwrap
-from metricops._frameworks.host import from_plain, is_numpy, is_plain
+from metricops._frameworks import Dtype, Library, known_library, library, unwrap
+from metricops._frameworks.host import (
+    array_inside,
+    cast,
+    dtype_word,
+    from_plain,
+    is_numpy,
+    is_plain,
+    kind_of,
+    refuse_subclass,
+)
 from metricops._typing import Array, Namespace
 
 
@@ -26,24 +35,31 @@ class Inputs(NamedTuple):
 
 def main_arrays(**given: Any) -> tuple[Library, list[Array]]:
     """Return the one library of the main arrays of a call, and them, real and dense."""
+    lib, arrays, _ = _admitted(given)
+    return lib, arrays
+
+
+def _admitted(given: dict[str, Any]) -> tuple[Library, list[Array], list[Dtype]]:
+    """Return what `main_arrays` does, and what the dtypes are."""
     lib = known_library(*given.values())
     if lib is None:
         lib, given = _one_library(given)
-    arrays = []
+    arrays, dtypes = [], []
     for name, value in given.items():
         x = lib.convert(name, value)
         found = lib.dtype(x)
         if found.kind not in ("float", "int"):
             _checks.refuse_dtype(name, "of integers or real floats", found.name)
         arrays.append(x)
-    return lib, arrays
+        dtypes.append(found)
+    return lib, arrays, dtypes
 
 
 def _one_library(given: dict[str, Any]) -> tuple[Library, dict[str, Any]]:
     """Return the library of arguments that may be lists or variables, and them."""
     values = {name: unwrap(x) for name, x in given.items()}
     if all(is_plain(x) for x in values.values()):
-        values = {name: from_plain(name, x) for name, x in values.items()}
+        values = {name: array_of_plain(name, x) for name, x in values.items()}
     main = next(name for name, x in values.items() if not is_plain(x))
     lib = library(main, values[main])
     for name, x in values.items():
@@ -57,7 +73,9 @@ def _one_library(given: dict[str, Any]) -> tuple[Library, dict[str, Any]]:
 
 def float_arrays(**given: Any) -> Inputs:
     """Return the main arrays of a call in the float dtype to compute in."""
-    lib, arrays = main_arrays(**given)
+    lib, arrays, found = _admitted(given)
+    if found[0] == found[-1] and found[0].is_wide:  # there are two at most
+        return Inputs(lib, lib.xp, tuple(arrays), arrays[0].dtype)
     dtype, wide, narrow = float_dtypes(lib, arrays)
     wider = [x if x.dtype == wide else lib.xp.astype(x, wide) for x in arrays]
     return Inputs(lib, lib.xp, tuple(wider), dtype if wide == dtype else narrow)
@@ -65,34 +83,86 @@ def float_arrays(**given: Any) -> Inputs:
 
 def float_dtypes(lib: Library, arrays: list[Array]) -> tuple[Any, Any, Any]:
     """Return the dtype that `arrays` promote to, to compute in, and of results."""
-    dtype = arrays[0].dtype
-    if arrays[-1].dtype == dtype:  # there are two at most
-        found = lib.dtype(arrays[0])
-        if found.kind == "float" and found.bits >= 32:
-            return dtype, dtype, dtype
-    floats = {
-        x.dtype: lib.dtype(x).bits for x in arrays if lib.dtype(x).kind == "float"
-    }
+    found = [(lib.dtype(x), x.dtype) for x in arrays]
+    floats = [pair for pair in found if pair[0].kind == "float"]
     if not floats:
-        dtype = lib.default_float()
+        dtype = lib.default_float(arrays[0])
         return dtype, dtype, dtype
-    bits = max(floats.values())
-    widest = [dtype for dtype, width in floats.items() if width == bits]
-    # float16 and bfloat16 hold none of each other.
-    dtype = widest[0] if len(widest) == 1 else lib.xp.float32
-    if bits >= 32:
+    bits = max(word.bits for word, _ in floats)
+    widest = {word.name: dtype for word, dtype in floats if word.bits == bits}
+    name, dtype = next(iter(widest.items()))
+    if bits >= 32:  # by its name, as NumPy may have the bytes in another order
+        dtype = lib.dtype_called(name)
         return dtype, dtype, dtype
+    if len(widest) == 2:  # float16 and bfloat16 hold none of each other
+        dtype = lib.xp.float32
     return dtype, lib.xp.float32, lib.narrow_dtype(dtype, arrays[0])
 
 
-def companion(lib: Library, name: str, value: Any, main: str, like: Array) -> Array:
-    """Return a companion of `main` as an array of its library, on its device."""
+def array_of_plain(name: str, value: Any) -> Array:
+    """Return a list or a number as a NumPy array."""
+    refuse_list_of_arrays(name, value)
+    return from_plain(name, value)
+
+
+def refuse_list_of_arrays(name: str, value: Any) -> None:
+    """Raise if `value` is a list with arrays in it, which NumPy would take apart."""
+    inside = array_inside(value)
+    if inside is not None:
+        refuse_subclass(name, inside)
+        _checks.refuse_list_of_arrays(name, library(name, unwrap(inside)).label)
+
+
+def companion(
+    lib: Library, name: str, value: Any, main: str, like: Array, dtype: Any = None
+) -> Array:
+    """Return a companion of `main` as an array of its library, on its device.
+
+    What is of no library yet is made in `dtype`; by default, in its own one or the
+    nearest that the device has.
+    """
     value = unwrap(value)
     if is_plain(value):
-        value = from_plain(name, value)
+        value = array_of_plain(name, value)
     if is_numpy(value) and type(value) is not type(like):
-        return lib.asarray(value, like)
+        refuse_subclass(name, value)
+        if value.size != 1:
+            lib.check_beside_host(main, like)
+        if not lib.traces_numpy():
+            value = cast(value, lib.host_dtype(value.dtype.name, like))
+        return lib.asarray(value, like, dtype)
     other = library(name, value)
     if other is not lib:
         _checks.refuse_companion(name, main, lib.label, f"an array of {other.label}")
     return lib.convert(name, value)
+
+
+def numbers(
+    lib: Library,
+    name: str,
+    value: Any,
+    main: str,
+    like: Array,
+    need: str = "of real numbers",
+    kinds: tuple[str, ...] = ("float", "int", "bool"),
+) -> Array:
+    """Return a companion of `main` in the dtype of `like`, of numbers of some `kinds`.
+
+    What is of no library yet is made in that dtype at once: the device may have no
+    other.
+    """
+    if type(value) in (int, float):
+        return lib.asarray(value, like, like.dtype)
+    if known_library(value) is lib:
+        array = lib.convert(name, value)
+    else:
+        if is_plain(value):
+            value = array_of_plain(name, value)
+        if is_numpy(value) and not lib.traces_numpy() and kind_of(value) not in kinds:
+            _checks.refuse_dtype(name, need, dtype_word(value))
+        array = companion(lib, name, value, main, like, like.dtype)
+    found = lib.dtype(array)
+    if found.kind not in kinds:
+        word = dtype_word(array) if is_numpy(array) else found.name
+        _checks.refuse_dtype(name, need, word)
+    return array if array.dtype == like.dtype else lib.xp.astype(array, like.dtype)

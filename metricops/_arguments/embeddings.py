@@ -3,7 +3,6 @@
 from typing import Any
 
 from metricops import _checks
-from metricops._arguments.arrays import companion
 from metricops._arguments.labels import check_classes, column, label_arrays
 from metricops._arguments.weights import sample_weights
 from metricops._frameworks import Library
@@ -81,25 +80,6 @@ def _one_each(lib: Library, name: str, x: Array, rows: Array, word: str) -> Arra
         need = f"a label for each of {count} {word}s"
         _checks.refuse_shape(name, need, lib.shape(x))
     return lib.agree(x, 0, rows, 0, f"`{name}` must have a label for each {word}.")
-
-
-def temperature_of(
-    lib: Library, anchors: Array, temperature: Any
-) -> tuple[float | None, Array | None]:
-    """Return the temperature as a positive number, or else as an array of shape ()."""
-    if isinstance(temperature, (int, float)) and not isinstance(temperature, bool):
-        return _checks.check_temperature(temperature), None
-    if isinstance(temperature, bool):
-        msg = f"`temperature` must be a number or an array; got {temperature!r}."
-        raise TypeError(msg)
-    array = companion(lib, "temperature", temperature, "anchors", anchors)
-    if lib.dtype(array).kind not in ("float", "int"):
-        _checks.refuse_dtype("temperature", "of a real number", lib.dtype(array).name)
-    if lib.shape(array) != ():
-        _checks.refuse_shape("temperature", "shape ()", lib.shape(array))
-    return (
-        array if array.dtype == anchors.dtype else lib.xp.astype(array, anchors.dtype)
-    )
 
 
 def row_weights(lib: Library, anchors: Array, sample_weight: Any) -> Array:

@@ -3,7 +3,7 @@
 from typing import Any
 
 from metricops import _checks
-from metricops._arguments.arrays import companion
+from metricops._arguments.arrays import numbers
 from metricops._frameworks import Library
 from metricops._typing import Array
 
@@ -12,10 +12,7 @@ def sample_weights(lib: Library, value: Any, main: str, losses: Array) -> Array:
     """Return weights that broadcast against `losses` from the front, or None."""
     if value is None:
         return None
-    weights = companion(lib, "sample_weight", value, main, losses)
-    found = lib.dtype(weights)
-    if found.kind not in ("float", "int", "bool"):
-        _checks.refuse_dtype("sample_weight", "of real numbers", found.name)
+    weights = numbers(lib, "sample_weight", value, main, losses)
     given, shape = lib.shape(weights), lib.shape(losses)
     while weights.ndim > 0 and weights.shape[-1] == 1:
         weights = weights[..., 0]
@@ -26,8 +23,6 @@ def sample_weights(lib: Library, value: Any, main: str, losses: Array) -> Array:
     for axis in range(rank):
         need = "`sample_weight` must have a leading part of the loss's shape."
         weights = lib.agree(weights, axis, losses, axis, need)
-    if weights.dtype != losses.dtype:
-        weights = lib.xp.astype(weights, losses.dtype)
     for _ in range(len(shape) - rank if rank else 0):
         weights = weights[..., None]
     return weights

@@ -11,7 +11,8 @@ from typing import Any
 import array_api_compat
 import numpy as np
 
-from metricops._checks import refuse_kind
+from metricops._checks import refuse_kind, refuse_version
+from metricops._frameworks.host import refuse_subclass
 from metricops._frameworks.library import (
     Dtype,
     Library,
@@ -40,7 +41,8 @@ __all__ = [
 
 _BY_TYPE: dict[type, Library] = {}
 _BY_NAMESPACE: dict[str, Library] = {}
-_LABELS = {"cupy": "CuPy", "numpy": "NumPy", "array_api_strict": "array-api-strict"}
+_LABELS = {"cupy": "CuPy", "array_api_strict": "array-api-strict"}
+_VERSION = "2024.12"  # the oldest of the standard that has all that the kernels use
 
 
 def library(name: str, x: Array) -> Library:
@@ -95,16 +97,18 @@ def _resolve(name: str, x: Array) -> Library:
 
 
 def _standard(name: str, x: Array) -> Library:
-    kind = type(x).__name__
+    refuse_subclass(name, x)
     try:
         xp = array_api_compat.array_namespace(x)
     except TypeError:
         refuse_kind(name, _foreign(x))
-    if isinstance(x, np.ma.MaskedArray):
-        refuse_kind(name, kind)
     found = _BY_NAMESPACE.get(xp.__name__)
     if found is None:
-        found = _BY_NAMESPACE[xp.__name__] = _make(xp)
+        found = _make(xp)
+        version = getattr(xp, "__array_api_version__", "")
+        if version < _VERSION:
+            refuse_version(name, _VERSION, found.label, version or "none")
+        _BY_NAMESPACE[xp.__name__] = found
     # The namespace of a float0 array, which is a NumPy array to look at, is JAX.
     if getattr(x.dtype, "kind", "") != "V":
         _BY_TYPE[type(x)] = found

@@ -18,6 +18,19 @@ class Dask(Library):
         """Return the shape of `x`, None where the chunks are unknown."""
         return tuple(None if math.isnan(size) else size for size in x.shape)
 
+    def dtype_called(self, name: str) -> Any:
+        """Return the dtype of that name."""
+        return np.dtype(name)
+
+    def host_dtype(self, name: str, like: Array) -> str:
+        """Return the dtype of NumPy numbers, which is kept."""
+        return name
+
+    def check_beside_host(self, name: str, x: Array) -> None:
+        """Raise unless the chunks of `x` are known."""
+        for axis in range(x.ndim):
+            self._check_known(name, x, axis)
+
     def asarray(self, value: Any, like: Array, dtype: Any = None) -> Array:
         """Return a number or NumPy array as a Dask array."""
         return self.xp.asarray(np.asarray(value, dtype=dtype))
@@ -35,11 +48,14 @@ class Dask(Library):
 
     def positions(self, x: Array, axis: int, name: str) -> Array:
         """Return 0, 1, ... along an axis of `x`, chunked as it is."""
+        self._check_known(name, x, axis)
+        return self.xp.arange(x.shape[axis], chunks=(x.chunks[axis],))
+
+    def _check_known(self, name: str, x: Array, axis: int) -> None:
         shape = self.shape(x)
         if shape[axis] is None:
             need = "known chunks, as its compute_chunk_sizes() gives"
             refuse_shape(name, need, shape)
-        return self.xp.arange(shape[axis], chunks=(x.chunks[axis],))
 
     def pick(self, x: Array, columns: Array) -> Array:
         """Return one column of each row of the matrix `x`, shape (n, 1)."""

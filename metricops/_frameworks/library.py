@@ -6,13 +6,29 @@ from typing import Any, NamedTuple
 import array_api_compat
 import numpy as np
 
-from metricops._checks import Shape, refuse_kind
+from metricops._checks import Shape
 from metricops._frameworks.operations import Arrays, Operation
 from metricops._frameworks.records import leaves, refilled, sliced
 from metricops._typing import Array, Namespace
 
+LONG_DOUBLES = ("longdouble", "float96", "float128")  # by machine
+_LEAST = np.finfo(np.longdouble).smallest_normal
 # Where a float is normal and so is its reciprocal, which XLA may multiply by.
-_RANGE = {32: (2.0**-126, 2.0**125), 64: (2.0**-1022, 2.0**1021)}
+_RANGE: dict[int, tuple[Any, Any]] = {
+    32: (2.0**-126, 2.0**125),
+    64: (2.0**-1022, 2.0**1021),
+    96: (_LEAST, 1 / _LEAST / 2),
+    128: (_LEAST, 1 / _LEAST / 2),
+}
+# What may hold the numbers of a dtype that a library or a device does not have.
+INSTEAD = {
+    "float16": "float32",
+    "bfloat16": "float32",
+    **dict.fromkeys(LONG_DOUBLES, "float64"),
+    "float64": "float32",
+    "int64": "int32",
+    "uint64": "uint32",
+}
 # An alias each: Dynamo cannot trace the union types of an inner function's signature.
 Body = Callable[[Any, Any, Any], tuple[Any, Any]]
 Step = tuple[Any, tuple[Array, ...]]
@@ -55,19 +71,26 @@ class Dtype(NamedTuple):
     name: str
     kind: str  # "float", "int", "bool", "complex" or "other"
     bits: int
+    is_wide: bool  # whether arrays of this dtype are computed in it, as they are
+
+    @property
+    def signed(self) -> bool:
+        """Return whether integers of this dtype may be negative."""
+        return not self.name.startswith("uint")
 
 
-def describe(name: str) -> Dtype:
-    """Return what the dtype called `name` is."""
+def describe(name: str, native: bool = True) -> Dtype:
+    """Return what the dtype called `name` is; `native`: in the usual byte order."""
     if name == "longdouble":
-        return Dtype(name, "float", 128)
+        return Dtype(name, "float", 128, native)
     stem = name.rstrip("0123456789")
     kinds = {"float": "float", "bfloat": "float", "int": "int", "uint": "int"}
     digits = name[len(stem) :]
     if stem in kinds and digits:
-        return Dtype(name, kinds[stem], int(digits))
+        kind, bits = kinds[stem], int(digits)
+        return Dtype(name, kind, bits, kind == "float" and bits >= 32 and native)
     kind = stem if stem in ("bool", "complex") else "other"
-    return Dtype(name, kind, 8)
+    return Dtype(name, kind, 8, False)
 
 
 class Library:
@@ -86,8 +109,6 @@ class Library:
 
     def convert(self, name: str, x: Array) -> Array:
         """Return the array in the variable `x`, or raise for a sparse one."""
-        if isinstance(x, np.ma.MaskedArray):
-            refuse_kind(name, "MaskedArray")
         return x
 
     def dtype(self, x: Array) -> Dtype:
@@ -95,12 +116,31 @@ class Library:
         found = self._dtypes.get(x.dtype)
         if found is None:
             name = getattr(x.dtype, "name", None) or str(x.dtype).rpartition(".")[2]
-            found = self._dtypes[x.dtype] = describe(name)
+            found = describe(name, getattr(x.dtype, "isnative", True))
+            self._dtypes[x.dtype] = found
         return found
 
-    def default_float(self) -> Any:
-        """Return the dtype that integers become."""
-        return self.xp.float64
+    def dtype_called(self, name: str) -> Any:
+        """Return the dtype of that name."""
+        return getattr(self.xp, name)
+
+    def default_float(self, like: Array) -> Any:
+        """Return the dtype that integers become on the device of `like`."""
+        info = self.xp.__array_namespace_info__()
+        device = array_api_compat.device(like)
+        return info.default_dtypes(device=device)["real floating"]
+
+    def host_dtype(self, name: str, like: Array) -> str:
+        """Return in which dtype NumPy numbers go to the device of `like`.
+
+        The one called `name`, which is theirs, or a narrower one where the device has
+        no such dtype.
+        """
+        info = self.xp.__array_namespace_info__()
+        dtypes = info.dtypes(device=array_api_compat.device(like))
+        while name not in dtypes and name in INSTEAD:
+            name = INSTEAD[name]
+        return name
 
     def narrow_dtype(self, dtype: Any, like: Array) -> Any:
         """Return the dtype in which a result of half precision goes out."""
@@ -143,19 +183,19 @@ class Library:
         bits = self.dtype(x).bits
         return self.clip(x, *_RANGE.get(bits, _RANGE[64]))
 
-    def comparable(self, x: Array, y: Array) -> tuple[Array, Array]:
-        """Return labels of two dtypes in one that holds both."""
-        floats = "float" in (self.dtype(x).kind, self.dtype(y).kind)
-        wide = self.xp.float64 if floats else self.xp.int64
+    def one_integer_dtype(self, x: Array, y: Array) -> tuple[Array, Array]:
+        """Return integers of two dtypes in the widest dtype there is."""
+        names = {self.dtype(x).name, self.dtype(y).name}
+        one = names.pop() if len(names) == 1 else self.host_dtype("int64", x)
+        wide = self.dtype_called(one)
         return self.xp.astype(x, wide), self.xp.astype(y, wide)
 
     def traces_numpy(self) -> bool:
         """Return whether NumPy arrays are being traced, and cannot be looked at."""
         return False
 
-    def would_cut(self, value: Array) -> bool:
-        """Return whether NumPy numbers lose digits when they become an array."""
-        return False
+    def check_beside_host(self, name: str, x: Array) -> None:
+        """Raise unless NumPy arrays can be laid beside `x`, the argument `name`."""
 
     def stop_gradient(self, x: Array) -> Array:
         """Return `x`, seen as a constant by derivatives."""

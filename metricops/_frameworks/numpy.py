@@ -15,6 +15,14 @@ _vecdot: Any = np.vecdot  # its types know of no axis
 class NumPy(Library):
     """NumPy arrays."""
 
+    def default_float(self, like: Array) -> Any:
+        """Return the dtype that integers become."""
+        return np.float64
+
+    def host_dtype(self, name: str, like: Array) -> str:
+        """Return the dtype of NumPy numbers, which is kept."""
+        return name
+
     def asarray(self, value: Any, like: Array, dtype: Any = None) -> Array:
         """Return a number or array as an array."""
         return np.asarray(value, dtype=dtype)

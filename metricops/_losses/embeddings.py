@@ -9,8 +9,8 @@ from metricops._arguments.embeddings import (
     fitting_candidates,
     fitting_labels,
     row_weights,
-    temperature_of,
 )
+from metricops._arguments.options import check_l2_weight, temperature_of
 from metricops._frameworks import Library, placed
 from metricops._panels.objective import Objective
 from metricops._panels.operation import OPERATION
@@ -64,7 +64,7 @@ def admitted(objective: Objective, asked: Arguments) -> Call:
         roles = _BY_LABELS if own.ndim == 1 else _BY_MULTIHOT
     number, temperature = asked.temperature, None
     if type(number) is not float or not 0 < number < math.inf:
-        number, temperature = temperature_of(lib, anchors, number)
+        number, temperature = temperature_of(lib, "anchors", anchors, number)
     weights = None
     if asked.sample_weight is not None:
         weights = row_weights(lib, anchors, asked.sample_weight)
@@ -137,9 +137,8 @@ def _check_options(asked: Arguments) -> None:
             need = "given where `exclude_diagonal` is True"
             _checks.refuse_value("labels", need, None)
     l2_weight = asked.l2_weight
-    if isinstance(l2_weight, bool) or not isinstance(l2_weight, (int, float)):
-        msg = f"`l2_weight` must be a number; got {l2_weight!r}."
-        raise TypeError(msg)
+    if type(l2_weight) is not float:
+        check_l2_weight(l2_weight)
     if asked.reduction == "none" and l2_weight != 0:
         need = 'zero where `reduction` is "none"'
         _checks.refuse_value("l2_weight", need, l2_weight)

@@ -9,6 +9,7 @@ from metricops._arguments.labels import (
     column,
     label_arrays,
     matches,
+    multihot_arrays,
     shared,
 )
 from metricops._frameworks import Library
@@ -77,8 +78,9 @@ def npairs_loss(
     """
     inputs = _checked(similarity, reduction)
     lib, (wide,) = inputs.library, inputs.arrays
-    given = _labels(lib, wide, labels, column_labels)
-    columns = [column(lib, name, x) for name, x in given.items()]
+    given = _given(labels, column_labels)
+    arrays = label_arrays(lib, "similarity", wide, **given)
+    columns = [column(lib, name, x) for name, x in zip(given, arrays, strict=True)]
     _check_sizes(lib, wide, columns)
     rows, others = _agreed(lib, wide, columns)
     targets = lib.xp.astype(matches(lib, rows, others), wide.dtype)
@@ -137,10 +139,10 @@ def npairs_multilabel_loss(
     """
     inputs = _checked(similarity, reduction)
     lib, (wide,) = inputs.library, inputs.arrays
-    given = _labels(lib, wide, labels, column_labels)
-    for name, x in given.items():
+    given = _given(labels, column_labels)
+    both = multihot_arrays(lib, "similarity", wide, **given)
+    for name, x in zip(given, both, strict=True):
         _checks.check_rank(name, lib.shape(x), 2, "(n, c), multi-hot")
-    both = list(given.values())
     check_classes(lib, both)
     _check_sizes(lib, wide, both)
     rows, others = _agreed(lib, wide, both)
@@ -156,14 +158,11 @@ def _checked(similarity: Array, reduction: str) -> Inputs:
     return inputs
 
 
-def _labels(
-    lib: Library, similarity: Array, labels: Any, others: Any
-) -> dict[str, Array]:
+def _given(labels: Any, others: Any) -> dict[str, Any]:
     given = {"labels": labels}
     if others is not None:
         given["column_labels"] = others
-    arrays = label_arrays(lib, "similarity", similarity, **given)
-    return dict(zip(given, arrays, strict=True))
+    return given
 
 
 def _check_sizes(lib: Library, similarity: Array, arrays: list[Array]) -> None:

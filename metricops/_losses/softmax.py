@@ -3,7 +3,7 @@
 from typing import Any
 
 from metricops import _checks
-from metricops._arguments.arrays import companion, float_arrays
+from metricops._arguments.arrays import float_arrays, numbers
 from metricops._arguments.weights import reduce_losses, sample_weights
 from metricops._frameworks import Library
 from metricops._frameworks.public import public
@@ -58,14 +58,10 @@ def softmax_cross_entropy(
     lib, (wide,) = inputs.library, inputs.arrays
     shape = lib.shape(wide)
     _checks.check_rank("similarity", shape, 2, "(n, m)")
-    array = companion(lib, "targets", targets, "similarity", wide)
-    found = lib.dtype(array)
-    if found.kind not in ("float", "int", "bool"):
-        _checks.refuse_dtype("targets", "of real numbers", found.name)
+    array = numbers(lib, "targets", targets, "similarity", wide)
     _checks.check_same_shape("targets", lib.shape(array), "similarity", shape)
     for axis in (0, 1):
         array = lib.agree(array, axis, wide, axis, "`targets` must fit `similarity`.")
-    array = array if array.dtype == wide.dtype else lib.xp.astype(array, wide.dtype)
     return inputs.narrow(cross_entropy(lib, wide, array, sample_weight, reduction))
 
 

@@ -4,7 +4,7 @@ from typing import Any
 
 from metricops import _checks
 from metricops._arguments.arrays import Inputs
-from metricops._arguments.labels import column, label_arrays
+from metricops._arguments.labels import column, label_arrays, matches_found
 from metricops._frameworks.public import public
 from metricops._retrieval.neighbors import checked_pair, search
 from metricops._similarity.metrics import canonical
@@ -76,7 +76,7 @@ def recall_at_k(
     own, others = _key_labels(inputs, query_labels, key_labels)
     _, indices = search(inputs, keys is None, max(depths), name, block_size)
     lib, xp = inputs.library, inputs.xp
-    found = lib.gather(others, indices) == own[:, None]
+    found = matches_found(lib, own, lib.gather(others, indices))
     hits = xp.astype(found, inputs.arrays[0].dtype)
     return {
         depth: inputs.narrow(xp.sum(xp.max(hits[:, :depth], axis=1)) / lib.count(hits))

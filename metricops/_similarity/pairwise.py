@@ -96,7 +96,7 @@ def promoted_product(lib: Library, left: Array, right: Array) -> Array:
     if "float" not in (kind.kind for kind in kinds):
         left, right = _widen_small(lib, left), _widen_small(lib, right)
         if left.dtype != right.dtype:
-            left, right = lib.comparable(left, right)
+            left, right = lib.one_integer_dtype(left, right)
         product = left @ right
         # Dask sums products of int32 in int64.
         cut = left.dtype == right.dtype != product.dtype

@@ -5,10 +5,10 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from metricops._frameworks.jax import loops
 from metricops._frameworks.library import (
+    LONG_DOUBLES,
     Body,
     Library,
     Meeting,
@@ -26,7 +26,7 @@ class Jax(Library):
     panel = 2**20  # XLA holds several panels at once
     abs_is_flat_at_zero = False
 
-    def default_float(self) -> Any:
+    def default_float(self, like: Array) -> Any:
         """Return the dtype that integers become."""
         return jnp.result_type(float)
 
@@ -35,14 +35,14 @@ class Jax(Library):
         # Uncommitted, so that it goes to the device of whatever it meets.
         return jnp.asarray(value, dtype=dtype)
 
-    def comparable(self, x: Array, y: Array) -> tuple[Array, Array]:
-        """Return labels of two dtypes as they are: JAX may have no wider ones."""
-        return x, y
+    def host_dtype(self, name: str, like: Array) -> str:
+        """Return in which dtype NumPy numbers become an array: 32 bits by default."""
+        name = "float64" if name in LONG_DOUBLES else name
+        return jax.dtypes.canonicalize_dtype(name).name
 
-    def would_cut(self, value: Array) -> bool:
-        """Return whether NumPy numbers lose digits when JAX makes them 32 bits wide."""
-        short = value.astype(jax.dtypes.canonicalize_dtype(value.dtype))
-        return not np.array_equal(short, value, equal_nan=value.dtype.kind == "f")
+    def one_integer_dtype(self, x: Array, y: Array) -> tuple[Array, Array]:
+        """Return integers of two dtypes as they are: JAX promotes them."""
+        return x, y
 
     def stop_gradient(self, x: Array) -> Array:
         """Return `x`, seen as a constant by derivatives."""

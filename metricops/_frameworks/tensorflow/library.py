@@ -2,19 +2,19 @@
 
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 from tensorflow.python.eager import record
 
 from metricops._checks import Shape, refuse_shape
 from metricops._frameworks.library import (
+    LONG_DOUBLES,
     Body,
     CrossEntropy,
-    Dtype,
     Library,
     Meeting,
     Merge,
     Square,
-    describe,
     is_given,
     spread,
 )
@@ -47,13 +47,13 @@ class TensorFlow(Library):
             refuse_shape(name, "a known number of dimensions", ())
         return tensor
 
-    def dtype(self, x: Array) -> Dtype:
-        """Return what the dtype of `x` is."""
-        return describe(x.dtype.name)
-
-    def default_float(self) -> Any:
+    def default_float(self, like: Array) -> Any:
         """Return the dtype that integers become."""
         return tf.float32
+
+    def host_dtype(self, name: str, like: Array) -> str:
+        """Return in which dtype NumPy numbers become a tensor."""
+        return "float64" if name in LONG_DOUBLES else name
 
     def shape(self, x: Array) -> Shape:
         """Return the shape of `x`, None where a size is unknown."""
@@ -96,6 +96,8 @@ class TensorFlow(Library):
 
     def asarray(self, value: Any, like: Array, dtype: Any = None) -> Array:
         """Return a number or NumPy array as a tensor."""
+        if dtype is not None and isinstance(value, np.ndarray):
+            value = value.astype(dtype.as_numpy_dtype)
         return tf.convert_to_tensor(value, dtype=dtype)
 
     def stop_gradient(self, x: Array) -> Array:

@@ -12,6 +12,7 @@ from torch.nn.functional import cross_entropy
 
 from metricops._checks import refuse_kind
 from metricops._frameworks.library import (
+    LONG_DOUBLES,
     Body,
     CrossEntropy,
     Dtype,
@@ -60,7 +61,7 @@ class Torch(Library):
         """Return what the dtype of `x` is."""
         return _DTYPES[x.dtype]
 
-    def default_float(self) -> Any:
+    def default_float(self, like: Array) -> Any:
         """Return the dtype that integers become."""
         return torch.get_default_dtype()
 
@@ -70,10 +71,24 @@ class Torch(Library):
 
     def asarray(self, value: Any, like: Array, dtype: Any = None) -> Array:
         """Return a number or NumPy array as a tensor on the device of `like`."""
+        if isinstance(value, (int, float)):  # filled in there: the host waits for none
+            return torch.full((), value, dtype=dtype, device=like.device)
         if torch.compiler.is_compiling():  # a NumPy array is a traced tensor then
             return torch.as_tensor(value, dtype=dtype, device=like.device)
         # A copy: as_tensor warns of read-only NumPy memory.
         return torch.tensor(value, dtype=dtype, device=like.device)
+
+    def host_dtype(self, name: str, like: Array) -> str:
+        """Return in which dtype NumPy numbers become a tensor."""
+        if name == "bfloat16":  # of another package, which PyTorch does not know
+            return "float32"
+        name = "float64" if name in LONG_DOUBLES else name
+        no_doubles = name == "float64" and like.device.type == "mps"
+        return "float32" if no_doubles else name
+
+    def gather(self, x: Array, indices: Array) -> Array:
+        """Return the entries of the vector `x` at a matrix of indices."""
+        return x[indices]  # `take` knows no unsigned integers of 16 bits and more
 
     def traces_numpy(self) -> bool:
         """Return whether Dynamo makes tensors of NumPy arrays."""

@@ -1,0 +1,30 @@
+"""Options that are numbers."""
+
+from typing import Any
+
+from metricops import _checks
+from metricops._arguments.arrays import numbers
+from metricops._frameworks import Library
+from metricops._frameworks.host import is_number
+from metricops._typing import Array
+
+
+def temperature_of(
+    lib: Library, main: str, like: Array, temperature: Any
+) -> tuple[float | None, Array | None]:
+    """Return the temperature as a positive number, or else as an array."""
+    if type(temperature) is float or is_number(temperature):
+        return _checks.check_temperature(temperature), None
+    if isinstance(temperature, (bool, str)):
+        _checks.refuse_type("temperature", "a number or an array", temperature)
+    need, kinds = "of a real number", ("float", "int")
+    array = numbers(lib, "temperature", temperature, main, like, need, kinds)
+    if lib.shape(array) != ():
+        _checks.refuse_shape("temperature", "shape ()", lib.shape(array))
+    return None, array
+
+
+def check_l2_weight(value: Any) -> None:
+    """Raise unless `value` is a number, of Python or NumPy."""
+    if type(value) is not float and not is_number(value):
+        _checks.refuse_type("l2_weight", "a number", value)
