@@ -14,7 +14,9 @@ def temperature_of(
 ) -> tuple[float | None, Array | None]:
     """Return the temperature as a positive number, or else as an array."""
     if type(temperature) is float or is_number(temperature):
-        return _checks.check_temperature(temperature), None
+        number = _checks.check_temperature(temperature)
+        traced = lib.traced_number(number, like)
+        return (number, None) if traced is None else (None, traced)
     if isinstance(temperature, (bool, str)):
         _checks.refuse_type("temperature", "a number or an array", temperature)
     need, kinds = "of a real number", ("float", "int")

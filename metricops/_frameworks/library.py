@@ -168,6 +168,13 @@ class Library:
         """Return a number or NumPy array as an array on the device of `like`."""
         return self.xp.asarray(value, dtype=dtype, device=array_api_compat.device(like))
 
+    def traced_number(self, number: float, like: Array) -> Array | None:
+        """Return a number as an array, where each other one would be another program.
+
+        None where a number costs nothing, and is best left as it is.
+        """
+        return None
+
     def peak(self, x: Array, axis: int | tuple[int, ...]) -> Array:
         """Return the largest along `axis`, kept, as a constant; 0 of an empty array."""
         if 0 in x.shape:
@@ -349,6 +356,14 @@ class Library:
     ) -> Array:
         """Return the value of `operation`, with its gradient if there is autodiff."""
         return operation.value(self, config, arrays, constants)
+
+    def compiled(self, function: Callable[..., Any], config: Any, *arrays: Any) -> Any:
+        """Return ``function(self, config, *arrays)``, compiled if the library compiles.
+
+        `function` and `config` are the same, by ``==`` and by hash, in calls that do
+        the same. Of `arrays` each is an array, None, or a tuple of both.
+        """
+        return function(self, config, *arrays)
 
 
 class Ring(NamedTuple):

@@ -1,6 +1,5 @@
 """What every loss of embeddings does with its arguments, and how it is computed."""
 
-import math
 from typing import Any, NamedTuple
 
 from metricops import _checks
@@ -63,7 +62,7 @@ def admitted(objective: Objective, asked: Arguments) -> Call:
         labels = Labels(own, others)
         roles = _BY_LABELS if own.ndim == 1 else _BY_MULTIHOT
     number, temperature = asked.temperature, None
-    if type(number) is not float or not 0 < number < math.inf:
+    if type(number) is not float or number != 1.0:
         number, temperature = temperature_of(lib, "anchors", anchors, number)
     weights = None
     if asked.sample_weight is not None:

@@ -1,12 +1,15 @@
 """JAX: custom gradients, and loops that are one operation in a trace."""
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from metricops._frameworks.jax import loops
+from metricops._checks import Shape
+from metricops._frameworks.jax import gradients, loops
 from metricops._frameworks.library import (
     LONG_DOUBLES,
     Body,
@@ -14,7 +17,6 @@ from metricops._frameworks.library import (
     Meeting,
     Merge,
     Square,
-    is_given,
 )
 from metricops._frameworks.operations import Arrays, Operation
 from metricops._typing import Array
@@ -30,6 +32,39 @@ class Jax(Library):
         """Return the dtype that integers become."""
         return jnp.result_type(float)
 
+    def shape(self, x: Array) -> Shape:
+        """Return the shape of `x`, None where a size is a symbol of `jax.export`."""
+        if not isinstance(x, jax.core.Tracer):
+            return tuple(x.shape)
+        return tuple(size if isinstance(size, int) else None for size in x.shape)
+
+    def agree(
+        self, x: Array, axis: int, other: Array, other_axis: int, need: str
+    ) -> Array:
+        """Return `x`, or raise where symbols of sizes are not the same."""
+        if x.shape[axis] != other.shape[other_axis]:
+            raise ValueError(need)
+        return x
+
+    def cover(self, x: Array, other: Array, need: str) -> Array:
+        """Return `x`, or raise where it has fewer rows than `other`.
+
+        Of symbols whose order is not known JAX raises, and says how to tell it.
+        """
+        if x.shape[0] < other.shape[0]:
+            raise ValueError(need)
+        return x
+
+    def block(self, anchors: Array, candidates: Array) -> int | None:
+        """Return how many anchors a panel should hold."""
+        if self.shape(candidates)[0] is None:
+            return 256
+        return super().block(anchors, candidates)
+
+    def several(self, x: Array, block: int | None) -> bool:
+        """Return whether the rows of `x` may be several panels."""
+        return self.shape(x)[0] is None or super().several(x, block)
+
     def asarray(self, value: Any, like: Array, dtype: Any = None) -> Array:
         """Return a number or NumPy array as a JAX array."""
         # Uncommitted, so that it goes to the device of whatever it meets.
@@ -39,6 +74,13 @@ class Jax(Library):
         """Return in which dtype NumPy numbers become an array: 32 bits by default."""
         name = "float64" if name in LONG_DOUBLES else name
         return jax.dtypes.canonicalize_dtype(name).name
+
+    def traced_number(self, number: float, like: Array) -> Array | None:
+        """Return a number as an array, unless it is 1, which is left out of programs.
+
+        In NumPy: it is as cheap as a number, and a constant to `jax.jit`.
+        """
+        return None if number == 1 else np.asarray(number, dtype=like.dtype)
 
     def one_integer_dtype(self, x: Array, y: Array) -> tuple[Array, Array]:
         """Return integers of two dtypes as they are: JAX promotes them."""
@@ -87,49 +129,24 @@ class Jax(Library):
         self, operation: Operation, config: Any, arrays: Arrays, constants: Arrays
     ) -> Array:
         """Return the value of `operation`, with its gradient."""
-        if operation.is_small(self, config, arrays):
+        known = all(x is None or None not in self.shape(x) for x in arrays)
+        if known and operation.is_small(self, config, arrays):
             return operation.value(self, config, arrays, constants)
-        return _differentiable(operation, config, _alike(arrays), constants)
+        return gradients.differentiable(self, operation, config, arrays, constants)
+
+    def compiled(self, function: Callable[..., Any], config: Any, *arrays: Any) -> Any:
+        """Return ``function(self, config, *arrays)``, compiled once for its shapes.
+
+        In another program it is a call, which XLA puts in line.
+        """
+        return _compiled(self, function, config, *arrays)
 
 
-def _alike(arrays: Arrays) -> Arrays:
-    """Return traced arrays that all vary over the mesh axes that any varies over.
+@partial(jax.jit, static_argnums=(0, 1, 2))
+def _compiled(
+    lib: Library, function: Callable[..., Any], config: Any, *arrays: Any
+) -> Any:
+    return function(lib, config, *arrays)
 
-    `jax.shard_map` wants the type of a gradient to be that of its array, and that of a
-    replicated array would vary.
-    """
-    present = [x for x in arrays if x is not None]
-    if not any(isinstance(x, jax.core.Tracer) for x in present):
-        return arrays
-    zero = sum(jnp.zeros_like(x, shape=()) for x in present)
-    return tuple(None if x is None else x + zero for x in arrays)
-
-
-@partial(jax.custom_vjp, nondiff_argnums=(0, 1))
-def _differentiable(
-    operation: Operation, config: Any, arrays: Arrays, constants: Arrays
-) -> Array:
-    return operation.value(JAX, config, arrays, constants)
-
-
-def _forward(
-    operation: Operation, config: Any, arrays: Arrays, constants: Arrays
-) -> tuple[Array, Any]:
-    value, saved = operation.value_and_saved(
-        JAX, config, arrays, constants, is_given(arrays)
-    )
-    return value, (arrays, constants, saved)
-
-
-def _backward(
-    operation: Operation, config: Any, residuals: Any, upstream: Array
-) -> tuple[Arrays, None]:
-    arrays, constants, saved = residuals
-    return operation.backward(
-        JAX, config, arrays, constants, saved, upstream, is_given(arrays)
-    ), None
-
-
-_differentiable.defvjp(_forward, _backward)
 
 JAX = Jax(jnp, "JAX")

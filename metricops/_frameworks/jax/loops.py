@@ -22,7 +22,11 @@ from metricops._typing import Array
 def fold(body: Body, rows: Any, consts: Any, block: int | None) -> tuple[Any, Any]:
     """Run `body` over panels, all but the first, a shorter one, in a scan."""
     total = leaves(rows)[0].shape[0]
-    if block is None or block >= total:
+    if block is None:
+        return body(None, rows, consts)
+    if not isinstance(total, int):
+        return _fold_any(body, rows, consts, block, total)
+    if block >= total:
         return body(None, rows, consts)
     count = (total - 1) // block
     first = total - count * block
@@ -31,6 +35,30 @@ def fold(body: Body, rows: Any, consts: Any, block: int | None) -> tuple[Any, An
     carry, rest = jax.lax.scan(lambda c, panel: body(c, panel, consts), carry, tail)
     flat = each(rest, lambda x: x.reshape(-1, *x.shape[2:]))
     return carry, jax.tree.map(_joined, head, flat)
+
+
+def _fold_any(
+    body: Body, rows: Any, consts: Any, block: int, total: Any
+) -> tuple[Any, Any]:
+    """Run `body` over panels of rows whose number is a symbol of `jax.export`.
+
+    It takes no scan that might have no steps, so a window moves over the rows instead.
+    """
+    count = (total - 1) // block
+    first = total - count * block
+    carry, head = body(None, sliced(rows, 0, first), consts)
+    rows = _padded(rows, block)  # a window fits, however few rows there are
+    outs = _padded(head, total - first + block)
+
+    def step(i: Array, state: Any) -> Any:
+        carry, outs = state
+        place = first + i * block
+        panel = each(rows, partial(_part, place, block))
+        carry, found = body(carry, panel, consts)
+        return carry, jax.tree.map(partial(_replaced, place), outs, found)
+
+    carry, outs = jax.lax.fori_loop(0, count, step, (carry, outs))
+    return carry, sliced(outs, 0, total)
 
 
 def sweep(
