@@ -64,13 +64,20 @@ def fitting_labels(
 def _alike(lib: Library, arrays: list[Array], names: list[str]) -> list[Array]:
     """Return labels that are all of shape (n,), or all multi-hot."""
     shapes = [lib.shape(x) for x in arrays]
-    if all(len(shape) == 1 or shape[-1:] == (1,) for shape in shapes):
+    # One width that is known is that of both.
+    widths = (1, None) if any(_is_column(shape, (1,)) for shape in shapes) else (1,)
+    if all(_is_column(shape, widths) for shape in shapes):
         return [column(lib, name, x) for name, x in zip(names, arrays, strict=True)]
     for name, shape in zip(names, shapes, strict=True):
         need = "(n,), (n, 1) or (n, c)" if name == "labels" else "(m, c), as `labels`"
         _checks.check_rank(name, shape, 2, need)
     check_classes(lib, arrays, "candidate_labels")
     return arrays
+
+
+def _is_column(shape: _checks.Shape, widths: tuple[int | None, ...]) -> bool:
+    """Return whether labels of a shape are one a row."""
+    return len(shape) == 1 or (len(shape) == 2 and shape[1] in widths)
 
 
 def _one_each(lib: Library, name: str, x: Array, rows: Array, word: str) -> Array:

@@ -198,11 +198,26 @@ def shared(lib: Library, labels: Array, others: Array, dtype: Any) -> Array:
     return lib.product(rows, lib.xp.matrix_transpose(columns))
 
 
+def shared_or_same(lib: Library, labels: Array, others: Array, dtype: Any) -> Array:
+    """Return what `shared` does; of one column, whether its labels are the same.
+
+    Which of the two labels are is known only at run time if their width is not before.
+    """
+    counts = shared(lib, labels, others, dtype)
+    if None not in (lib.shape(labels)[1], lib.shape(others)[1]):
+        return counts
+    same = matches(lib, lib.first_column(labels), lib.first_column(others))
+    one = lib.size(labels, 1) == 1
+    return lib.xp.where(one, lib.xp.astype(same, dtype), counts)
+
+
 def column(lib: Library, name: str, labels: Array) -> Array:
     """Return labels of shape (n,) or (n, 1) in shape (n,)."""
     shape = lib.shape(labels)
     if len(shape) == 2 and shape[1] == 1:
         return labels[:, 0]
+    if len(shape) == 2 and shape[1] is None:
+        return lib.only_column(labels, f"`{name}` must have shape (n,) or (n, 1).")
     if len(shape) != 1:
         _checks.refuse_shape(name, "shape (n,) or (n, 1)", shape)
     return labels

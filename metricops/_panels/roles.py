@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from metricops._arguments.labels import matches, shared
+from metricops._arguments.labels import matches, shared_or_same
 from metricops._frameworks import Library
 from metricops._typing import Array
 
@@ -40,5 +40,8 @@ class ByMultihot(Roles):
     def targets(
         self, lib: Library, labels: Array, others: Array, dtype: Any
     ) -> Array | None:
-        """Return the numbers of labels that are shared."""
-        return shared(lib, labels, others, dtype)
+        """Return the numbers of labels that are shared.
+
+        Of one column, found at run time, whether its labels are the same.
+        """
+        return shared_or_same(lib, labels, others, dtype)

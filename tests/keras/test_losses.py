@@ -395,3 +395,18 @@ def test_embeddings_have_the_loss_of_the_definition(labels, options):
 def test_embeddings_of_a_wrong_shape_are_refused(shape):
     with pytest.raises(ValueError, match=r"must have shape \(n, 2, d\); got shape"):
         NPairsEmbeddingLoss()(LABELS, np.zeros(shape, np.float32))
+
+
+@pytest.mark.skipif(BACKEND != "tensorflow", reason="only its graphs have such widths")
+@pytest.mark.parametrize("loss", [NPairsLoss, NPairsEmbeddingLoss])
+def test_a_column_of_labels_of_unknown_width_is_no_multihot(loss):
+    tf = require("tensorflow")
+    y_pred = SIMILARITY if loss is NPairsLoss else random(5, 2, 3)
+    specs = [
+        tf.TensorSpec([None, None], tf.int64),
+        tf.TensorSpec([None, *y_pred.shape[1:]], tf.float32),
+    ]
+    traced = tf.function(loss(), input_signature=specs)
+    column = np.asarray(LABELS)[:, None]
+    result = traced(column, y_pred.astype("float32"))
+    close(result, float(loss()(np.asarray(LABELS), y_pred.astype("float32"))))

@@ -4,7 +4,6 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
-from tensorflow.python.eager import record
 
 from metricops._checks import Shape, refuse_shape
 from metricops._frameworks.library import (
@@ -15,12 +14,10 @@ from metricops._frameworks.library import (
     Meeting,
     Merge,
     Square,
-    is_given,
-    spread,
 )
 from metricops._frameworks.operations import Arrays, Operation
 from metricops._frameworks.records import leaves
-from metricops._frameworks.tensorflow import loops, namespace
+from metricops._frameworks.tensorflow import gradients, loops, namespace
 from metricops._typing import Array
 
 
@@ -137,6 +134,15 @@ class TensorFlow(Library):
         count = self.size(like, 0)
         return x[:count], x[count:]
 
+    def first_column(self, x: Array) -> Array:
+        """Return the first column of a matrix that may have none, then as zeros."""
+        return tf.pad(x, [[0, 0], [0, 1]])[:, 0]
+
+    def only_column(self, x: Array, need: str) -> Array:
+        """Return the column of a matrix of unknown width, checked at run time."""
+        one = tf.zeros((1, 1), x.dtype)
+        return self.agree(x, 1, one, 1, need)[:, 0]
+
     def pick(self, x: Array, columns: Array) -> Array:
         """Return one column of each row of the matrix `x`, shape (n, 1)."""
         return tf.gather(x, columns[:, None], axis=1, batch_dims=1)
@@ -181,7 +187,45 @@ class TensorFlow(Library):
         self, operation: Operation, config: Any, arrays: Arrays, constants: Arrays
     ) -> Array:
         """Return the value of `operation`, with its gradient."""
-        return _differentiable(operation, config, arrays, constants)
+        return gradients.differentiable(
+            gradients.Call(self, STEPWISE, operation, config, arrays, constants)
+        )
+
+
+class Stepwise(TensorFlow):
+    """TensorFlow without its loops, for what differentiates each step of the way.
+
+    Accumulators, `tape.jacobian` and XLA do not see through a loop's lists. Derivatives
+    of steps keep all panels in any case, so a few large ones cost nothing more.
+    """
+
+    def fold(
+        self, body: Body, rows: Any, consts: Any, block: int | None
+    ) -> tuple[Any, Any]:
+        """Run `body` over panels, a few of them, or one where sizes are unknown."""
+        total = leaves(rows)[0].shape[0]
+        if block is None or total is None:
+            return body(None, rows, consts)
+        return Library.fold(self, body, rows, consts, _enlarged(block, total))
+
+    def sweep(
+        self,
+        square: Square,
+        rest: Meeting,
+        merge: Merge,
+        start: Any,
+        rows: Any,
+        block: int | None,
+    ) -> Any:
+        """Have each two panels meet, of a few."""
+        total = leaves(rows)[0].shape[0]
+        large = None if block is None else _enlarged(block, total)
+        return Library.sweep(self, square, rest, merge, start, rows, large)
+
+
+def _enlarged(block: int, total: int) -> int:
+    """Return a size of panels such that there are at most 64, each written out."""
+    return max(block, -(-total // 64))
 
 
 def _with_size(x: Array, axis: int, size: int | None) -> list[int | None]:
@@ -190,73 +234,10 @@ def _with_size(x: Array, axis: int, size: int | None) -> list[int | None]:
     return shape
 
 
-def _differentiable(
-    operation: Operation, config: Any, arrays: Arrays, constants: Arrays
-) -> Array:
-    present = [x for x in arrays if x is not None]
-
-    @tf.custom_gradient
-    def run(*present: Array) -> Any:
-        # Constants in the tape's eyes: it would keep every panel alive otherwise.
-        own = spread(arrays, tuple(map(tf.stop_gradient, present)))
-        if _recording():
-            value, saved = operation.value_and_saved(
-                TENSORFLOW, config, own, constants, is_given(own)
-            )
-        else:
-            value, saved = operation.value(TENSORFLOW, config, own, constants), None
-
-        def pull(upstream: Array) -> list[Array]:
-            return _gradient(
-                operation, config, spread(arrays, present), constants, saved
-            )(upstream, *present)
-
-        return value, pull
-
-    return run(*present)
-
-
-def _gradient(
-    operation: Operation,
-    config: Any,
-    arrays: Arrays,
-    constants: Arrays,
-    saved: tuple[Array, ...] | None,
-) -> Any:
-    """Return a function to the gradients, differentiable by all that it is given."""
-
-    def plain(
-        upstream: Array, own: Arrays, known: tuple[Array, ...] | None
-    ) -> list[Array]:
-        if known is None:
-            _, known = operation.value_and_saved(
-                TENSORFLOW, config, own, constants, is_given(own)
-            )
-        found = operation.backward(
-            TENSORFLOW, config, own, constants, known, upstream, is_given(own)
-        )
-        return [x for x in found if x is not None]
-
-    @tf.custom_gradient
-    def run(upstream: Array, *present: Array) -> Any:
-        frozen = [tf.stop_gradient(x) for x in (upstream, *present)]
-        value = plain(frozen[0], spread(arrays, tuple(frozen[1:])), saved)
-
-        def pull(*upstreams: Array) -> list[Array]:
-            with tf.GradientTape() as tape:
-                tape.watch([upstream, *present])
-                again = plain(upstream, spread(arrays, present), None)
-            zero = tf.UnconnectedGradients.ZERO
-            return tape.gradient(again, [upstream, *present], list(upstreams), zero)
-
-        return value, pull
-
-    return run
-
-
-def _recording() -> bool:
-    """Return whether a tape may want the gradient, best formed at once then."""
-    return record.could_possibly_record()
+def _may_be_empty(scores: Array) -> bool:
+    """Return whether there may be no columns, which the fused operation refuses."""
+    return not scores.shape[1]
 
 
 TENSORFLOW = TensorFlow(namespace, "TensorFlow")
+STEPWISE = Stepwise(namespace, "TensorFlow")

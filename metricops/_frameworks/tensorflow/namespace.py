@@ -4,24 +4,14 @@ Names and signatures are the standard's. A size that a graph does not know while
 traced is None in `x.shape`; nothing here needs it.
 """
 
-import builtins
 from typing import Any
 
 import tensorflow as tf
 
 from metricops._typing import Array
 
-bool = tf.bool
-int8 = tf.int8
-int16 = tf.int16
 int32 = tf.int32
 int64 = tf.int64
-uint8 = tf.uint8
-uint16 = tf.uint16
-uint32 = tf.uint32
-uint64 = tf.uint64
-float16 = tf.float16
-bfloat16 = tf.bfloat16
 float32 = tf.float32
 float64 = tf.float64
 
@@ -32,25 +22,12 @@ expm1 = tf.math.expm1
 log = tf.math.log
 log1p = tf.math.log1p
 logical_and = tf.logical_and
-logical_not = tf.logical_not
 maximum = tf.maximum
 minimum = tf.minimum
 matrix_transpose = tf.linalg.matrix_transpose
 ones_like = tf.ones_like
 sqrt = tf.sqrt
 zeros_like = tf.zeros_like
-
-
-def argsort(
-    x: Array,
-    /,
-    *,
-    axis: int = -1,
-    descending: builtins.bool = False,
-    stable: builtins.bool = True,
-) -> Array:
-    direction = "DESCENDING" if descending else "ASCENDING"
-    return tf.argsort(x, axis=axis, direction=direction, stable=stable)
 
 
 def asarray(obj: Any, /, *, dtype: Any = None) -> Array:
@@ -80,11 +57,11 @@ def full_like(x: Array, /, fill_value: Any) -> Array:
     return tf.fill(tf.shape(x), tf.cast(fill_value, x.dtype))
 
 
-def max(x: Array, /, *, axis: Any = None, keepdims: builtins.bool = False) -> Array:
+def max(x: Array, /, *, axis: Any = None, keepdims: bool = False) -> Array:
     return tf.reduce_max(x, axis=axis, keepdims=keepdims)
 
 
-def mean(x: Array, /, *, axis: Any = None, keepdims: builtins.bool = False) -> Array:
+def mean(x: Array, /, *, axis: Any = None, keepdims: bool = False) -> Array:
     return tf.reduce_mean(x, axis=axis, keepdims=keepdims)
 
 
@@ -100,19 +77,8 @@ def squeeze(x: Array, /, axis: Any) -> Array:
     return tf.squeeze(x, axis)
 
 
-def sum(x: Array, /, *, axis: Any = None, keepdims: builtins.bool = False) -> Array:
+def sum(x: Array, /, *, axis: Any = None, keepdims: bool = False) -> Array:
     return tf.reduce_sum(x, axis=axis, keepdims=keepdims)
-
-
-def take(x: Array, indices: Array, /, *, axis: int = 0) -> Array:
-    return tf.gather(x, indices, axis=axis)
-
-
-def take_along_axis(x: Array, indices: Array, /, *, axis: int = -1) -> Array:
-    if axis not in (-1, x.ndim - 1):
-        msg = "`axis` must be the last axis; other axes are not implemented."
-        raise NotImplementedError(msg)
-    return tf.gather(x, indices, axis=-1, batch_dims=x.ndim - 1)
 
 
 def where(condition: Array, x1: Any, x2: Any, /) -> Array:

@@ -1,0 +1,44 @@
+"""What is private of TensorFlow: who records, which its public functions do not tell.
+
+It buys memory: a gradient then needs one panel at a time. Without one of these names an
+operation is differentiated step by step, which is right, but holds every panel.
+"""
+
+import contextlib
+from collections.abc import Sequence
+
+from metricops._typing import Array
+
+try:
+    from tensorflow.python.eager import forwardprop_util, record
+except ImportError:  # a TensorFlow that keeps them elsewhere
+    forwardprop_util = record = None
+
+_OF_RECORD = ("stop_recording", "should_record_backprop", "could_possibly_record")
+
+
+def is_complete() -> bool:
+    """Return whether this TensorFlow has all that is used here."""
+    recorded = all(hasattr(record, name) for name in _OF_RECORD)
+    return recorded and hasattr(forwardprop_util, "pack_tangents")
+
+
+def paused() -> contextlib.AbstractContextManager[None]:
+    """Return a context in which neither tapes nor accumulators record."""
+    context: contextlib.AbstractContextManager[None] = record.stop_recording()
+    return context
+
+
+def is_watched(x: Array) -> bool:
+    """Return whether a tape or an accumulator differentiates by the tensor `x`."""
+    return record.should_record_backprop([x]) or has_tangent([x])
+
+
+def has_tangent(arrays: Sequence[Array]) -> bool:
+    """Return whether a forward accumulator holds a tangent of one of `arrays`."""
+    return bool(forwardprop_util.pack_tangents(list(arrays)).tangents)
+
+
+def may_record() -> bool:
+    """Return whether there is a tape or an accumulator, whatever it watches."""
+    return bool(record.could_possibly_record())
