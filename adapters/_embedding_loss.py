@@ -4,8 +4,7 @@ import math
 from typing import Any
 
 import metricops
-
-from ._group import Group, npairs_loss_of_group
+from metricops._sharded import Group, npairs_loss_of_group
 
 MAX_LOG_SCALE = math.log(100)
 """The largest log of an inverse temperature, as in CLIP."""

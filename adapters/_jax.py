@@ -7,7 +7,6 @@ import jax
 import jax.numpy as jnp
 
 from ._embedding_loss import MAX_LOG_SCALE, embedding_loss
-from ._group import Loss
 
 AxisName = Hashable | tuple[Hashable, ...]
 
@@ -52,10 +51,6 @@ class _Axis:
         self.name = name
         self.size: int = jax.lax.axis_size(name)
 
-    def check(self, loss: Loss, *arrays: Any, **given: Any) -> None:
-        """Raise what ``loss(*arrays, **given)`` raises, without computing it."""
-        jax.eval_shape(lambda: loss(*arrays, **given))
-
     def counts(self, x: jax.Array) -> list[int]:
         """Return how many rows of `x` each device has: all the same."""
         return [len(x)] * self.size
@@ -68,17 +63,3 @@ class _Axis:
     def total(self, x: jax.Array) -> jax.Array:
         """Return the sum over the devices, differentiably."""
         return jax.lax.psum(x, self.name)
-
-    def asarray(self, value: Any, like: jax.Array) -> jax.Array:
-        """Return `value` as an array."""
-        return jnp.asarray(value)
-
-    def weights(self, value: Any, rows: jax.Array) -> jax.Array:
-        """Return a weight for each of `rows`, in float32 at least; 1 for None."""
-        dtype = jnp.promote_types(rows.dtype, jnp.float32)
-        given = jnp.asarray(1 if value is None else value, dtype)
-        return jnp.broadcast_to(given.reshape(-1), (len(rows),))
-
-    def isin(self, x: jax.Array, others: jax.Array) -> jax.Array:
-        """Return which elements of `x` are among `others`."""
-        return jnp.isin(x, others)

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
 import metricops
+from metricops._arguments.beside import of_one_library
 from metricops._similarity.metrics import ALIASES, canonical
 
 Array: TypeAlias = Any
@@ -55,12 +56,13 @@ class Distance(ABC):
         Returns
         -------
         array of shape (..., n, m), of the library of the arguments
-            Lists are taken as NumPy arrays.
+            A list or a NumPy array beside an array of another library joins that; a
+            list takes its dtype too. Lists alone are taken as NumPy arrays.
 
         Raises
         ------
         TypeError
-            If an argument is not a real array, or they are of two libraries.
+            If an argument is not a real array, or they are of two other libraries.
         ValueError
             If a shape does not fit.
         """
@@ -89,7 +91,24 @@ class Distance(ABC):
         return f"{type(self).__name__}({given})"
 
 
-class InnerProductSimilarity(Distance):
+class _Metric(Distance):
+    """A distance that a function of metricops computes.
+
+    A subclass has a `metric` and its ``_function(x, y)``.
+    """
+
+    @abstractmethod
+    def _function(self, x: Array, y: Array | None) -> Array:
+        """Return the matrix for two arrays of one library, or for one and None."""
+
+    def call(
+        self, query_embeddings: Array, key_embeddings: Array | None = None
+    ) -> Array:
+        """Return the matrix of the distances, as calling the object does."""
+        return self._function(*of_one_library(query_embeddings, key_embeddings))
+
+
+class InnerProductSimilarity(_Metric):
     """Inner products: a similarity, of which large is near.
 
     Parameters
@@ -106,15 +125,10 @@ class InnerProductSimilarity(Distance):
     """
 
     metric = "inner_product"
-
-    def call(
-        self, query_embeddings: Array, key_embeddings: Array | None = None
-    ) -> Array:
-        """Return the matrix of the inner products."""
-        return metricops.pairwise_inner_product(query_embeddings, key_embeddings)
+    _function = staticmethod(metricops.pairwise_inner_product)
 
 
-class CosineDistance(Distance):
+class CosineDistance(_Metric):
     """One less the cosine of vectors that have length one already.
 
     As in TensorFlow Similarity, it is 1 less the inner product, and at least 0.
@@ -139,20 +153,16 @@ class CosineDistance(Distance):
         super().__init__(name, aliases)
         self.normalize = normalize
 
-    def call(
-        self, query_embeddings: Array, key_embeddings: Array | None = None
-    ) -> Array:
+    def _function(self, x: Array, y: Array | None) -> Array:
         """Return the matrix of the distances."""
-        return metricops.pairwise_cosine_distance(
-            query_embeddings, key_embeddings, normalize=self.normalize
-        )
+        return metricops.pairwise_cosine_distance(x, y, normalize=self.normalize)
 
     def get_config(self) -> dict[str, Any]:
         """Return the arguments that make this distance again."""
         return {**super().get_config(), "normalize": self.normalize}
 
 
-class EuclideanDistance(Distance):
+class EuclideanDistance(_Metric):
     """The lengths of the differences, with gradient 0 where vectors are equal.
 
     Parameters
@@ -162,15 +172,10 @@ class EuclideanDistance(Distance):
     """
 
     metric = "euclidean"
-
-    def call(
-        self, query_embeddings: Array, key_embeddings: Array | None = None
-    ) -> Array:
-        """Return the matrix of the distances."""
-        return metricops.pairwise_euclidean_distance(query_embeddings, key_embeddings)
+    _function = staticmethod(metricops.pairwise_euclidean_distance)
 
 
-class SquaredEuclideanDistance(Distance):
+class SquaredEuclideanDistance(_Metric):
     """The squared lengths of the differences.
 
     Parameters
@@ -180,17 +185,10 @@ class SquaredEuclideanDistance(Distance):
     """
 
     metric = "squared_euclidean"
-
-    def call(
-        self, query_embeddings: Array, key_embeddings: Array | None = None
-    ) -> Array:
-        """Return the matrix of the distances."""
-        return metricops.pairwise_squared_euclidean_distance(
-            query_embeddings, key_embeddings
-        )
+    _function = staticmethod(metricops.pairwise_squared_euclidean_distance)
 
 
-class ManhattanDistance(Distance):
+class ManhattanDistance(_Metric):
     """The sums of the absolute differences.
 
     Parameters
@@ -200,15 +198,10 @@ class ManhattanDistance(Distance):
     """
 
     metric = "manhattan"
-
-    def call(
-        self, query_embeddings: Array, key_embeddings: Array | None = None
-    ) -> Array:
-        """Return the matrix of the distances."""
-        return metricops.pairwise_manhattan_distance(query_embeddings, key_embeddings)
+    _function = staticmethod(metricops.pairwise_manhattan_distance)
 
 
-class SNRDistance(Distance):
+class SNRDistance(_Metric):
     """The variance of a difference over that of the query, which is the anchor.
 
     Parameters
@@ -218,12 +211,7 @@ class SNRDistance(Distance):
     """
 
     metric = "snr"
-
-    def call(
-        self, query_embeddings: Array, key_embeddings: Array | None = None
-    ) -> Array:
-        """Return the matrix of the distances."""
-        return metricops.pairwise_snr_distance(query_embeddings, key_embeddings)
+    _function = staticmethod(metricops.pairwise_snr_distance)
 
 
 DISTANCES: tuple[type[Distance], ...] = (

@@ -24,7 +24,7 @@ __all__ = [
 
 
 class NPairsLoss(nnx.Module):
-    """`metricops.npairs_loss` as a module.
+    """`metricops.npairs_loss` as a module, for labels of shape (n,).
 
     Parameters
     ----------
@@ -40,6 +40,8 @@ class NPairsLoss(nnx.Module):
     0.1269
     """
 
+    _function = staticmethod(metricops.npairs_loss)
+
     def __init__(self, reduction: metricops.Reduction = "mean") -> None:
         self.reduction: metricops.Reduction = reduction
 
@@ -51,8 +53,8 @@ class NPairsLoss(nnx.Module):
         column_labels: jax.Array | None = None,
         sample_weight: jax.Array | None = None,
     ) -> jax.Array:
-        """Return the loss of `similarity`, shape (n, m), for `labels`, shape (n,)."""
-        return metricops.npairs_loss(
+        """Return the loss of `similarity`, shape (n, m), for its `labels`."""
+        return self._function(
             similarity,
             labels,
             column_labels=column_labels,
@@ -62,7 +64,7 @@ class NPairsLoss(nnx.Module):
 
 
 class NPairsMultilabelLoss(NPairsLoss):
-    """`metricops.npairs_multilabel_loss` as a module.
+    """`metricops.npairs_multilabel_loss` as a module, for labels of shape (n, c).
 
     Parameters
     ----------
@@ -79,22 +81,7 @@ class NPairsMultilabelLoss(NPairsLoss):
     0.7936
     """
 
-    def __call__(
-        self,
-        similarity: jax.Array,
-        labels: jax.Array,
-        *,
-        column_labels: jax.Array | None = None,
-        sample_weight: jax.Array | None = None,
-    ) -> jax.Array:
-        """Return the loss of `similarity`, shape (n, m), for `labels`, shape (n, c)."""
-        return metricops.npairs_multilabel_loss(
-            similarity,
-            labels,
-            column_labels=column_labels,
-            sample_weight=sample_weight,
-            reduction=self.reduction,
-        )
+    _function = staticmethod(metricops.npairs_multilabel_loss)
 
 
 class NPairsEmbeddingLoss(nnx.Module):
@@ -113,8 +100,7 @@ class NPairsEmbeddingLoss(nnx.Module):
     axis_name : hashable, or a tuple of them, optional
         The mapped axis, of `jax.shard_map`, `jax.pmap` or `jax.vmap`, along which each
         device holds a part of the batch. Each takes its own anchors against the
-        candidates of all, and all return the loss of the whole batch. With
-        `exclude_diagonal` each device computes the whole loss.
+        candidates of all, and all return the loss of the whole batch.
     param_dtype : dtype
         Of `logit_scale`.
 

@@ -24,7 +24,7 @@ __all__ = [
 
 
 class NPairsLoss(nn.Module):
-    """`metricops.npairs_loss` as a module.
+    """`metricops.npairs_loss` as a module, for labels of shape (n,).
 
     Parameters
     ----------
@@ -42,6 +42,7 @@ class NPairsLoss(nn.Module):
     """
 
     reduction: metricops.Reduction = "mean"
+    _function = staticmethod(metricops.npairs_loss)
 
     def __call__(
         self,
@@ -51,8 +52,8 @@ class NPairsLoss(nn.Module):
         column_labels: jax.Array | None = None,
         sample_weight: jax.Array | None = None,
     ) -> jax.Array:
-        """Return the loss of `similarity`, shape (n, m), for `labels`, shape (n,)."""
-        return metricops.npairs_loss(
+        """Return the loss of `similarity`, shape (n, m), for its `labels`."""
+        return self._function(
             similarity,
             labels,
             column_labels=column_labels,
@@ -61,8 +62,8 @@ class NPairsLoss(nn.Module):
         )
 
 
-class NPairsMultilabelLoss(nn.Module):
-    """`metricops.npairs_multilabel_loss` as a module.
+class NPairsMultilabelLoss(NPairsLoss):
+    """`metricops.npairs_multilabel_loss` as a module, for labels of shape (n, c).
 
     Parameters
     ----------
@@ -79,24 +80,7 @@ class NPairsMultilabelLoss(nn.Module):
     0.7936
     """
 
-    reduction: metricops.Reduction = "mean"
-
-    def __call__(
-        self,
-        similarity: jax.Array,
-        labels: jax.Array,
-        *,
-        column_labels: jax.Array | None = None,
-        sample_weight: jax.Array | None = None,
-    ) -> jax.Array:
-        """Return the loss of `similarity`, shape (n, m), for `labels`, shape (n, c)."""
-        return metricops.npairs_multilabel_loss(
-            similarity,
-            labels,
-            column_labels=column_labels,
-            sample_weight=sample_weight,
-            reduction=self.reduction,
-        )
+    _function = staticmethod(metricops.npairs_multilabel_loss)
 
 
 class NPairsEmbeddingLoss(nn.Module):
@@ -115,8 +99,7 @@ class NPairsEmbeddingLoss(nn.Module):
     axis_name : hashable, or a tuple of them, optional
         The mapped axis, of `jax.shard_map`, `jax.pmap` or `jax.vmap`, along which each
         device holds a part of the batch. Each takes its own anchors against the
-        candidates of all, and all return the loss of the whole batch. With
-        `exclude_diagonal` each device computes the whole loss.
+        candidates of all, and all return the loss of the whole batch.
     param_dtype : dtype
         Of `logit_scale`.
 

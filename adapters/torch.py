@@ -13,7 +13,6 @@ from ._embedding_loss import (
     embedding_loss,
     log_scale,
 )
-from ._group import Loss
 
 __all__ = [
     "CosineSimilarityLoss",
@@ -27,8 +26,22 @@ __all__ = [
 ]
 
 
-class NPairsLoss(torch.nn.Module):
-    """`metricops.npairs_loss` as a module.
+class _Module(torch.nn.Module):
+    """A module whose `repr` shows its arguments."""
+
+    _shown: tuple[str, ...] = ()
+
+    def _arguments(self) -> dict[str, Any]:
+        """Return the arguments that `repr` shows: the attributes named in `_shown`."""
+        return {name: getattr(self, name) for name in self._shown}
+
+    def extra_repr(self) -> str:
+        """Return the arguments as they stand in a call."""
+        return ", ".join(f"{name}={x!r}" for name, x in self._arguments().items())
+
+
+class NPairsLoss(_Module):
+    """`metricops.npairs_loss` as a module, for labels of shape (n,).
 
     Parameters
     ----------
@@ -44,6 +57,9 @@ class NPairsLoss(torch.nn.Module):
     0.1269
     """
 
+    _shown = ("reduction",)
+    _function = staticmethod(metricops.npairs_loss)
+
     def __init__(self, reduction: metricops.Reduction = "mean") -> None:
         super().__init__()
         self.reduction: metricops.Reduction = reduction
@@ -56,8 +72,8 @@ class NPairsLoss(torch.nn.Module):
         column_labels: torch.Tensor | None = None,
         sample_weight: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """Return the loss of `similarity`, shape (n, m), for `labels`, shape (n,)."""
-        return metricops.npairs_loss(
+        """Return the loss of `similarity`, shape (n, m), for its `labels`."""
+        return self._function(
             similarity,
             labels,
             column_labels=column_labels,
@@ -65,13 +81,9 @@ class NPairsLoss(torch.nn.Module):
             reduction=self.reduction,
         )
 
-    def extra_repr(self) -> str:
-        """Return the arguments that `repr` shows."""
-        return f"reduction={self.reduction!r}"
-
 
 class NPairsMultilabelLoss(NPairsLoss):
-    """`metricops.npairs_multilabel_loss` as a module.
+    """`metricops.npairs_multilabel_loss` as a module, for labels of shape (n, c).
 
     Parameters
     ----------
@@ -88,25 +100,10 @@ class NPairsMultilabelLoss(NPairsLoss):
     0.7936
     """
 
-    def forward(
-        self,
-        similarity: torch.Tensor,
-        labels: torch.Tensor,
-        *,
-        column_labels: torch.Tensor | None = None,
-        sample_weight: torch.Tensor | None = None,
-    ) -> torch.Tensor:
-        """Return the loss of `similarity`, shape (n, m), for `labels`, shape (n, c)."""
-        return metricops.npairs_multilabel_loss(
-            similarity,
-            labels,
-            column_labels=column_labels,
-            sample_weight=sample_weight,
-            reduction=self.reduction,
-        )
+    _function = staticmethod(metricops.npairs_multilabel_loss)
 
 
-class NPairsEmbeddingLoss(torch.nn.Module):
+class NPairsEmbeddingLoss(_Module):
     """`metricops.npairs_loss_from_embeddings` as a module.
 
     Parameters
@@ -124,8 +121,7 @@ class NPairsEmbeddingLoss(torch.nn.Module):
         ``torch.distributed.group.WORLD``. Each takes its own anchors, of which there
         may be more or fewer than another's, against the candidates of all. The mean of
         the processes' losses is the loss of the whole batch. So gradients that are
-        averaged, as `DistributedDataParallel` does, are the whole batch's. With
-        `exclude_diagonal` each process computes the whole loss.
+        averaged, as `DistributedDataParallel` does, are the whole batch's.
     device, dtype
         Of `logit_scale`.
 
@@ -143,6 +139,8 @@ class NPairsEmbeddingLoss(torch.nn.Module):
     >>> round(loss(anchors, 3 * anchors).item(), 4)
     0.1269
     """
+
+    _shown = OPTIONS
 
     def __init__(
         self,
@@ -214,17 +212,16 @@ class NPairsEmbeddingLoss(torch.nn.Module):
             temperature=self.temperature,
         )
 
-    def extra_repr(self) -> str:
+    def _arguments(self) -> dict[str, Any]:
         """Return the arguments that `repr` shows."""
-        shown = {
+        return {
             "temperature": self.initial_temperature,
             "learnable_temperature": self.logit_scale is not None,
-            **{name: getattr(self, name) for name in OPTIONS},
+            **super()._arguments(),
         }
-        return ", ".join(f"{name}={value!r}" for name, value in shown.items())
 
 
-class CosineSimilarityLoss(torch.nn.Module):
+class CosineSimilarityLoss(_Module):
     """`metricops.cosine_similarity_loss` as a module.
 
     Parameters
@@ -243,6 +240,8 @@ class CosineSimilarityLoss(torch.nn.Module):
     >>> CosineSimilarityLoss()(predicted, target).item()
     -0.5
     """
+
+    _shown = ("axis", "reduction")
 
     def __init__(
         self, axis: int | tuple[int, ...] = -1, reduction: metricops.Reduction = "mean"
@@ -267,12 +266,8 @@ class CosineSimilarityLoss(torch.nn.Module):
             reduction=self.reduction,
         )
 
-    def extra_repr(self) -> str:
-        """Return the arguments that `repr` shows."""
-        return f"axis={self.axis}, reduction={self.reduction!r}"
 
-
-class Dot(torch.nn.Module):
+class Dot(_Module):
     """`metricops.dot` as a module: `keras.layers.Dot` in PyTorch.
 
     Parameters
@@ -290,6 +285,8 @@ class Dot(torch.nn.Module):
     [[11.0]]
     """
 
+    _shown = ("axes", "normalize")
+
     def __init__(self, axes: int | tuple[int, int], normalize: bool = False) -> None:
         super().__init__()
         self.axes = axes
@@ -298,10 +295,6 @@ class Dot(torch.nn.Module):
     def forward(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         """Return the product of each sample of `x` and its sample of `y`."""
         return metricops.dot(x, y, axes=self.axes, normalize=self.normalize)
-
-    def extra_repr(self) -> str:
-        """Return the arguments that `repr` shows."""
-        return f"axes={self.axes}, normalize={self.normalize}"
 
 
 class PairwiseInnerProduct(torch.nn.Module):
@@ -366,18 +359,6 @@ class _Processes:
     def __deepcopy__(self, memo: Any) -> "_Processes":
         return self  # a copy of a module talks to the same processes
 
-    def check(
-        self,
-        loss: Loss,
-        anchors: torch.Tensor,
-        candidates: torch.Tensor | None,
-        *labels: Any,
-        **given: Any,
-    ) -> None:
-        """Raise what ``loss`` raises; of embeddings of no length it costs little."""
-        narrow = None if candidates is None else candidates[:, :0]
-        loss(anchors[:, :0], narrow, *labels, **given)
-
     def counts(self, x: torch.Tensor) -> list[int]:
         """Return how many rows of `x` each process has, own first."""
         own = torch.tensor([len(x)], device=x.device)
@@ -394,20 +375,6 @@ class _Processes:
     def total(self, x: torch.Tensor) -> torch.Tensor:
         """Return the sum over the processes, differentiably."""
         return torch.stack(_gather(x[None], self.group)).sum()
-
-    def asarray(self, value: Any, like: torch.Tensor) -> torch.Tensor:
-        """Return `value` as a tensor on the device of `like`."""
-        return torch.as_tensor(value, device=like.device)
-
-    def weights(self, value: Any, rows: torch.Tensor) -> torch.Tensor:
-        """Return a weight for each of `rows`, in float32 at least; 1 for None."""
-        dtype = torch.promote_types(rows.dtype, torch.float32)
-        given = torch.as_tensor(1 if value is None else value, device=rows.device)
-        return given.to(dtype).reshape(-1).expand(len(rows))
-
-    def isin(self, x: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
-        """Return which elements of `x` are among `others`."""
-        return torch.isin(x, others)
 
     def _own_first(self, parts: Any) -> Any:
         rank = self.group.rank()

@@ -2,6 +2,7 @@
 
 import copy
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 from metricops.adapters import distances
+
+from tests.conftest import having
 
 CLASSES = {
     "inner_product": distances.InnerProductSimilarity,
@@ -69,6 +72,89 @@ def test_call_is_what_calling_does(metric):
 def test_lists_are_taken_as_numpy_arrays():
     result = distances.InnerProductSimilarity()(QUERY, KEY)
     assert result.tolist() == [[23.0, 15.0, 17.0], [55.5, 36.0, 39.0]]
+
+
+@each
+@pytest.mark.parametrize("kind", ["array", "list"])
+def test_a_numpy_array_or_a_list_joins_the_array_beside_it(library, metric, kind):
+    distance = CLASSES[metric]()
+    query, key = library.asarray(QUERY), library.asarray(KEY)
+    whole = library.to_numpy(distance(query, key))
+    hosts = [np.asarray(x, np.float32) for x in (QUERY, KEY)]
+    if kind == "list":
+        hosts = [host.tolist() for host in hosts]
+    for call in (distance, distance.call):
+        for result in (call(query, hosts[1]), call(hosts[0], key)):
+            assert library.dtype_of(result) == "float32"
+            np.testing.assert_allclose(library.to_numpy(result), whole, rtol=1e-6)
+
+
+@having("library", "dtype", [("float16",), ("bfloat16",), ("float64",)])
+def test_a_list_takes_the_float_dtype_of_the_array_beside_it(library, dtype):
+    query = library.asarray(QUERY, dtype)
+    result = distances.EuclideanDistance()(query, KEY)
+    assert library.dtype_of(result) == dtype
+
+
+def test_a_list_of_floats_beside_integers_is_of_the_default_float(library):
+    query = library.asarray(np.asarray([[1, 2], [3, 4]], np.int32))
+    result = distances.SquaredEuclideanDistance()(query, KEY)
+    default = (
+        "float64"
+        if library.name in ("numpy", "dask", "array_api_strict")
+        else "float32"
+    )
+    assert library.dtype_of(result) == default
+    expected = distances.SquaredEuclideanDistance()([[1.0, 2.0], [3.0, 4.0]], KEY)
+    np.testing.assert_allclose(library.to_numpy(result), expected, rtol=1e-6)
+
+
+def test_a_numpy_array_keeps_its_dtype_beside_another_array(library):
+    query, key = library.asarray(QUERY, "float32"), np.asarray(KEY, np.float64)
+    result = distances.EuclideanDistance()(query, key)
+    wide = "float32" if library.name == "jax" else "float64"
+    assert library.dtype_of(result) == wide
+
+
+def test_the_gradient_of_a_tensor_beside_a_numpy_array(gradient):
+    distance = distances.SNRDistance()
+    query = np.asarray(QUERY, np.float32)
+
+    def loss(x: Any) -> Any:
+        return distance(x, np.asarray(KEY, np.float32))[0, 0]
+
+    (found,) = gradient(loss, query)
+    # (y_0 - y_1)**2 / (x_0 - x_1)**2 of the differences from the key.
+    step, slopes = 1e-6, []
+    for axis in (0, 1):
+        shift = step * np.eye(2)[axis]
+        up, down = (
+            distance(np.asarray(QUERY) + s, np.asarray(KEY)) for s in (shift, -shift)
+        )
+        slopes.append((up - down)[0, 0] / (2 * step))
+    np.testing.assert_allclose(found, [slopes, [0.0, 0.0]], rtol=1e-3)
+
+
+@pytest.mark.parametrize("kind", ["array", "list"])
+def test_what_joins_may_be_a_constant_of_a_trace(traced, kind):
+    distance = distances.SNRDistance()
+    key = KEY if kind == "list" else np.asarray(KEY, np.float32)
+    result = traced(lambda x: distance(x, key), np.asarray(QUERY, np.float32))
+    np.testing.assert_allclose(result, distance(QUERY, KEY), rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("key", "message"),
+    [
+        ([[1.0, 2.0], [3.0]], "`y` must be a rectangular list; got a ragged list."),
+        ([["a", "b"]], "`y` must be of integers or real floats; got dtype "),
+        (np.ma.masked_array(KEY), "`y` must be a dense array; got MaskedArray: "),
+        (np.asarray([[True, False]]), "`y` must be of integers or real floats; got "),
+    ],
+)
+def test_what_cannot_join_is_refused(library, key, message):
+    with pytest.raises((TypeError, ValueError), match=re.escape(message)):
+        distances.EuclideanDistance()(library.asarray(QUERY), key)
 
 
 # What TensorFlow Similarity's own tests ask for.

@@ -21,18 +21,32 @@ WEIGHTS = {
     name: GENERATOR.standard_normal((DIMENSIONS, FEATURES))
     for name in ("left", "right")
 }
-COUNTS = (3, 5)  # rows of each process
-N = sum(COUNTS)
-ROWS: dict[str, Any] = {
-    "anchors": GENERATOR.standard_normal((N, FEATURES)),
-    "candidates": GENERATOR.standard_normal((N, FEATURES)),
-    "labels": np.asarray([0, 1, 2, 0, 1, 3, 3, 0]),
-    "candidate_labels": np.asarray([[0], [0], [1], [4], [5], [1], [0], [3]]),
-    "multihot": np.asarray(
-        [[1, 0], [1, 1], [0, 0], [0, 1], [0, 1], [1, 0], [0, 1], [1, 1]]
-    ),
-    "sample_weight": GENERATOR.uniform(size=N),
+# Rows of each process. Up to 2**17 similarities of one process to all are small, and
+# with more than 2**21 they are several panels.
+COUNTS = {
+    "small": (3, 5),
+    "none of one process": (0, 6),
+    "one panel": (250, 350),
+    "several panels": (1000, 1400),
 }
+
+
+def batch(n: int) -> dict[str, Any]:
+    """Return the rows of a whole batch, by what they are."""
+    generator = np.random.default_rng(n)
+    # Twins, triplets, and some alone.
+    labels, others = generator.integers(0, n, (2, n)) // 2
+    return {
+        "anchors": generator.standard_normal((n, FEATURES)),
+        "candidates": generator.standard_normal((n, FEATURES)),
+        "labels": labels,
+        "candidate_labels": others[:, None],
+        "multihot": generator.integers(0, 2, (n, 3)) * generator.integers(0, 2, (n, 1)),
+        "sample_weight": generator.uniform(size=n),
+    }
+
+
+ROWS = {n: batch(n) for n in (*map(sum, COUNTS.values()), 1024, 2400)}
 PAIRS = ("anchors", "candidates")
 ALL = (*PAIRS, "labels", "candidate_labels", "sample_weight")
 CASES: dict[str, tuple[tuple[str, ...], dict[str, Any]]] = {
@@ -47,16 +61,44 @@ CASES: dict[str, tuple[tuple[str, ...], dict[str, Any]]] = {
     "weighted mean": (ALL, {"reduction": "weighted_mean"}),
     "none": (ALL, {"reduction": "none", "symmetric": True}),
     "supervised": (("anchors", "labels"), {"exclude_diagonal": True, "l2_weight": 0.1}),
+    "sum by position": (PAIRS, {"reduction": "sum"}),
+    "weighted by position": (
+        (*PAIRS, "sample_weight"),
+        {"reduction": "weighted_mean", "l2_weight": 0.1},
+    ),
+    "blocks": (ALL, {"block_size": 2}),
     "supervised, none": (
         ("anchors", "labels", "sample_weight"),
         {"exclude_diagonal": True, "reduction": "none"},
     ),
+    "supervised, symmetric": (
+        ALL,
+        {"exclude_diagonal": True, "symmetric": True, "reduction": "weighted_mean"},
+    ),
+    "supervised by several labels": (
+        ("anchors", "multihot"),
+        {"exclude_diagonal": True},
+    ),
 }
 
+LARGE = (
+    "by position",
+    "by label",
+    "several labels",
+    "symmetric",
+    "sum by position",
+    "supervised",
+)
+STEPS = [
+    (size, case)
+    for size, counts in COUNTS.items()
+    for case in (CASES if sum(counts) < 10 else LARGE)
+]
 
-def rows_of(case: str, part: slice) -> dict[str, Any]:
-    """Return the arguments of a case, in a part of the batch."""
-    rows = {name: ROWS[name][part] for name in CASES[case][0]}
+
+def rows_of(case: str, n: int, part: slice = slice(None)) -> dict[str, Any]:
+    """Return the arguments of a case, in a part of the batch of `n` rows."""
+    rows = {name: ROWS[n][name][part] for name in CASES[case][0]}
     if "multihot" in rows:
         rows["labels"] = rows.pop("multihot")
     return rows
@@ -75,11 +117,13 @@ def start(target: Any, count: int, *arguments: Any) -> None:
     assert [worker.exitcode for worker in workers] == [0] * count
 
 
-def torch_step(case: str, part: slice, group: Any = None) -> dict[str, Any]:
+def torch_step(
+    case: str, n: int, part: slice = slice(None), group: Any = None
+) -> dict[str, Any]:
     """Return the loss and the gradients of two linear maps and of a temperature."""
     torch: Any = require("torch")
     adapter = require("metricops.adapters.torch")
-    rows = {name: torch.as_tensor(x) for name, x in rows_of(case, part).items()}
+    rows = {name: torch.as_tensor(x) for name, x in rows_of(case, n, part).items()}
 
     class Model(torch.nn.Module):
         def __init__(self) -> None:
@@ -104,47 +148,54 @@ def torch_step(case: str, part: slice, group: Any = None) -> dict[str, Any]:
     run = model if group is None else torch.nn.parallel.DistributedDataParallel(model)
     loss = run(**rows)
     # The sum over all rows is the mean over processes of this:
-    scale = 1 if group is None or loss.ndim == 0 else len(COUNTS)
+    scale = 1 if group is None or loss.ndim == 0 else group.size()
     (loss.sum() * scale).backward()
     gradients = {name: np.asarray(p.grad) for name, p in model.named_parameters()}
     return {"loss": np.asarray(loss.detach()), **gradients}
 
 
 def torch_process(rank: int, folder: Any) -> None:
-    """Take one step of each case as one of the processes, and write what comes out."""
+    """Take one step of each case as one of two processes, and write what comes out."""
     torch = require("torch")
     torch.set_num_threads(1)
     dist = torch.distributed
     dist.init_process_group(
-        "gloo",
-        init_method=f"file://{folder}/rendezvous",
-        rank=rank,
-        world_size=len(COUNTS),
+        "gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=2
     )
-    first = sum(COUNTS[:rank])
-    part = slice(first, first + COUNTS[rank])
-    found = {case: torch_step(case, part, dist.group.WORLD) for case in CASES}
+    found = {}
+    for size, case in STEPS:
+        counts = COUNTS[size]
+        first = sum(counts[:rank])
+        part = slice(first, first + counts[rank])
+        step = torch_step(case, sum(counts), part, dist.group.WORLD)
+        found[size, case] = step
     (folder / str(rank)).write_bytes(pickle.dumps(found))
     gc.collect()  # what still holds the group would abort the process at its end
     dist.barrier()
     dist.destroy_process_group()
 
 
-def test_uneven_processes_train_as_one_on_the_whole_batch(tmp_path):
+@pytest.fixture(scope="module")
+def processes(tmp_path_factory) -> list[dict[tuple[str, str], dict[str, Any]]]:
+    """Return what each of two processes found."""
     require("torch")
-    start(torch_process, len(COUNTS), tmp_path)
-    ranks = range(len(COUNTS))
-    found = [pickle.loads((tmp_path / str(rank)).read_bytes()) for rank in ranks]
-    for case in CASES:
-        whole = torch_step(case, slice(None))
-        losses = [each[case]["loss"] for each in found]
-        loss = np.concatenate(losses) if losses[0].ndim else np.mean(losses)
-        np.testing.assert_allclose(loss, whole.pop("loss"), rtol=1e-12, err_msg=case)
-        for name, gradient in whole.items():
-            for each in found:
-                np.testing.assert_allclose(
-                    each[case][name], gradient, rtol=1e-10, atol=1e-14, err_msg=case
-                )
+    folder = tmp_path_factory.mktemp("processes")
+    start(torch_process, 2, folder)
+    return [pickle.loads((folder / str(rank)).read_bytes()) for rank in (0, 1)]
+
+
+@pytest.mark.parametrize(("size", "case"), STEPS)
+def test_uneven_processes_train_as_one_on_the_whole_batch(processes, size, case):
+    whole = torch_step(case, sum(COUNTS[size]))
+    losses = [found[size, case]["loss"] for found in processes]
+    loss = np.concatenate(losses) if losses[0].ndim else np.mean(losses)
+    np.testing.assert_allclose(loss, whole.pop("loss"), rtol=1e-11)
+    for name, gradient in whole.items():
+        largest = abs(gradient).max()
+        for found in processes:
+            np.testing.assert_allclose(
+                found[size, case][name], gradient, rtol=1e-10, atol=1e-12 * largest
+            )
 
 
 @pytest.fixture
@@ -180,7 +231,7 @@ def test_a_process_reports_its_own_mistakes(group, candidates, labels, message):
 def test_second_derivatives_go_through_the_processes(group):
     torch, adapter = require("torch"), require("metricops.adapters.torch")
     loss = adapter.NPairsEmbeddingLoss(process_group=group)
-    x = torch.tensor(ROWS["anchors"][:3], requires_grad=True)
+    x = torch.tensor(ROWS[8]["anchors"][:3], requires_grad=True)
     assert torch.autograd.gradgradcheck(lambda x: loss(x, 2 * x), (x,))
 
 
@@ -190,13 +241,18 @@ def test_a_copied_module_talks_to_the_same_processes(group):
 
 
 DEVICES = 4
-ON_DEVICES = (
-    "by position",
-    "several labels",
-    "symmetric",
-    "weighted mean",
-    "supervised",
-)
+ON_DEVICES = {
+    8: (
+        "by position",
+        "several labels",
+        "symmetric",
+        "weighted mean",
+        "supervised",
+        "supervised, symmetric",
+    ),
+    1024: ("by position", "supervised"),  # a panel of each device, and not a small one
+    2400: ("by position", "symmetric", "supervised"),  # several panels
+}
 
 
 def flax_loss(
@@ -226,14 +282,14 @@ def flax_devices(rank: int, path: Any) -> None:
     shard = partial(jax.shard_map, mesh=mesh, out_specs=whole)
     params = dict(WEIGHTS, **{"loss.logit_scale": np.log(2.0)})
 
-    def step(kind: str, case: str, outside: bool = False) -> Any:
+    def step(kind: str, case: str, n: int = 8, outside: bool = False) -> Any:
         given = params if case != "supervised" else params | {"right": None}
         loss = partial(flax_loss, kind, case, "batch")
         if outside:
             run = jax.value_and_grad(shard(loss, in_specs=(whole, split)))
         else:
             run = shard(jax.value_and_grad(loss), in_specs=(whole, split))
-        return jax.jit(run)(given, rows_of(case, slice(None)))
+        return jax.jit(run)(given, rows_of(case, n))
 
     def mapped(params: Any, rows: Any) -> Any:
         loss = partial(flax_loss, "flax", "symmetric", "batch")
@@ -241,16 +297,21 @@ def flax_devices(rank: int, path: Any) -> None:
         return jax.lax.pmean(found, "batch")
 
     def by_axis(name: str) -> Any:
-        rows = rows_of("symmetric", slice(None))
+        rows = rows_of("symmetric", 8)
         parts = {k: x.reshape(DEVICES, -1, *x.shape[1:]) for k, x in rows.items()}
         run = getattr(jax, name)(mapped, axis_name="batch", in_axes=(None, 0))
         return jax.tree.map(lambda x: x[0], jax.jit(run)(params, parts))
 
-    found = {("linen", case): step("linen", case) for case in ON_DEVICES}
-    found["nnx", "symmetric"] = step("flax", "symmetric")
-    found["outside", "symmetric"] = step("linen", "symmetric", outside=True)
-    found["pmap", "symmetric"] = by_axis("pmap")
-    found["vmap", "symmetric"] = by_axis("vmap")
+    found = {
+        ("linen", case, n): step("linen", case, n)
+        for n, cases in ON_DEVICES.items()
+        for case in cases
+    }
+    found["nnx", "symmetric", 8] = step("flax", "symmetric")
+    found["outside", "symmetric", 8] = step("linen", "symmetric", outside=True)
+    found["outside", "symmetric", 2400] = step("linen", "symmetric", 2400, outside=True)
+    found["pmap", "symmetric", 8] = by_axis("pmap")
+    found["vmap", "symmetric", 8] = by_axis("vmap")
     path.write_bytes(pickle.dumps(jax.tree.map(np.asarray, found)))
 
 
@@ -258,9 +319,9 @@ def test_devices_have_the_loss_and_the_gradients_of_the_whole_batch(tmp_path):
     require("flax")
     start(flax_devices, 1, tmp_path / "found")
     found = pickle.loads((tmp_path / "found").read_bytes())
-    for (way, case), (loss, gradients) in found.items():
-        whole = torch_step(case, slice(None))
-        message = f"{way}, {case}"
+    for (way, case, n), (loss, gradients) in found.items():
+        whole = torch_step(case, n)
+        message = f"{way}, {case}, {n}"
         np.testing.assert_allclose(loss, whole.pop("loss"), rtol=1e-6, err_msg=message)
         for name, expected in whole.items():
             np.testing.assert_allclose(

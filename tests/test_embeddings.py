@@ -60,6 +60,19 @@ CALLS: dict[str, Any] = {
         (A, C),
         {"labels": LABELS, "exclude_diagonal": True},
     ),
+    "exclude diagonal of more candidates": (
+        (A, M),
+        {
+            "labels": LABELS,
+            "candidate_labels": MORE_LABELS,
+            "exclude_diagonal": True,
+            "normalize": True,
+        },
+    ),
+    "exclude diagonal of more multilabels": (
+        (A, M),
+        {"labels": HOT, "candidate_labels": MORE_HOT, "exclude_diagonal": True},
+    ),
     "exclude diagonal, symmetric": (
         (A, C),
         {
@@ -148,7 +161,14 @@ def test_every_option_meets_every_other_when_traced(traced):
 
 @pytest.mark.parametrize("block_size", [1, 2, 100])
 @pytest.mark.parametrize(
-    "call", ["labels of candidates", "supervised contrastive", "CLIP"]
+    "call",
+    [
+        "labels of candidates",
+        "supervised contrastive",
+        "CLIP",
+        "exclude diagonal of more candidates",
+        "exclude diagonal of more multilabels",
+    ],
 )
 def test_the_block_size_changes_nothing(run, call, block_size):
     arrays, options = CALLS[call]

@@ -295,11 +295,11 @@ SHAPES = [
     ),
     (
         lambda a: embeddings(
-            a(X), a(LONG), [0, 1, 2], candidate_labels=[0] * 4, exclude_diagonal=True
+            a(LONG), a(X), [0] * 4, candidate_labels=[0, 1, 2], exclude_diagonal=True
         ),
         (
-            "`candidates` must have as many rows as `anchors`, 3, "
-            "where `exclude_diagonal` is True; got shape (4, 3)."
+            "`candidates` must have a row for each of 4 anchors "
+            "where `exclude_diagonal` is True; got shape (3, 3)."
         ),
     ),
     (
@@ -765,6 +765,13 @@ UNKNOWN = {
         lambda x, y: embeddings(x, y, symmetric=True),
         X,
         LONG,
+    ),
+    "embeddings, exclude_diagonal": (
+        lambda x, y: embeddings(
+            x, y, [0, 1, 0], candidate_labels=[0, 1], exclude_diagonal=True
+        ),
+        X,
+        SHORT,
     ),
     "embeddings, labels": (lambda x, y: embeddings(x, x, y), X, [0]),
     "embeddings, multilabels": (lambda x, y: embeddings(x, x, y), X, HOT[:1]),

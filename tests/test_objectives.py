@@ -75,7 +75,7 @@ def direction(rows, columns, same, excluded):
 
 def definition(anchors, candidates=None, weights=None, **options):
     candidates = anchors if candidates is None else candidates
-    labels = options.get("labels")
+    labels: Any = options.get("labels")
     others = options.get("candidate_labels", labels)
 
     def same(i, j):
@@ -149,7 +149,7 @@ def test_its_rows_are_weighted(gradient, call, reduction):
 @calls
 def test_its_gradients_need_no_autodiff(call):
     arrays, options = CALLS[call]
-    asked = Arguments(*arrays, **options, temperature=0.5, block_size=2)
+    asked = Arguments(*arrays, **options)._replace(temperature=0.5, block_size=2)
     value, gradients = loss_and_gradients(admitted(HINGES, asked))
     np.testing.assert_allclose(value, definition(*arrays, **options))
     expected = numeric_gradient(lambda *x: float(definition(*x, **options)), *arrays)

@@ -1,6 +1,7 @@
 """The package as a user gets it, and the rules that its configuration holds."""
 
 import email
+import importlib.metadata
 import json
 import re
 import shutil
@@ -15,6 +16,7 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+from packaging.version import Version
 
 from tests.conftest import require
 
@@ -143,6 +145,15 @@ def test_adapters_are_imported_by_their_installed_name():
     assert "TID251" in ruff("metricops/_probe.py", source)
 
 
+def test_adapters_import_public_names_and_three_modules_besides():
+    allowed = {"_sharded", "_similarity.metrics", "_arguments.beside"}
+    found = set()
+    for path in (ROOT / "adapters").rglob("*.py"):
+        text = path.read_text()
+        found |= set(re.findall(r"(?:from|import) metricops\.(_[\w.]*)", text))
+    assert found == allowed
+
+
 @pytest.mark.parametrize("marker", ["main-job", "tests"])
 def test_a_command_of_the_readme_is_one_block_that_bash_can_parse(marker):
     pattern = rf"^<!-- {marker} -->\n```sh\n(.*?)^```$"
@@ -161,10 +172,55 @@ def test_ci_takes_its_commands_from_the_readme():
     shell("bash", "-n", ROOT / ".ci" / "run")
 
 
-def test_every_dependency_is_pinned_within_its_bounds():
+def pins() -> dict[str, str]:
+    """Return the version of each package in constraints.txt."""
     lines = (ROOT / "constraints.txt").read_text().splitlines()
-    pins = dict(line.split("==") for line in lines if not line.startswith("#"))
-    versions = {canonicalize_name(name): version for name, version in pins.items()}
+    each = (line.split("==") for line in lines if not line.startswith("#"))
+    return {canonicalize_name(name): version for name, version in each}
+
+
+def add_needs(package: str, found: set[str]) -> None:
+    """Add `package` and all that it needs, on any system, to what is `found`."""
+    name = canonicalize_name(package)
+    if name in found or name == PROJECT["name"]:
+        return
+    found.add(name)
+    try:
+        lines = importlib.metadata.requires(package) or []
+    except importlib.metadata.PackageNotFoundError:  # of another system or Python
+        return
+    for need in map(Requirement, lines):
+        if "extra" not in str(need.marker):
+            add_needs(need.name, found)
+
+
+def test_every_pin_is_of_something_needed():
+    installed = {
+        canonicalize_name(found.name): Version(found.version).public
+        for found in importlib.metadata.distributions()
+    }
+    if pins().items() - installed.items():
+        pytest.skip("other versions than those of constraints.txt are installed")
+    needed: set[str] = set()
+    for group in [PROJECT["dependencies"], *EXTRAS.values()]:
+        for need in map(Requirement, group):
+            add_needs(need.name, needed)
+    assert set(pins()) - needed == set()
+
+
+def test_the_configuration_names_files_that_exist():
+    config = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]
+    for pattern in config["ruff"]["lint"]["per-file-ignores"]:
+        braces = re.match(r"\{(.*)\}(.*)", pattern)
+        parts = [pattern]
+        if braces:
+            parts = [name + braces[2] for name in braces[1].split(",")]
+        for part in parts:
+            assert any(ROOT.glob(part)), part
+
+
+def test_every_dependency_is_pinned_within_its_bounds():
+    versions = pins()
     needs = [
         *PROJECT["dependencies"],
         *(need for group in EXTRAS.values() for need in group),

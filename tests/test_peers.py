@@ -1,5 +1,6 @@
 """Equal to other libraries where they are right; right where they are not."""
 
+import math
 import re
 from pathlib import Path
 from typing import Any
@@ -69,6 +70,38 @@ def test_many_positives_are_those_of_supervised_contrastive_learning():
         ),
         torch_gradient(lambda x: peer(x, labels), BOTH),
     )
+
+
+def test_a_batch_of_one_class_has_a_loss_unlike_in_pytorch_metric_learning():
+    torch = require("torch")
+    peer = require("pytorch_metric_learning.losses").SupConLoss(temperature=0.5)
+    x, labels = torch.tensor(BOTH), torch.zeros(len(BOTH))
+    found = ours(x, None, labels, temperature=0.5, **ONE_SET)
+    units = BOTH / np.linalg.norm(BOTH, axis=1, keepdims=True)
+    scores = (units @ units.T / 0.5)[~np.eye(len(BOTH), dtype=bool)]
+    rows = scores.reshape(len(BOTH), -1)
+    expected = np.mean(np.log(np.exp(rows).sum(axis=1)) - rows.mean(axis=1))
+    np.testing.assert_allclose(found, expected, rtol=1e-12)
+    # If this fails, the peer has been mended: its sentence in porting.md can go.
+    assert peer(x, labels) == 0.0
+
+
+def test_anchors_of_loss_zero_count_unlike_in_pytorch_metric_learning():
+    torch = require("torch")
+    peer = require("pytorch_metric_learning.losses").SupConLoss(temperature=0.01)
+    # At this temperature the losses of the first three, at most 2 * exp(-100), are 0.
+    # The fourth has cosine 0 with all.
+    x = torch.tensor([[1.0, 0.0], [1.0, 0.0], [-1.0, 0.0], [0.0, -1.0]])
+    labels = torch.tensor([0, 0, 1, 1])
+    options = {"temperature": 0.01, **ONE_SET}
+    rows = ours(x, None, labels, reduction="none", **options)
+    expected = [0.0, 0.0, 0.0, math.log(3)]
+    np.testing.assert_allclose(rows, expected, atol=1e-6)
+    np.testing.assert_allclose(
+        ours(x, None, labels, **options), math.log(3) / 4, rtol=1e-6
+    )
+    # If this fails, the peer has been mended: its sentence in porting.md can go.
+    np.testing.assert_allclose(peer(x, labels), math.log(3), rtol=1e-5)
 
 
 def test_infonce_of_two_views_is_that_of_optax():

@@ -69,8 +69,7 @@ def calls(draw, reductions=("mean", "sum", "weighted_mean", "none")):
         options["labels"] = rows
         if m != n or (not alone and draw(st.booleans())):
             options["candidate_labels"] = columns
-        if square:
-            options["exclude_diagonal"] = draw(st.booleans())
+        options["exclude_diagonal"] = draw(st.booleans())
     if options["reduction"] != "none":
         options["l2_weight"] = draw(st.sampled_from([0.0, 0.5]))
     scale = draw(st.sampled_from([1e-2, 1.0, 10.0]))

@@ -6,11 +6,9 @@ from typing import Any, Literal, TypeAlias
 import keras
 from keras import ops
 
-# Not public: the mask is an attribute, except on JAX' tracers.
-from keras.src.backend import get_keras_mask
-
 import metricops
 
+from . import _private
 from ._inputs import Apply, dense, is_symbolic, same_rank, tensor
 
 _register = keras.saving.register_keras_serializable
@@ -73,7 +71,7 @@ class _Loss(keras.losses.Loss):
         if is_symbolic(y_true, y_pred, sample_weight):
             return Apply(self)(y_true, y_pred, sample_weight)
         reduction = _REDUCTIONS[self.reduction]
-        mask = get_keras_mask(y_pred)
+        mask = _private.mask_of(y_pred)
         with keras.name_scope(self.name):
             y_pred = ops.convert_to_tensor(y_pred, dtype=self.dtype)
             weights = self._weights(sample_weight, mask, reduction)
@@ -174,7 +172,22 @@ class CosineSimilarity(_Loss):
 
 
 class _AddonsLoss(_Loss):
-    """A loss that TensorFlow Addons had, and so must read its configs."""
+    """A loss of a similarity matrix that TensorFlow Addons had, with its configs.
+
+    A subclass has the `_function` of metricops that computes it.
+    """
+
+    def call(
+        self,
+        y_true: Any,
+        y_pred: Any,
+        sample_weight: Any = None,
+        reduction: Reduction = "none",
+    ) -> Any:
+        """Return the anchors' losses, of shape (n,), or their mean."""
+        return self._function(
+            y_pred, dense(y_true), sample_weight=sample_weight, reduction=reduction
+        )
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> "_Loss":
@@ -207,6 +220,8 @@ class NPairsLoss(_AddonsLoss):
     1.5085
     """
 
+    _function = staticmethod(metricops.npairs_loss)
+
     def __init__(
         self,
         name: str | None = "npairs_loss",
@@ -214,18 +229,6 @@ class NPairsLoss(_AddonsLoss):
         dtype: Any = None,
     ) -> None:
         super().__init__(name=name, reduction=reduction, dtype=dtype)
-
-    def call(
-        self,
-        y_true: Any,
-        y_pred: Any,
-        sample_weight: Any = None,
-        reduction: Reduction = "none",
-    ) -> Any:
-        """Return the anchors' losses, of shape (n,), or their mean."""
-        return metricops.npairs_loss(
-            y_pred, dense(y_true), sample_weight=sample_weight, reduction=reduction
-        )
 
 
 @_register(package="metricops")
@@ -250,6 +253,8 @@ class NPairsMultilabelLoss(_AddonsLoss):
     1.6751
     """
 
+    _function = staticmethod(metricops.npairs_multilabel_loss)
+
     def __init__(
         self,
         name: str | None = "npairs_multilabel_loss",
@@ -257,18 +262,6 @@ class NPairsMultilabelLoss(_AddonsLoss):
         dtype: Any = None,
     ) -> None:
         super().__init__(name=name, reduction=reduction, dtype=dtype)
-
-    def call(
-        self,
-        y_true: Any,
-        y_pred: Any,
-        sample_weight: Any = None,
-        reduction: Reduction = "none",
-    ) -> Any:
-        """Return the anchors' losses, of shape (n,), or their mean."""
-        return metricops.npairs_multilabel_loss(
-            y_pred, dense(y_true), sample_weight=sample_weight, reduction=reduction
-        )
 
 
 NpairsLoss = NPairsLoss

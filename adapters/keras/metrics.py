@@ -8,6 +8,7 @@ import keras
 import metricops
 
 from ._inputs import same_rank, tensor
+from ._private import set_direction
 
 
 # A name of its own: the loss is registered under that of the class.
@@ -47,7 +48,7 @@ class CosineSimilarity(keras.metrics.MeanMetricWrapper):
     ) -> None:
         self.axis = tuple(axis) if isinstance(axis, list) else axis
         super().__init__(_cosine_similarity, name, dtype=dtype, axis=self.axis)
-        self._direction = "up"  # callbacks that keep the best model read it
+        set_direction(self, "up")
 
     def get_config(self) -> dict[str, Any]:
         """Return the arguments that make this metric again."""

@@ -83,7 +83,7 @@ def _companions(
         if any(x.ndim == 2 and x.shape[1] != 1 for x in host.values()):
             _refuse_strings(host)
             dtype = like.dtype
-        elif not all(_is_held(lib, like, x) for x in host.values()):
+        elif not all(is_held(lib, like, x) for x in host.values()):
             values = _coded(host, values)
     return [companion(lib, name, x, main, like, dtype) for name, x in values.items()]
 
@@ -100,7 +100,7 @@ def _on_host(name: str, value: Any) -> Any:
     return value
 
 
-def _is_held(lib: Library, like: Array, labels: Array) -> bool:
+def is_held(lib: Library, like: Array, labels: Array) -> bool:
     """Return whether NumPy labels become an array of the library as they are."""
     if not is_numeric(labels):
         return False

@@ -57,7 +57,8 @@ def npairs_loss_from_embeddings(
         Whether to take the mean with the loss of the candidates against the anchors;
         n must be m. Each direction is reduced by its own count.
     exclude_diagonal : bool
-        Whether pair (i, i) takes no part; n must be m, and `labels` given.
+        Whether pair (i, i) takes no part, for each anchor i; `labels` must be given,
+        and m be n or more.
     l2_weight : float
         Adds ``l2_weight * (mean ||a||**2 + mean ||c||**2) / 4``, as [1]_ does.
     sample_weight : number or array of shape (n,), optional

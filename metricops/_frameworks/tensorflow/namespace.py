@@ -17,6 +17,7 @@ float64 = tf.float64
 
 abs = tf.abs
 all = tf.reduce_all
+any = tf.reduce_any
 exp = tf.exp
 expm1 = tf.math.expm1
 log = tf.math.log

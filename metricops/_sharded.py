@@ -1,0 +1,176 @@
+"""The N-pairs loss of a batch that several processes or devices hold.
+
+Each member of the group takes its own anchors against everybody's candidates, its own
+candidates first. What it returns is scaled so that the *mean* over the members is the
+loss of the whole batch: data parallel training averages gradients over the members, and
+so gets the whole batch's gradient.
+
+Nothing here knows a framework: an adapter brings its collectives, as a `Group`.
+"""
+
+from typing import Any, NamedTuple, Protocol
+
+from metricops import _checks
+from metricops._arguments.labels import is_held, matches, shared
+from metricops._arguments.weights import mass_of, reciprocal
+from metricops._frameworks import Library, unwrap
+from metricops._frameworks.host import is_numpy, is_plain, labels_from_plain
+from metricops._losses.embeddings import Arguments, admitted
+from metricops._losses.npairs_embeddings import npairs_loss_from_embeddings
+from metricops._losses.npairs_objective import NPairs
+from metricops._typing import Array
+
+
+class Group(Protocol):
+    """Those that share a batch, as one of them sees them."""
+
+    @property
+    def size(self) -> int:
+        """Return how many they are."""
+
+    def counts(self, x: Array) -> list[int]:
+        """Return how many rows of `x` each member has, own first."""
+
+    def gather(self, x: Array, counts: list[int]) -> Array:
+        """Return everybody's rows of `x`, own first, differentiably."""
+
+    def total(self, x: Array) -> Array:
+        """Return the sum of everybody's `x`, of shape (), differentiably."""
+
+
+class Side(NamedTuple):
+    """The anchors, or the candidates: of one member, or of all."""
+
+    embeddings: Array
+    labels: Array | None  # None: candidate i is the positive of anchor i
+    counts: list[int]  # everybody's rows, own first
+
+    def gathered(self, group: Group) -> "Side":
+        """Return the anchors, or the candidates, of all."""
+        labels = None if self.labels is None else group.gather(self.labels, self.counts)
+        return Side(group.gather(self.embeddings, self.counts), labels, self.counts)
+
+
+class Member(NamedTuple):
+    """What a member's call is made of besides its two sides."""
+
+    group: Group
+    library: Library
+    dtype: Any  # to compute in
+    weights: Array | None  # of own anchors; None: 1
+    asked: Arguments
+
+
+class Own(NamedTuple):
+    """The labels of some rows, and where these stand among everybody's candidates."""
+
+    labels: Array
+    positions: Array | None
+
+
+class Found(NamedTuple):
+    """Which rows have a positive."""
+
+    positive: Array
+
+
+def npairs_loss_of_group(
+    group: Group, anchors: Array, candidates: Array | None, labels: Any, **options: Any
+) -> Array:
+    """Return a loss whose mean over the members is the loss of the whole batch.
+
+    The arguments are those of `npairs_loss_from_embeddings`, of this member alone. With
+    ``reduction="none"``, return the losses of its own anchors.
+    """
+    asked = Arguments(anchors, candidates, labels, **options)
+    # Whoever is mistaken raises here, before anybody waits for anybody.
+    call = admitted(NPairs(), asked)
+    lib, given = call.inputs.library, call.given
+    for name, value in (
+        ("labels", labels),
+        ("candidate_labels", asked.candidate_labels),
+    ):
+        _check_alike(lib, name, value, given.anchors)
+    member = Member(group, lib, given.anchors.dtype, given.weights, asked)
+    own, others = call.labels
+    rows = Side(anchors, own, group.counts(anchors))
+    columns = rows._replace(labels=own if others is None else others)
+    if candidates is not None:
+        columns = columns._replace(
+            embeddings=candidates, counts=group.counts(candidates)
+        )
+    loss = _one_way(member, rows, columns)
+    return (loss + _one_way(member, columns, rows)) / 2 if asked.symmetric else loss
+
+
+def _check_alike(lib: Library, name: str, value: Any, like: Array) -> None:
+    """Raise if labels got codes, which would mean other labels to other members."""
+    value = unwrap(value)
+    if is_plain(value):
+        value = labels_from_plain(name, value)
+    if not is_numpy(value) or lib.traces_numpy() or is_held(lib, like, value):
+        return
+    need = f"of numbers that {lib.label} holds where a group shares the batch"
+    _checks.refuse_dtype(name, need, str(value.dtype))
+
+
+def _one_way(member: Member, rows: Side, columns: Side) -> Array:
+    """Return the loss of own rows against everybody's columns."""
+    # Own columns come first, at the positions of their rows.
+    others = columns.gathered(member.group)
+    asked, weights = member.asked._replace(symmetric=False), member.weights
+    if asked.reduction != "none":
+        factor = member.group.size * _factor(member, rows, others)
+        weights = factor if weights is None else weights * factor
+        share = rows.counts[0] / max(sum(rows.counts), 1)
+        l2_weight = asked.l2_weight * member.group.size * share
+        asked = asked._replace(reduction="sum", l2_weight=l2_weight)
+    asked = asked._replace(
+        anchors=rows.embeddings,
+        candidates=others.embeddings,
+        labels=rows.labels,
+        candidate_labels=others.labels,
+        sample_weight=weights,
+    )
+    return npairs_loss_from_embeddings(**asked._asdict())
+
+
+def _factor(member: Member, rows: Side, others: Side) -> Array | float:
+    """Return what turns the sum of everybody's weighted losses into the reduced loss.
+
+    1 for "sum"; else 1 over the number, or the weights, of all anchors that have a
+    positive, and 0 where there is none.
+    """
+    lib, weights, reduction = member.library, member.weights, member.asked.reduction
+    if reduction == "sum":
+        return 1.0
+    if rows.labels is None and (weights is None or reduction == "mean"):
+        return 1.0 / max(sum(rows.counts), 1)
+    counted = None if rows.labels is None else _has_positive(member, rows, others)
+    like = weights
+    if like is None:
+        like = lib.xp.astype(counted, member.dtype)
+    own = mass_of(lib, reduction, like, weights, counted)
+    return reciprocal(lib, member.group.total(own))
+
+
+def _has_positive(member: Member, rows: Side, others: Side) -> Array:
+    """Return which of own rows have a positive among everybody's columns."""
+    lib, positions = member.library, None
+    if member.asked.exclude_diagonal:
+        positions = lib.positions(rows.embeddings, 0, "anchors")
+
+    def body(_: Any, own: Own, everybody: Own) -> tuple[Any, Found]:
+        if own.labels.ndim == 1:
+            found = matches(lib, own.labels, everybody.labels)
+        else:
+            found = shared(lib, own.labels, everybody.labels, member.dtype) != 0
+        if own.positions is not None:
+            found = lib.put(found, own.positions, False)
+        return (), Found(lib.xp.any(found, axis=1))
+
+    block = lib.block(rows.embeddings, others.embeddings)
+    own, everybody = Own(rows.labels, positions), Own(others.labels, None)
+    _, found = lib.fold(body, own, everybody, block)
+    positive: Array = found.positive
+    return positive

@@ -1,0 +1,118 @@
+"""The loss of a group, with groups that need no processes.
+
+`test_distributed.py` has those of the frameworks.
+"""
+
+import re
+from typing import Any
+
+import numpy as np
+import pytest
+
+from metricops._sharded import npairs_loss_of_group
+from tests.definitions import embeddings_loss
+
+DEFAULTS: dict[str, Any] = {
+    "temperature": 1.0,
+    "normalize": False,
+    "symmetric": False,
+    "exclude_diagonal": False,
+    "l2_weight": 0.0,
+    "reduction": "mean",
+    "block_size": None,
+}
+A = [[1.0, 0.5], [-0.5, 2.0], [0.0, 1.0]]
+C = [[0.5, 0.0], [1.0, 1.5], [-1.0, 0.5]]
+LABELS, OTHERS = [0, 1, 0], [0, 0, 2]
+HOT, OTHERS_HOT = [[1, 0], [1, 1], [0, 0]], [[1, 0], [0, 1], [1, 1]]
+WEIGHTS = [1.0, 0.5, 2.0]
+CALLS: dict[str, dict[str, Any]] = {
+    "by position": {"candidates": C, "l2_weight": 0.5},
+    "labels": {"candidates": C, "labels": LABELS, "candidate_labels": OTHERS},
+    "multi-hot": {"candidates": C, "labels": HOT, "candidate_labels": OTHERS_HOT},
+    "one set": {"labels": LABELS, "exclude_diagonal": True, "block_size": 2},
+    "symmetric": {"candidates": C, "symmetric": True, "normalize": True},
+}
+
+
+class Alone:
+    """A group of one."""
+
+    size = 1
+
+    def counts(self, x: Any) -> list[int]:
+        return [x.shape[0]]
+
+    def gather(self, x: Any, counts: list[int]) -> Any:
+        return x
+
+    def total(self, x: Any) -> Any:
+        return x
+
+
+class Absent:
+    """A group in which nobody answers."""
+
+    size = 2
+
+    def counts(self, x: Any) -> list[int]:
+        raise AssertionError
+
+    def gather(self, x: Any, counts: list[int]) -> Any:
+        raise AssertionError
+
+    def total(self, x: Any) -> Any:
+        raise AssertionError
+
+
+def of_group(group: Any, anchors: Any, candidates: Any = None, **given: Any) -> Any:
+    """Return the loss of a group, with the defaults of the function."""
+    options = DEFAULTS | {"candidate_labels": None, "sample_weight": None} | given
+    labels = options.pop("labels", None)
+    return npairs_loss_of_group(group, anchors, candidates, labels, **options)
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum", "weighted_mean", "none"])
+@pytest.mark.parametrize("call", CALLS)
+def test_a_group_of_one_has_the_loss_of_its_batch(run, call, reduction):
+    options = CALLS[call] | {"sample_weight": WEIGHTS, "reduction": reduction}
+    if reduction == "none":
+        options |= {"l2_weight": 0.0}
+    definition = {k: x for k, x in options.items() if k != "block_size"}
+    arrays = [options.pop("candidates")] if "candidates" in options else []
+    result = run(lambda *x: of_group(Alone(), *x, **options), A, *arrays)
+    expected = embeddings_loss(A, **definition)
+    np.testing.assert_allclose(result, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_weights_that_sum_to_nothing_have_the_loss_zero(run):
+    options = {"sample_weight": [1.0, -1.0, 0.0], "reduction": "weighted_mean"}
+    result = run(lambda x, y: of_group(Alone(), x, y, **options), A, C)
+    assert result == 0.0
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"candidates": C[:2]}, "`candidates` must have a row for each of 3 anchors"),
+        ({}, "`labels` must be given where `candidates` is None; got None."),
+        ({"labels": [0]}, "`labels` must have a label for each of 3 anchors; got "),
+        ({"labels": LABELS, "reduction": "all"}, '`reduction` must be "mean", "sum"'),
+        ({"candidates": C, "sample_weight": [1.0, 2.0]}, "`sample_weight` must have "),
+        ({"candidates": C, "temperature": 0.0}, "`temperature` must be positive"),
+        ({"candidates": C, "block_size": 0}, "`block_size` must be at least 1; got 0"),
+        ({"candidates": C, "l2_weight": "1"}, "`l2_weight` must be a number; got '1'"),
+        ({"candidates": [[True, False]] * 3}, "`candidates` must be of integers or "),
+        ({"labels": ["a", "b", "a"]}, "`labels` must be of numbers that "),
+        (
+            {"labels": LABELS, "candidate_labels": [0, 1, "a"]},
+            "`candidate_labels` must be of numbers that ",
+        ),
+    ],
+)
+def test_a_member_reports_its_own_mistakes_before_it_waits(library, given, message):
+    options = dict(given)
+    if "candidates" in options:
+        options["candidates"] = library.asarray(options["candidates"])
+    with pytest.raises((TypeError, ValueError), match="^" + re.escape(message)):
+        of_group(Absent(), library.asarray(A), **options)
