@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from metricops._frameworks.programs import register_record
 from metricops._losses.embeddings import (
     Arguments,
     admitted,
@@ -35,6 +36,7 @@ class SquaredHinges(Objective):
 
 
 HINGES = SquaredHinges(0.25)
+register_record("squared_hinges", SquaredHinges)
 _GENERATOR = np.random.default_rng(0)
 ANCHORS, CANDIDATES = np.round(_GENERATOR.standard_normal((2, 5, 3)), 2)
 MORE = np.round(_GENERATOR.standard_normal((7, 3)), 2)

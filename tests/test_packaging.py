@@ -71,7 +71,7 @@ def modules() -> set[str]:
         f"metricops/{path.relative_to(ROOT)}"
         for path in (ROOT / "adapters").rglob("*.py")
     }
-    return kernels | adapters | {"metricops/py.typed"}
+    return kernels | adapters | {"metricops/py.typed", "metricops_torch_autoload.py"}
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +79,8 @@ def distributions(tmp_path_factory):
     """Build the sdist, and the wheel from it, in a copy: no build/ is left behind."""
     require("build")
     copy = tmp_path_factory.mktemp("checkout")
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
+    names = "pyproject.toml", "README.md", "LICENSE", "metricops_torch_autoload.py"
+    for name in names:
         shutil.copy(ROOT / name, copy)
     for name in ("metricops", "adapters"):
         ignored = shutil.ignore_patterns("__pycache__")

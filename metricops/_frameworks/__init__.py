@@ -5,6 +5,7 @@ method for each thing that the standard leaves open. A framework is imported onl
 an array of it has been seen, so `import metricops` loads none.
 """
 
+import importlib
 import sys
 from typing import Any
 
@@ -147,3 +148,9 @@ def _foreign(x: Any) -> str:
     if module == "scipy":
         return "sparse matrix"
     return "sparse array" if module == "jax" and name in ("BCOO", "BCSR") else name
+
+
+# A saved program of PyTorch's may be loaded before any tensor has been seen. Where
+# PyTorch is imported later, it calls `metricops_torch_autoload`.
+if sys.modules.get("torch") is not None:
+    importlib.import_module("metricops._frameworks.torch.opaque")

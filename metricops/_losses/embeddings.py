@@ -14,10 +14,10 @@ from metricops._frameworks import Library, placed
 from metricops._panels.objective import Objective
 from metricops._panels.operation import OPERATION
 from metricops._panels.records import Config, Given, Labels, Wanted
-from metricops._panels.roles import ByLabels, ByMultihot, Roles
+from metricops._panels.roles import ByLabels, ByMultihot, ByPosition
 from metricops._typing import Array
 
-_BY_POSITION, _BY_LABELS, _BY_MULTIHOT = Roles(), ByLabels(), ByMultihot()
+_BY_POSITION, _BY_LABELS, _BY_MULTIHOT = ByPosition(), ByLabels(), ByMultihot()
 
 
 class Arguments(NamedTuple):

@@ -14,6 +14,7 @@ d = s₊ - p, which is never above 0. Then nothing cancels where the loss is sma
 from dataclasses import dataclass
 
 from metricops._frameworks import Library
+from metricops._frameworks.programs import register_record
 from metricops._losses.npairs_sums import PositionSums, TargetSums, finite, of_positive
 from metricops._panels.objective import Objective, Pairs, Slopes, Sums, masked
 from metricops._typing import Array
@@ -92,3 +93,6 @@ def _softmax(lib: Library, scores: Array, pairs: Pairs) -> tuple[Array, Array, A
     partition = xp.where(counted, partition, 1.0)
     losses = xp.where(counted, xp.log(partition) - positive, 0.0)
     return losses[:, 0], exponentials, partition
+
+
+register_record("npairs", NPairs)

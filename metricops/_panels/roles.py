@@ -5,12 +5,13 @@ from typing import Any
 
 from metricops._arguments.labels import matches, shared_or_same
 from metricops._frameworks import Library
+from metricops._frameworks.programs import register_record
 from metricops._typing import Array
 
 
 @dataclass(frozen=True)
 class Roles:
-    """Candidate i is the only positive of anchor i."""
+    """How the targets of a panel come from labels."""
 
     def targets(
         self, lib: Library, labels: Array, others: Array, dtype: Any
@@ -19,6 +20,17 @@ class Roles:
 
         None where each row has one positive, at its position.
         """
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class ByPosition(Roles):
+    """Candidate i is the only positive of anchor i."""
+
+    def targets(
+        self, lib: Library, labels: Array, others: Array, dtype: Any
+    ) -> Array | None:
+        """Return None: there is one positive, at the row's position."""
         return None
 
 
@@ -45,3 +57,8 @@ class ByMultihot(Roles):
         Of one column, found at run time, whether its labels are the same.
         """
         return shared_or_same(lib, labels, others, dtype)
+
+
+register_record("by_position", ByPosition)
+register_record("by_labels", ByLabels)
+register_record("by_multihot", ByMultihot)

@@ -1,13 +1,11 @@
 """PyTorch: custom gradients, autocast, and what Dynamo can trace."""
 
-import ast
 import math
 from types import SimpleNamespace
 from typing import Any
 
 import array_api_compat.torch
 import torch
-from torch._subclasses.fake_tensor import FakeTensor
 from torch.nn.functional import cross_entropy
 
 from metricops._checks import refuse_kind
@@ -21,11 +19,10 @@ from metricops._frameworks.library import (
     Merge,
     Square,
     describe,
-    is_given,
-    spread,
 )
-from metricops._frameworks.operations import Arrays, Operation, operation_called
-from metricops._frameworks.records import leaves
+from metricops._frameworks.operations import Arrays, Operation
+from metricops._frameworks.torch import private
+from metricops._frameworks.torch.gradients import Call, call_of, run, wanted_of
 from metricops._typing import Array
 
 _DTYPES = {
@@ -33,11 +30,6 @@ _DTYPES = {
     for dtype in vars(torch).values()
     if isinstance(dtype, torch.dtype)
 }
-
-
-# y @ x.mT, by oneDNN; where PyTorch was built without it, there is none.
-_linear: Any = getattr(torch.ops.mkldnn, "_linear_pointwise", None)
-
 
 _LOG2_E = math.log2(math.e)
 
@@ -155,9 +147,6 @@ class Torch(Library):
 
     def cross_entropy(self, scores: Array) -> CrossEntropy:
         """Return what there is for the cross-entropy of rows of such scores."""
-        if isinstance(scores, FakeTensor):
-            # PyTorch 2.13 has cross_entropy of a symbolic square return a scalar.
-            return CrossEntropy()
         return CrossEntropy(cross_entropy, _row_losses)
 
     def positions(self, x: Array, axis: int, name: str) -> Array:
@@ -168,18 +157,50 @@ class Torch(Library):
         """Return one column of each row of the matrix `x`, shape (n, 1)."""
         return x.gather(1, columns[:, None])
 
+    def differentiable(
+        self, operation: Operation, config: Any, arrays: Arrays, constants: Arrays
+    ) -> Array:
+        """Return the value of `operation`, with its gradient."""
+        # Comparing a size would fix it in an export.
+        small = not torch.compiler.is_exporting()
+        small = small and operation.is_small(self, config, arrays)
+        if small:
+            return operation.value(self, config, arrays, constants)
+        if torch.compiler.is_compiling():
+            from metricops._frameworks.torch import opaque
+
+            way = opaque.compiled
+            if torch.compiler.is_exporting():
+                way = opaque.exported
+            return way(operation, config, (arrays, constants))
+        recorded = any(wanted_of(arrays))
+        if not recorded or private.forward_levels() > 1:
+            # PyTorch differentiates forward, or batches, what it is made of.
+            return operation.value(self, config, arrays, constants)
+        call = call_of(Call, self, operation, config, arrays)
+        return run(call, (*arrays, *constants))
+
+
+class OnePanel(Torch):
+    """PyTorch tensors of a graph, whose sizes may be symbols: all in one panel."""
+
+    def cross_entropy(self, scores: Array) -> CrossEntropy:
+        """Return nothing: PyTorch 2.13 has that of a symbolic square be a scalar."""
+        return CrossEntropy()
+
+    def block(self, anchors: Array, candidates: Array) -> int | None:
+        """Return None: as many rows as there are."""
+        return None
+
     def fold(
         self, body: Body, rows: Any, consts: Any, block: int | None
     ) -> tuple[Any, Any]:
-        """Run `body` over panels; once over all rows if only shapes are asked for."""
-        if isinstance(leaves(rows)[0], FakeTensor):
-            block = None
-        return super().fold(body, rows, consts, block)
+        """Run `body` once over all rows."""
+        return body(None, rows, consts)
 
     def several(self, x: Array, block: int | None) -> bool:
-        """Return whether the rows of `x` may be several panels."""
-        # Comparing a size that is a symbol would fix it.
-        return not isinstance(x, FakeTensor) and super().several(x, block)
+        """Return False: all rows are one panel."""
+        return False
 
     def sweep(
         self,
@@ -190,28 +211,8 @@ class Torch(Library):
         rows: Any,
         block: int | None,
     ) -> Any:
-        """Have each two panels meet; all at once if only shapes are asked for."""
-        if isinstance(leaves(rows)[0], FakeTensor):
-            block = None
-        return super().sweep(square, rest, merge, start, rows, block)
-
-    def differentiable(
-        self, operation: Operation, config: Any, arrays: Arrays, constants: Arrays
-    ) -> Array:
-        """Return the value of `operation`, with its gradient."""
-        # Comparing a size would fix it in an export.
-        small = not torch.compiler.is_exporting()
-        small = small and operation.is_small(self, config, arrays)
-        if small:
-            return operation.value(self, config, arrays, constants)
-        wanted = torch.is_grad_enabled() and any(
-            x is not None and x.requires_grad for x in arrays
-        )
-        if torch.compiler.is_compiling():
-            return _compiled(operation, config, arrays, constants, wanted)
-        if not wanted:
-            return operation.value(self, config, arrays, constants)
-        return _Run.apply(operation, config, len(arrays), *arrays, *constants)[0]
+        """Have all rows meet themselves."""
+        return square(rows, None)
 
 
 def _autocast(x: Array) -> bool:
@@ -221,13 +222,13 @@ def _autocast(x: Array) -> bool:
 
 def _records() -> bool:
     """Return whether autograd or a transform of torch.func sees what is done."""
-    return torch.is_grad_enabled() or torch._C._are_functorch_transforms_active()
+    return torch.is_grad_enabled() or private.transforms_active()
 
 
 def _fast_product(x: Array, y: Array) -> Array:
     # It would fall back to plain loops for a part of a transposed matrix.
     y = y if y.is_contiguous() or y.mT.is_contiguous() else y.contiguous()
-    return _linear(x.contiguous(), y.mT, None, "none", [], "")
+    return private.linear(x.contiguous(), y.mT, None, "none", [], "")
 
 
 def _is_large(x: Array, y: Array) -> bool:
@@ -244,7 +245,7 @@ def _suits_onednn(x: Array, y: Array) -> bool:
     return (
         x.is_cpu
         and x.dtype == y.dtype == torch.float32
-        and _linear is not None
+        and private.linear is not None
         and torch.backends.mkldnn.enabled
         and not _records()
         and type(x) is type(y) is torch.Tensor
@@ -271,210 +272,12 @@ class _Product(torch.autograd.Function):
         return TORCH.product(upstream, y.mT), TORCH.product(x.mT, upstream)
 
 
-class _Run(torch.autograd.Function):
-    """The value of an operation, then what it saved for its gradient."""
-
-    generate_vmap_rule = True
-
-    @staticmethod
-    def forward(
-        operation: Operation, config: Any, count: int, *given: Array | None
-    ) -> Any:
-        arrays, constants = given[:count], given[count:]
-        value, saved = operation.value_and_saved(
-            TORCH, config, arrays, constants, is_given(arrays)
-        )
-        return (value, *saved)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
-        ctx.operation, ctx.config, ctx.count, *given = inputs
-        ctx.mark_non_differentiable(*output[1:])
-        ctx.set_materialize_grads(False)
-        ctx.save_for_backward(*given, *output[1:])
-        ctx.given = len(given)
-
-    @staticmethod
-    def backward(ctx: Any, upstream: Array | None, *_: Any) -> Any:
-        given, saved = ctx.saved_tensors[: ctx.given], ctx.saved_tensors[ctx.given :]
-        arrays, constants = given[: ctx.count], given[ctx.count :]
-        if upstream is None:
-            return (None,) * (3 + len(given))
-        if torch.is_grad_enabled():  # a derivative of the gradient is wanted too
-            present = sum(x is not None for x in arrays)
-            found = _Gradient.apply(
-                ctx.operation,
-                ctx.config,
-                ctx.count,
-                ctx.given,
-                upstream,
-                *given,
-                *saved,
-            )
-            gradients = spread(arrays, found[:present])
-        else:
-            gradients = ctx.operation.backward(
-                TORCH, ctx.config, arrays, constants, saved, upstream, is_given(arrays)
-            )
-        return (None, None, None, *gradients, *(None for _ in constants))
-
-
-class _Gradient(torch.autograd.Function):
-    """The gradients of an operation, differentiable in its arrays and in `upstream`."""
-
-    generate_vmap_rule = True
-
-    @staticmethod
-    def forward(
-        operation: Operation,
-        config: Any,
-        count: int,
-        width: int,
-        upstream: Array,
-        *rest: Array | None,
-    ) -> Any:
-        given, saved = rest[:width], rest[width:]
-        arrays, constants = given[:count], given[count:]
-        found = operation.backward(
-            TORCH, config, arrays, constants, saved, upstream, is_given(arrays)
-        )
-        return tuple(x for x in found if x is not None)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
-        ctx.operation, ctx.config, ctx.count, ctx.width, upstream, *rest = inputs
-        ctx.save_for_backward(upstream, *rest[: ctx.width])
-        ctx.saved = len(rest) - ctx.width
-
-    @staticmethod
-    def backward(ctx: Any, *upstreams: Array) -> Any:
-        upstream, *given = ctx.saved_tensors
-        arrays, constants = tuple(given[: ctx.count]), tuple(given[ctx.count :])
-
-        def gradients(upstream: Array, *present: Array) -> tuple[Array, ...]:
-            own = spread(arrays, present)
-            _, saved = ctx.operation.value_and_saved(
-                TORCH, ctx.config, own, constants, is_given(own)
-            )
-            found = ctx.operation.backward(
-                TORCH, ctx.config, own, constants, saved, upstream, is_given(own)
-            )
-            return tuple(x for x in found if x is not None)
-
-        present = [x for x in arrays if x is not None]
-        _, pull = torch.func.vjp(gradients, upstream, *present)
-        of_upstream, *found = pull(tuple(upstreams))
-        of_arrays = spread(arrays, tuple(found))
-        nothing = (None,) * (len(constants) + ctx.saved)
-        return (None, None, None, None, of_upstream, *of_arrays, *nothing)
-
-
-# Under torch.compile and torch.export an operation is one opaque node: traced, its
-# panels would be unrolled and all alive at once.
-
-
-def _compiled(
-    operation: Operation, config: Any, arrays: Arrays, constants: Arrays, wanted: bool
-) -> Array:
-    name = operation.name
-    # Numbers go on their own: Dynamo may hold a float as a symbol, which has no text.
-    numbers = [field for field in config if isinstance(field, float)]
-    text = "|".join(
-        ["" if isinstance(field, float) else str(field) for field in config]
-    )
-    given = [*arrays, *constants]
-    present = [x for x in given if x is not None]
-    layout = [x is not None for x in given]
-    return _opaque(name, text, numbers, layout, len(arrays), wanted, present)[0]
-
-
-@torch.library.custom_op("metricops::run", mutates_args=())
-def _opaque(
-    name: str,
-    text: str,
-    numbers: list[float],
-    layout: list[bool],
-    count: int,
-    wanted: bool,
-    present: list[torch.Tensor],
-) -> list[torch.Tensor]:
-    operation, config, arrays, constants = _decoded(
-        name, text, numbers, layout, count, present
-    )
-    if not wanted:
-        return [operation.value(TORCH, config, arrays, constants)]
-    value, saved = operation.value_and_saved(
-        TORCH, config, arrays, constants, is_given(arrays)
-    )
-    return [value, *saved]
-
-
-@torch.library.custom_op("metricops::gradient", mutates_args=())
-def _opaque_gradient(
-    name: str,
-    text: str,
-    numbers: list[float],
-    layout: list[bool],
-    count: int,
-    present: list[torch.Tensor],
-    saved: list[torch.Tensor],
-    upstream: torch.Tensor,
-) -> list[torch.Tensor]:
-    operation, config, arrays, constants = _decoded(
-        name, text, numbers, layout, count, present
-    )
-    found = operation.backward(
-        TORCH, config, arrays, constants, tuple(saved), upstream, is_given(arrays)
-    )
-    return [x for x in found if x is not None]
-
-
-def _decoded(
-    name: str,
-    text: str,
-    numbers: list[float],
-    layout: list[bool],
-    count: int,
-    present: list[torch.Tensor],
-) -> tuple[Any, Any, Arrays, Arrays]:
-    operation = operation_called(name)
-    number = iter(numbers)
-    fields = [_literal(word) if word else next(number) for word in text.split("|")]
-    config = operation.config(*fields)
-    rest = iter(present)
-    given = tuple(next(rest) if there else None for there in layout)
-    return operation, config, given[:count], given[count:]
-
-
-def _literal(word: str) -> Any:
-    try:
-        return ast.literal_eval(word)
-    except (SyntaxError, ValueError):
-        return word
-
-
-def _save(ctx: Any, inputs: Any, output: Any) -> None:
-    *ctx.static, _, present = inputs
-    ctx.width = len(present)
-    ctx.save_for_backward(*present, *output[1:])
-
-
-def _pull(ctx: Any, upstreams: Any) -> Any:
-    given, saved = ctx.saved_tensors[: ctx.width], ctx.saved_tensors[ctx.width :]
-    found = _opaque_gradient(*ctx.static, list(given), list(saved), upstreams[0])
-    gradients = [*found, *(None for _ in given[len(found) :])]
-    # An empty list would be taken for one of tensors, with a gradient each.
-    numbers: Any = None if ctx.static[2] else []
-    return None, None, numbers, None, None, None, gradients
-
-
-_opaque.register_fake(_opaque._init_fn)
-_opaque_gradient.register_fake(_opaque_gradient._init_fn)
-_opaque.register_autograd(_pull, setup_context=_save)
-
-
 def _astype(x: Array, dtype: Any) -> Array:
     return x.to(dtype)
+
+
+def _concat(arrays: list[Array], axis: int) -> Array:
+    return torch.cat(arrays, axis)  # which, unlike `concat`, batched gradients know
 
 
 def _transposed(x: Array) -> Array:
@@ -488,6 +291,7 @@ _NAMESPACE = SimpleNamespace(
     | {
         "abs": torch.abs,
         "astype": _astype,
+        "concat": _concat,
         "equal": torch.eq,
         "exp": torch.exp,
         "log": torch.log,
@@ -497,3 +301,4 @@ _NAMESPACE = SimpleNamespace(
     | {"sum": torch.sum, "where": torch.where}
 )
 TORCH = Torch(_NAMESPACE, "PyTorch")
+ONE_PANEL = OnePanel(_NAMESPACE, "PyTorch")

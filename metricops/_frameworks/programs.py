@@ -1,0 +1,130 @@
+"""The text in which an exported program holds the config of an operation.
+
+A program that was exported once has to load for years, so its format is ours and has
+a version, and no name of the code stands in it by accident. Format 1 is a JSON object::
+
+    {"format": 1, "config": {"word": value, ...}}
+
+A value is true, false, null or a string, ``{"number": i}`` for the i-th entry of a list
+of floats beside the text, ``{"size": i}`` for the i-th of a list of ints, or
+``{"record": "word", "config": {...}}``. Floats and ints stand beside it as they may be
+symbols while a program is traced. The words of a config are the names of its fields,
+unless `register_words` gave others: after a field gets a new name it keeps its word.
+
+The name of an operation, and of each record inside a config, is looked up in a table of
+ours. Nothing in a program says where to look for code.
+"""
+
+import json
+from typing import Any, NamedTuple, NoReturn
+
+from metricops._frameworks.operations import Operation
+
+FORMAT = 1
+_RECORDS: dict[str, type] = {}
+_WORDS: dict[type, dict[str, str]] = {}
+
+
+class Encoded(NamedTuple):
+    """A config as an exported program holds it."""
+
+    text: str
+    numbers: list[float]
+    sizes: list[int]
+
+
+def register_record(word: str, record: type) -> None:
+    """Enter a record that may stand inside a config, by its word in programs."""
+    _RECORDS[word] = record
+
+
+def register_words(record: type, words: dict[str, str]) -> None:
+    """Say which fields of a record have another word in programs than their name."""
+    _WORDS[record] = words
+
+
+def encode(config: Any) -> Encoded:
+    """Return a config as an exported program holds it."""
+    numbers: list[float] = []
+    sizes: list[int] = []
+    text = _encoded(config, numbers, sizes)
+    return Encoded(f'{{"format": {FORMAT}, "config": {text}}}', numbers, sizes)
+
+
+def decode(operation: Operation, encoded: Encoded) -> Any:
+    """Return the config of an operation that a program holds."""
+    found = json.loads(encoded.text)
+    version = found.get("format")
+    if version != FORMAT:
+        msg = (
+            f"The program holds format {version!r} of metricops; this version of "
+            f"metricops reads format {FORMAT}."
+        )
+        raise ValueError(msg)
+    return _decoded(operation.config, found["config"], encoded)
+
+
+def _encoded(record: Any, numbers: list[float], sizes: list[int]) -> str:
+    # By hand, as Dynamo cannot trace the json module.
+    words = _WORDS.get(type(record), {})
+    parts = []
+    for name in _fields(type(record)):
+        value = _value(getattr(record, name), numbers, sizes)
+        parts.append(f'"{words.get(name, name)}": {value}')
+    return "{" + ", ".join(parts) + "}"
+
+
+def _value(value: Any, numbers: list[float], sizes: list[int]) -> str:
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str):
+        return f'"{value}"'
+    if isinstance(value, float):
+        numbers.append(value)
+        return f'{{"number": {len(numbers) - 1}}}'
+    if isinstance(value, int):
+        sizes.append(value)
+        return f'{{"size": {len(sizes) - 1}}}'
+    for word, record in _RECORDS.items():
+        if isinstance(value, record):
+            inner = _encoded(value, numbers, sizes)
+            return f'{{"record": "{word}", "config": {inner}}}'
+    msg = f"No program can hold a {type(value).__name__}."
+    raise TypeError(msg)
+
+
+def _decoded(record: type, found: dict[str, Any], encoded: Encoded) -> Any:
+    words = _WORDS.get(record, {})
+    names = {words.get(name, name): name for name in _fields(record)}
+    for word in found:
+        if word not in names:
+            _refuse("option", word, names)
+    values = {names[word]: _resolved(value, encoded) for word, value in found.items()}
+    return record(**values)
+
+
+def _resolved(value: Any, encoded: Encoded) -> Any:
+    if not isinstance(value, dict):
+        return value
+    if "number" in value:
+        return encoded.numbers[value["number"]]
+    if "size" in value:
+        return encoded.sizes[value["size"]]
+    word = value.get("record")
+    if word not in _RECORDS:
+        _refuse("record", word, _RECORDS)
+    return _decoded(_RECORDS[word], value["config"], encoded)
+
+
+def _fields(record: type) -> tuple[str, ...]:
+    """Return the names of the fields of a NamedTuple or a dataclass."""
+    if hasattr(record, "_fields"):
+        return tuple(record._fields)
+    return tuple(getattr(record, "__dataclass_fields__", ()))
+
+
+def _refuse(kind: str, word: Any, known: Any) -> NoReturn:
+    msg = f"The program names the {kind} {word!r}; metricops has {', '.join(known)}."
+    raise ValueError(msg)

@@ -1,0 +1,211 @@
+"""Operations as one node of a graph, in `torch.compile` and `torch.export`.
+
+Traced, their panels would be unrolled, and all of them alive at once. There are three
+operators, whose first arguments are the name of an operation and its config as
+`programs` encodes it:
+
+- ``metricops::call`` is the value; the one that an exported program holds;
+- ``metricops::run`` is the value and what is saved, for a compiled program;
+- ``metricops::gradient`` is the gradient, of both.
+"""
+
+from typing import Any
+
+import torch
+
+from metricops._frameworks import programs
+from metricops._frameworks.library import is_given, placed
+from metricops._frameworks.operations import Arrays, Operation, operation_called
+from metricops._frameworks.torch import gradients, private
+from metricops._frameworks.torch.gradients import Call
+from metricops._frameworks.torch.library import ONE_PANEL, TORCH, Torch
+from metricops._typing import Array
+
+
+def exported(operation: Operation, config: Any, given: tuple[Arrays, Arrays]) -> Array:
+    """Return the value, as one node of a program that is exported."""
+    arrays, constants = given
+    text, numbers, sizes = programs.encode(config)
+    return _CALL(operation.name, text, numbers, sizes, [*arrays], [*constants])
+
+
+def compiled(operation: Operation, config: Any, given: tuple[Arrays, Arrays]) -> Array:
+    """Return the value, as one node of a graph that Dynamo traces."""
+    arrays, constants = given
+    text, numbers, sizes = programs.encode(config)
+    return _in_graph(operation.name, text, numbers, sizes, [*arrays], [*constants])
+
+
+@torch.compiler.allow_in_graph
+def _in_graph(
+    name: str,
+    text: str,
+    numbers: list[float],
+    sizes: list[int],
+    arrays: list[Array | None],
+    constants: list[Array | None],
+) -> Array:
+    """Return the value; Dynamo looks no further, so that transforms find autograd."""
+    operation = operation_called(name)
+    config = programs.decode(operation, programs.Encoded(text, numbers, sizes))
+    given = tuple(arrays), tuple(constants)
+    if private.forward_levels() > 1:
+        msg = (
+            "torch.compile cannot trace forward mode inside forward mode; take one of "
+            "them backward, or leave it outside torch.compile."
+        )
+        raise NotImplementedError(msg)
+    found = gradients.call_of(_OpaqueCall, ONE_PANEL, operation, config, given[0])
+    return gradients.run(found, (*arrays, *constants))
+
+
+class _OpaqueCall(Call):
+    """A call whose parts are one node each."""
+
+    def values(self, given: Arrays) -> Arrays:
+        wanted = [there and self.saving for there in self.wanted]
+        return tuple(_RUN(*self._encoded(given), wanted))
+
+    def gradients(self, given: Arrays, saved: Arrays, upstream: Array) -> Arrays:
+        state = list(self.wanted), self.saving, list(saved), upstream
+        return tuple(_GRADIENT(*self._encoded(given), *state))
+
+    def _encoded(self, given: Arrays) -> tuple[Any, ...]:
+        encoded = programs.encode(self.config)
+        return (self.operation.name, *encoded, *_sides(given, self.count))
+
+
+def _sides(given: Arrays, count: int) -> tuple[list[Any], list[Any]]:
+    return list(given[:count]), list(given[count:])
+
+
+def _decoded(
+    library: Torch, state: Any, arrays: list[Any], wanted: list[bool], saving: bool
+) -> Call:
+    name, *encoded = state
+    operation = operation_called(name)
+    config = programs.decode(operation, programs.Encoded(*encoded))
+    return Call(library, operation, config, len(arrays), tuple(wanted), saving)
+
+
+def _call(library: Torch) -> Any:
+    """Return the kernel of the operator ``metricops::call``."""
+
+    def kernel(
+        name: str, text: str, numbers: Any, sizes: Any, arrays: Any, constants: Any
+    ) -> Array:
+        if private.forward_levels() > 0:
+            msg = (
+                "An exported program has no forward mode; differentiate the function "
+                "of metricops itself."
+            )
+            raise NotImplementedError(msg)
+        state, wanted = (name, text, numbers, sizes), [False] * len(arrays)
+        found = _decoded(library, state, arrays, wanted, saving=False)
+        return found.values((*arrays, *constants))[0]
+
+    return kernel
+
+
+def _run(library: Torch) -> Any:
+    """Return the kernel of the operator ``metricops::run``."""
+
+    def kernel(
+        name: str,
+        text: str,
+        numbers: Any,
+        sizes: Any,
+        arrays: Any,
+        constants: Any,
+        wanted: Any,
+    ) -> list[Array]:
+        state = name, text, numbers, sizes
+        found = _decoded(library, state, arrays, wanted, any(wanted))
+        return list(found.values((*arrays, *constants)))
+
+    return kernel
+
+
+def _gradient(library: Torch) -> Any:
+    """Return the kernel of the operator ``metricops::gradient``."""
+
+    def kernel(
+        name: str,
+        text: str,
+        numbers: Any,
+        sizes: Any,
+        arrays: Any,
+        constants: Any,
+        wanted: Any,
+        saving: bool,
+        saved: Any,
+        upstream: Array,
+    ) -> list[Array]:
+        state = name, text, numbers, sizes
+        found = _decoded(library, state, arrays, wanted, saving)
+        return list(found.gradients((*arrays, *constants), tuple(saved), upstream))
+
+    return kernel
+
+
+_CONFIG = "str operation, str config, float[] numbers, SymInt[] sizes"
+_ARRAYS = "Tensor?[] arrays, Tensor?[] constants"
+
+
+def _operator(name: str, more: str, result: str, kernel: Any) -> Any:
+    schema = f"({_CONFIG}, {_ARRAYS}{more}) -> {result}"
+    operator = torch.library.custom_op(
+        f"metricops::{name}", kernel(TORCH), mutates_args=(), schema=schema
+    )
+    operator.register_fake(kernel(ONE_PANEL))
+    return operator
+
+
+_STATE = ", bool[] wanted, bool saving, Tensor[] saved, Tensor upstream"
+_CALL = _operator("call", "", "Tensor", _call)
+_RUN = _operator("run", ", bool[] wanted", "Tensor[]", _run)
+_GRADIENT = _operator("gradient", _STATE, "Tensor[]", _gradient)
+
+
+# How PyTorch differentiates and batches the nodes themselves.
+
+
+def _save(ctx: Any, inputs: Any, output: Any) -> None:
+    *ctx.state, arrays, constants = inputs
+    ctx.count = len(arrays)
+    ctx.save_for_backward(*arrays, *constants)
+
+
+def _pull(ctx: Any, upstream: Array) -> Any:
+    arrays, constants = _sides(ctx.saved_tensors, ctx.count)
+    wanted = list(is_given(tuple(arrays)))
+    found = _GRADIENT(*ctx.state, arrays, constants, wanted, False, [], upstream)
+    gradients = list(placed(tuple(wanted), tuple(found)))
+    # PyTorch takes an empty list for one of tensors, which has a gradient each.
+    nothing: list[Any] = [None if x else [] for x in ctx.state[2:]]
+    return None, None, *nothing, gradients, [None] * len(constants)
+
+
+def _batched(operator: Any) -> Any:
+    """Return how `torch.func.vmap` batches an operator: one call for each."""
+
+    def rule(info: Any, in_dims: Any, *arguments: Any) -> Any:
+        rows = [
+            operator(*_row(list(arguments), list(in_dims), i))
+            for i in range(info.batch_size)
+        ]
+        stacked = [torch.stack(column) for column in zip(*rows, strict=True)]
+        return stacked, [0] * len(stacked)
+
+    return rule
+
+
+def _row(x: Any, dim: Any, i: int) -> Any:
+    if isinstance(dim, (list, tuple)):
+        return [_row(part, own, i) for part, own in zip(x, dim, strict=True)]
+    return x if dim is None else x.select(dim, i)
+
+
+_CALL.register_autograd(_pull, setup_context=_save)
+_RUN.register_vmap(_batched(_RUN))
+_GRADIENT.register_vmap(_batched(_GRADIENT))
