@@ -46,8 +46,10 @@ def _admitted(given: dict[str, Any]) -> tuple[Library, list[Array], list[Dtype]]
         lib, given = _one_library(given)
     arrays, dtypes = [], []
     for name, value in given.items():
-        x = lib.convert(name, value)
-        found = lib.dtype(x)
+        x = lib.convert(name, value) if lib.converts else value
+        found = lib.dtypes.get(x.dtype)
+        if found is None:
+            found = lib.dtype(x)
         if found.kind not in ("float", "int"):
             _checks.refuse_dtype(name, "of integers or real floats", found.name)
         arrays.append(x)

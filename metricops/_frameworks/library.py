@@ -100,12 +100,13 @@ class Library:
     """
 
     panel = 2**21  # similarities: 8 MiB of float32 stay in the caches of a processor
+    converts = False  # whether `convert` does anything
     abs_is_flat_at_zero = True  # whether autodiff has the slope of `abs` at 0 be 0
 
     def __init__(self, xp: Namespace, label: str) -> None:
         self.xp = xp
         self.label = label
-        self._dtypes: dict[Any, Dtype] = {}
+        self.dtypes: dict[Any, Dtype] = {}
 
     def convert(self, name: str, x: Array) -> Array:
         """Return the array in the variable `x`, or raise for a sparse one."""
@@ -113,11 +114,11 @@ class Library:
 
     def dtype(self, x: Array) -> Dtype:
         """Return what the dtype of `x` is."""
-        found = self._dtypes.get(x.dtype)
+        found = self.dtypes.get(x.dtype)
         if found is None:
             name = getattr(x.dtype, "name", None) or str(x.dtype).rpartition(".")[2]
             found = describe(name, getattr(x.dtype, "isnative", True))
-            self._dtypes[x.dtype] = found
+            self.dtypes[x.dtype] = found
         return found
 
     def dtype_called(self, name: str) -> Any:
@@ -364,6 +365,13 @@ class Library:
     ) -> Array:
         """Return the value of `operation`, with its gradient if there is autodiff."""
         return operation.value(self, config, arrays, constants)
+
+    def constant(self, function: Callable[..., Any], config: Any, *arrays: Any) -> Any:
+        """Return ``function(self, config, *arrays)``, a constant to autodiff.
+
+        `function`, `config` and `arrays` are as `compiled` takes them.
+        """
+        return function(self, config, *arrays)
 
     def compiled(self, function: Callable[..., Any], config: Any, *arrays: Any) -> Any:
         """Return ``function(self, config, *arrays)``, compiled if the library compiles.

@@ -1,6 +1,6 @@
 """What every loss of embeddings does with its arguments, and how it is computed."""
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 from metricops import _checks
 from metricops._arguments.arrays import Inputs, float_arrays
@@ -12,12 +12,13 @@ from metricops._arguments.embeddings import (
 from metricops._arguments.options import check_l2_weight, temperature_of
 from metricops._frameworks import Library, placed
 from metricops._panels.objective import Objective
-from metricops._panels.operation import OPERATION
+from metricops._panels.operation import OPERATION, value_and_gradients
 from metricops._panels.records import Config, Given, Labels, Wanted
-from metricops._panels.roles import ByLabels, ByMultihot, ByPosition
+from metricops._panels.roles import ByLabels, ByMultihot, ByPosition, Roles
 from metricops._typing import Array
 
-_BY_POSITION, _BY_LABELS, _BY_MULTIHOT = ByPosition(), ByLabels(), ByMultihot()
+_BY_POSITION: Roles = ByPosition()
+_BY_LABELS, _BY_MULTIHOT = ByLabels(), ByMultihot()
 
 
 class Arguments(NamedTuple):
@@ -48,13 +49,24 @@ class Call(NamedTuple):
 
 def admitted(objective: Objective, asked: Arguments) -> Call:
     """Return what a call of a loss is made of, having made sure that all fits."""
-    _check_options(asked)
+    if asked.reduction not in _checks.REDUCTIONS:
+        _checks.check_reduction(asked.reduction)
+    alone = asked.candidates is None or asked.candidate_labels is not None
+    if asked.labels is None and (alone or asked.exclude_diagonal):
+        _refuse_unlabelled(asked)
+    if type(asked.l2_weight) is not float or asked.l2_weight != 0:
+        _check_penalty(asked)
+    if asked.block_size is not None:
+        _checks.check_positive_int("block_size", asked.block_size)
     if asked.candidates is None:
         inputs = float_arrays(anchors=asked.anchors)
     else:
         inputs = float_arrays(anchors=asked.anchors, candidates=asked.candidates)
     lib, anchors, every = inputs.library, inputs.arrays[0], inputs.arrays[-1]
-    every = _candidates(lib, anchors, every, asked)
+    shape = anchors.shape
+    alike = isinstance(shape, tuple) and shape == every.shape and len(shape) == 2
+    if not alike:  # equal shapes fit, whatever the options
+        every = _candidates(lib, anchors, every, asked)
     labels, roles = Labels(None, None), _BY_POSITION
     if asked.labels is not None:
         given = asked.labels, asked.candidate_labels
@@ -100,10 +112,11 @@ def loss_of(call: Call) -> Array:
 
 def loss_and_gradients(call: Call) -> tuple[Array, tuple[Array, Array | None, Array]]:
     """Return the loss, and its gradients by anchors, candidates and temperature."""
-    inputs, config, given = call.inputs, call.config, call.given
-    lib = inputs.library
+    inputs, given = call.inputs, call.given
     wanted = Wanted(True, given.candidates is not None, True, False)
-    loss, saved = OPERATION.value_and_saved(lib, config, given, call.labels, wanted)
+    static = call.config, wanted
+    run = inputs.library.constant
+    loss, saved = run(value_and_gradients, static, given, call.labels)
     found = Given(*placed(wanted, saved))
     of_candidates = (
         None if found.candidates is None else inputs.narrow(found.candidates)
@@ -124,22 +137,19 @@ def _candidates(lib: Library, anchors: Array, every: Array, asked: Arguments) ->
     return fitting_candidates(lib, anchors, every, option, bool(asked.symmetric))
 
 
-def _check_options(asked: Arguments) -> None:
-    if asked.reduction not in _checks.REDUCTIONS:
-        _checks.check_reduction(asked.reduction)
-    if asked.labels is None:
-        if asked.candidates is None:
-            _checks.refuse_value("labels", "given where `candidates` is None", None)
-        if asked.candidate_labels is not None:
-            _checks.refuse_value("labels", "given where `candidate_labels` is", None)
-        if asked.exclude_diagonal:
-            need = "given where `exclude_diagonal` is True"
-            _checks.refuse_value("labels", need, None)
-    l2_weight = asked.l2_weight
-    if type(l2_weight) is not float:
-        check_l2_weight(l2_weight)
-    if asked.reduction == "none" and l2_weight != 0:
+def _refuse_unlabelled(asked: Arguments) -> NoReturn:
+    """Raise because there are no labels where an argument needs them."""
+    if asked.candidates is None:
+        _checks.refuse_value("labels", "given where `candidates` is None", None)
+    if asked.candidate_labels is not None:
+        _checks.refuse_value("labels", "given where `candidate_labels` is", None)
+    need = "given where `exclude_diagonal` is True"
+    _checks.refuse_value("labels", need, None)
+
+
+def _check_penalty(asked: Arguments) -> None:
+    """Raise unless the weight of the penalty is a number, and fits the reduction."""
+    check_l2_weight(asked.l2_weight)
+    if asked.reduction == "none" and asked.l2_weight != 0:
         need = 'zero where `reduction` is "none"'
-        _checks.refuse_value("l2_weight", need, l2_weight)
-    if asked.block_size is not None:
-        _checks.check_positive_int("block_size", asked.block_size)
+        _checks.refuse_value("l2_weight", need, asked.l2_weight)

@@ -113,7 +113,9 @@ def _panel(problem: Problem, rows: Rows, candidates: Candidates) -> Panel:
     counted = None
     if pairs.targets is not None:
         counted = objective.counted(lib, pairs)
-    side = side_of(problem, rows.anchors, counted)
+    side = Side(rows.anchors, None)
+    if counted is not None or problem.config.normalize:
+        side = side_of(problem, rows.anchors, counted)
     scores = scores_of(problem, side.anchors, candidates, pairs)
     slopes = objective.slopes(lib, scores, pairs)
     pull = candidates.scale

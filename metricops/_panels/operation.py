@@ -76,6 +76,14 @@ def value_and_saved(
     return combined(lib, config, given, directions), saved
 
 
+def value_and_gradients(
+    lib: Library, static: tuple[Config, Wanted], given: Given, labels: Labels
+) -> tuple[Array, Arrays]:
+    """Return a loss that is a number, and those of its gradients that are wanted."""
+    config, wanted = static
+    return value_and_saved(lib, config, given, labels, wanted)
+
+
 def backward(
     lib: Library,
     config: Config,

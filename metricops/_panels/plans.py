@@ -94,7 +94,10 @@ def _one_way(
     lib, config = problem.library, problem.config
     weights = given.weights if upstream is None else upstream
     problem = problem._replace(rows=problem.rows._replace(weights=weights))
-    one, products = one_way.gradients(problem, _asked(given, wanted))
+    asked = wanted
+    if given.candidates is None and wanted.anchors:
+        asked = wanted._replace(candidates=True)
+    one, products = one_way.gradients(problem, asked)
     if upstream is None and config.reduction != "sum":
         # How many anchors count is known at the end.
         factor = factor_of(lib, config.reduction, one.losses, weights, one.counted)
@@ -121,7 +124,9 @@ def _from_both(
     both = both_ways.gathered(problem)
     directions = both_ways.directions(problem, both)
     pulls = (upstream_of(lib, config, given.weights, one) / 2 for one in directions)
-    asked = _asked(given, wanted)
+    asked = wanted
+    if given.candidates is None and wanted.anchors:
+        asked = wanted._replace(candidates=True)
     products = both_ways.gradients(problem, both, Both(*pulls), asked)
     return directions, chained(problem, given, wanted, products)
 
@@ -144,7 +149,9 @@ def _pulled_from_both(
     rows = record(*islice(rest, len(record._fields)))
     both, half = Both(rows, record(*rest)), upstream / 2
     one, other = both_ways.directions(problem, both)
-    asked = _asked(given, wanted)
+    asked = wanted
+    if given.candidates is None and wanted.anchors:
+        asked = wanted._replace(candidates=True)
     products = both_ways.gradients(problem, both, Both(half, half), asked)
     each = (one.losses + other.losses) / 2
     return each, chained(problem, given, wanted, products)
@@ -172,10 +179,3 @@ def _mean_of(given: Given, found: Given, turned: Given) -> Given:
         back = back._replace(anchors=back.anchors + back.candidates, candidates=None)
     pairs = zip(found, back, strict=True)
     return Given(*(None if x is None else (x + y) / 2 for x, y in pairs))
-
-
-def _asked(given: Given, wanted: Wanted) -> Wanted:
-    """Return what the passes have to give for the gradients that are wanted."""
-    if given.candidates is None and wanted.anchors:
-        return wanted._replace(candidates=True)
-    return wanted

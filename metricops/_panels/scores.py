@@ -51,5 +51,7 @@ def scores_of(
     """Return the scores of a panel, minus infinity where a pair takes no part."""
     lib = problem.library
     columns = lib.xp.matrix_transpose(candidates.embeddings)
-    scores = lib.product(scaled(anchors, candidates.scale), columns)
+    if not isinstance(candidates.scale, float) or candidates.scale != 1.0:
+        anchors = anchors * candidates.scale
+    scores = lib.product(anchors, columns)
     return masked(lib, scores, pairs, -float("inf"))

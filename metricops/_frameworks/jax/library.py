@@ -134,6 +134,11 @@ class Jax(Library):
             return operation.value(self, config, arrays, constants)
         return gradients.differentiable(self, operation, config, arrays, constants)
 
+    def constant(self, function: Callable[..., Any], config: Any, *arrays: Any) -> Any:
+        """Return ``function(self, config, *arrays)``, a constant to autodiff."""
+        fixed = jax.lax.stop_gradient(arrays)
+        return self.compiled(function, config, *fixed)
+
     def compiled(self, function: Callable[..., Any], config: Any, *arrays: Any) -> Any:
         """Return ``function(self, config, *arrays)``, compiled once for its shapes.
 

@@ -1,5 +1,6 @@
 """TensorFlow: custom gradients, sizes unknown while tracing, and loops in graphs."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from metricops._frameworks.library import (
     Square,
 )
 from metricops._frameworks.operations import Arrays, Operation
-from metricops._frameworks.records import leaves
+from metricops._frameworks.records import each, leaves
 from metricops._frameworks.tensorflow import gradients, loops, namespace
 from metricops._typing import Array
 
@@ -35,6 +36,7 @@ def _row_slopes(scores: Array, columns: Array) -> tuple[Array, Array]:
 class TensorFlow(Library):
     """TensorFlow tensors, eager and symbolic."""
 
+    converts = True
     panel = 2**20  # XLA holds several panels at once
 
     def convert(self, name: str, x: Array) -> Array:
@@ -182,6 +184,11 @@ class TensorFlow(Library):
         if block is None or block >= total or tf.executing_eagerly():
             return super().sweep(square, rest, merge, start, rows, block)
         return loops.sweep(square, rest, merge, start, rows, block)
+
+    def constant(self, function: Callable[..., Any], config: Any, *arrays: Any) -> Any:
+        """Return ``function(self, config, *arrays)``, which no tape records."""
+        fixed = [each(record, tf.stop_gradient) for record in arrays]
+        return function(self, config, *fixed)
 
     def differentiable(
         self, operation: Operation, config: Any, arrays: Arrays, constants: Arrays

@@ -1,6 +1,7 @@
 """PyTorch: custom gradients, autocast, and what Dynamo can trace."""
 
 import math
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -40,6 +41,8 @@ def _row_losses(scores: Array, columns: Array) -> Array:
 
 class Torch(Library):
     """PyTorch tensors."""
+
+    converts = True
 
     def convert(self, name: str, x: Array) -> Array:
         """Return `x`, or raise for a sparse or nested tensor."""
@@ -156,6 +159,11 @@ class Torch(Library):
     def pick(self, x: Array, columns: Array) -> Array:
         """Return one column of each row of the matrix `x`, shape (n, 1)."""
         return x.gather(1, columns[:, None])
+
+    def constant(self, function: Callable[..., Any], config: Any, *arrays: Any) -> Any:
+        """Return ``function(self, config, *arrays)``, a constant to autograd."""
+        with torch.no_grad():
+            return function(self, config, *arrays)
 
     def differentiable(
         self, operation: Operation, config: Any, arrays: Arrays, constants: Arrays

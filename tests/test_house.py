@@ -1,0 +1,98 @@
+"""The rules of the house: how far a call travels, and which room knows which."""
+
+import ast
+import sys
+from pathlib import Path
+
+import pytest
+
+import metricops
+from tests.conftest import require
+
+ROOT = Path(metricops.__file__).parent
+# Each room knows itself and those further down; `_frameworks` stands at the bottom.
+ROOMS = (
+    "_sharded",
+    "_retrieval",
+    "_losses",
+    "_panels",
+    "_similarity",
+    "_arguments",
+    "_frameworks",
+    "_checks",
+    "_typing",
+)
+
+
+def room_of(module):
+    return module.split(".")[1]
+
+
+def imports(path):
+    """Return the rooms that a file imports from."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        names = []
+        if isinstance(node, ast.ImportFrom) and node.module == "metricops":
+            names = [f"metricops.{alias.name}" for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names = [node.module]
+        elif isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        found |= {room_of(name) for name in names if name.startswith("metricops.")}
+    return found
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_imports_point_one_way(room):
+    paths = [ROOT / f"{room}.py", *(ROOT / room).rglob("*.py")]
+    present = [path for path in paths if path.exists()]
+    known = set().union(*map(imports, present))
+    above = ROOMS[: ROOMS.index(room)]
+    assert present, room
+    assert not known & set(above)
+
+
+def test_every_file_stands_in_a_room():
+    rooms = {path.relative_to(ROOT).parts[0] for path in ROOT.rglob("*.py")}
+    assert {name.removesuffix(".py") for name in rooms} == {"__init__", *ROOMS}
+
+
+def walked(call, matrix):
+    """Return the functions of ours that are called before the first matrix product."""
+    found: list[tuple[str, str]] = []
+    product = type(matrix).__matmul__
+
+    def stop(left, right):
+        sys.setprofile(None)
+        return product(left, right)
+
+    def note(frame, event, _):
+        path = Path(frame.f_code.co_filename)
+        if event == "call" and path.is_relative_to(ROOT):
+            found.append((str(path), frame.f_code.co_name))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(type(matrix), "__matmul__", stop)
+        sys.setprofile(note)
+        try:
+            call()
+        finally:
+            sys.setprofile(None)
+    return [call for call in found if not call[1].startswith("<")]
+
+
+def test_a_call_soon_comes_to_its_first_product():
+    xp = require("array_api_strict")
+    x = xp.asarray([[1.0, 2.0], [3.0, 4.0], [0.0, 1.0]])
+    y = xp.asarray([[1.0, 0.0], [3.0, 1.0], [0.0, 2.0]])
+
+    def call():
+        return metricops.npairs_loss_and_grad(x, y)
+
+    call()  # imports, and the tables of types
+    calls = walked(call, x)
+    files = [path for path, _ in calls]
+    changes = sum(a != b for a, b in zip(files, files[1:], strict=False))
+    assert 0 < len(calls) <= 24, calls
+    assert changes <= 12, calls
