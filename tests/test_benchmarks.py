@@ -74,6 +74,19 @@ def test_the_overhead_of_a_call_is_measured():
         assert line["ours_us"] - line["guarded_us"] == line["overhead_us"]
 
 
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+def test_distances_are_timed_beside_the_native_ones(framework):
+    require(framework)
+    require("sklearn")
+    options = ("--framework", framework, "--size", "200x16", "--rounds", 1)
+    lines = benchmark("search.py", *options)
+    assert {line["data"] for line in lines} == {"random", "clustered"}
+    for line in lines:
+        assert line["best_s"] > 0
+        if line["method"] == "metricops":
+            assert line["largest_error"] < 2e-6
+
+
 def test_the_report_fills_the_page_and_draws_the_charts(tmp_path):
     require("matplotlib")
     results, page = tmp_path / "results.jsonl", tmp_path / "page.md"

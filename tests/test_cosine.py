@@ -198,3 +198,11 @@ def test_a_cosine_that_rounds_to_one_keeps_its_gradient(gradient):
     )
     np.testing.assert_allclose(result, expected, atol=2e-2 * np.max(np.abs(expected)))
     assert np.all(np.any(result != 0, axis=1))
+
+
+def test_jax_may_refuse_arrays_of_other_ranks(jax):
+    x = jax.numpy.ones((2, 5, 3))
+    with jax.numpy_rank_promotion("raise"):
+        assert cosine_similarity(x, x, axis=(0, 2)).shape == (5,)
+        result = jax.grad(lambda x: cosine_similarity_loss(x, x, sample_weight=[1, 2]))
+        assert result(x).shape == x.shape

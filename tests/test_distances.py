@@ -182,6 +182,30 @@ def test_no_features_are_as_far_as_zero_rows(run, function, pair):
 
 
 @every
+@pytest.mark.parametrize("n", [2, 600])  # in one panel, and in several
+def test_no_features_are_as_far_as_zero_rows_when_traced(traced, function, pair, n):
+    x, y = np.zeros((n, 0), np.float32), np.zeros((n + 1, 0), np.float32)
+    expected = float(pair is cosine_distance)
+    np.testing.assert_array_equal(traced(function, x, y), np.full((n, n + 1), expected))
+
+
+@every
+@pytest.mark.parametrize("n", [2, 600])
+def test_no_features_have_a_gradient(gradient, function, pair, n):
+    x, y = np.zeros((n, 0), np.float32), np.zeros((n + 1, 0), np.float32)
+    result = gradient(function, x, y, upstream=np.ones((n, n + 1)))
+    assert [got.shape for got in result] == [x.shape, y.shape]
+
+
+@every
+@pytest.mark.parametrize("n", [2, 600])
+def test_no_features_have_a_gradient_when_traced(traced_gradient, function, pair, n):
+    x, y = np.zeros((n, 0), np.float32), np.zeros((n + 1, 0), np.float32)
+    result = traced_gradient(function, x, y, upstream=np.ones((n, n + 1)))
+    assert [got.shape for got in result] == [x.shape, y.shape]
+
+
+@every
 def test_a_nan_stays_in_its_row(run, function, pair):
     result = run(function, [[math.nan, 1.0], [1.0, 0.0]], [[1.0, 0.0], [2.0, 0.5]])
     expected = pairwise(pair, [[1.0, 0.0]], [[1.0, 0.0], [2.0, 0.5]])
@@ -269,6 +293,32 @@ def test_the_diagonal_of_cosine_distances_is_zero_to_rounding(run):
     # XLA rounds once where it fuses the scaling of a row with a difference.
     result = run(pairwise_cosine_distance, around(0)[0])
     np.testing.assert_allclose(np.diagonal(result), np.zeros(8), atol=1e-15)
+
+
+def whole(n, d, seed=0):
+    return np.random.default_rng(seed).integers(-5, 6, (n, d)).astype(np.float32)
+
+
+def all_squares(x, y):
+    return np.sum((x[:, None, :] - y[None, :, :]).astype(int) ** 2, axis=-1)
+
+
+# In one panel, and in several.
+@pytest.mark.parametrize(("n", "m"), [(20, 30), (200, 300)])
+@pytest.mark.parametrize("scale", [1.0, 3 * 2.0**60])
+def test_equal_distances_of_whole_rows_are_equal_numbers(run, n, m, scale):
+    x, y = whole(n, 6), whole(m, 6, seed=1)
+    result = run(pairwise_euclidean_distance, x * scale, y * scale)
+    squares = all_squares(x, y)
+    first = {square: result.flat[i] for i, square in enumerate(squares.flat)}
+    np.testing.assert_array_equal(result, np.vectorize(first.get)(squares))
+
+
+def test_equal_distances_of_whole_rows_are_equal_numbers_when_traced(traced):
+    x, y = whole(200, 6), whole(300, 6, seed=1)
+    result, squares = traced(pairwise_euclidean_distance, x, y), all_squares(x, y)
+    first = {square: result.flat[i] for i, square in enumerate(squares.flat)}
+    np.testing.assert_array_equal(result, np.vectorize(first.get)(squares))
 
 
 def test_squares_too_large_for_float16_have_a_distance(framework):
@@ -426,6 +476,18 @@ def test_jax_maps_and_differentiates_twice(jax, function):
 
 
 @every
+@pytest.mark.parametrize("n", [3, 200])  # in one panel, and in several
+def test_jax_may_refuse_arrays_of_other_ranks(jax, function, pair, n):
+    x, y = jax.numpy.asarray(rows(n, 9)), jax.numpy.asarray(rows(n + 1, 9, seed=1))
+    batches = x[None, ...], y[None, ...]
+    with jax.numpy_rank_promotion("raise"):
+        result = jax.grad(lambda x: jax.numpy.sum(function(x, y)))(x)
+        assert result.shape == x.shape
+        assert function(*batches).shape == (1, n, n + 1)
+        assert function(x).shape == (n, n)
+
+
+@every
 def test_torch_maps_and_differentiates_twice(torch, function, pair):
     x, y = (torch.asarray(z, dtype=torch.float64) for z in (X, rows(4, 3)))
     leaves = [z.clone().requires_grad_() for z in (x, y)]
@@ -578,6 +640,13 @@ def test_equally_near_keys_come_by_index(run):
     keys = [[1.0, 0.0], [-1.0, 0.0], [0.0, 1.0], [0.0, 0.5]]
     result = run(nearest_neighbors, [[0.0, 0.0]], keys, k=4, metric="euclidean")
     np.testing.assert_array_equal(result[1], [[3, 0, 1, 2]])
+
+
+def test_equally_far_whole_rows_come_by_index(run):
+    queries, keys = whole(60, 4), whole(70, 4, seed=1)
+    result = run(nearest_neighbors, queries, keys, k=70, metric="euclidean")
+    order = np.argsort(all_squares(queries, keys), axis=1, kind="stable")
+    np.testing.assert_array_equal(result[1], order)
 
 
 def test_recall_by_distance_is_the_share_of_hits(run):

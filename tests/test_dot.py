@@ -159,3 +159,12 @@ def test_a_zero_row_has_no_gradient(gradient):
     )
     for grad in grads:
         np.testing.assert_array_equal(grad, zero)
+
+
+@pytest.mark.parametrize("normalize", [False, True])
+def test_jax_may_refuse_arrays_of_other_ranks(jax, normalize):
+    x, y = jax.numpy.ones((2, 5, 3)), jax.numpy.ones((2, 3))
+    with jax.numpy_rank_promotion("raise"):
+        assert dot(x, y, axes=(2, 1), normalize=normalize).shape == (2, 5)
+        assert dot(y, y, axes=1, normalize=normalize).shape == (2, 1)
+        assert dot(x, x, axes=1, normalize=normalize).shape == (2, 3, 3)

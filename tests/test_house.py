@@ -2,6 +2,7 @@
 
 import ast
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -93,6 +94,6 @@ def test_a_call_soon_comes_to_its_first_product():
     call()  # imports, and the tables of types
     calls = walked(call, x)
     files = [path for path, _ in calls]
-    changes = sum(a != b for a, b in zip(files, files[1:], strict=False))
+    changes = sum(a != b for a, b in pairwise(files))
     assert 0 < len(calls) <= 24, calls
     assert changes <= 12, calls

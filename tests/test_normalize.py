@@ -138,3 +138,9 @@ def test_the_gradient_of_extreme_rows_is_right(gradient, scale):
     np.testing.assert_allclose(
         np.float64(result) * scale, expected, rtol=1e-5, atol=1e-6
     )
+
+
+def test_jax_may_refuse_arrays_of_other_ranks(jax):
+    with jax.numpy_rank_promotion("raise"):
+        result = jax.grad(lambda x: jax.numpy.sum(l2_normalize(x)))
+        assert result(jax.numpy.ones((2, 3))).shape == (2, 3)

@@ -177,3 +177,12 @@ def test_a_zero_row_has_no_gradient(gradient):
     np.testing.assert_array_equal(result[0], [0.0, 0.0, 0.0])
     assert np.all(np.isfinite(result))
     assert np.all(result[1] != 0)
+
+
+@both
+def test_jax_may_refuse_arrays_of_other_ranks(jax, function, pair):
+    x, y = jax.numpy.asarray(X), jax.numpy.asarray(Y)
+    with jax.numpy_rank_promotion("raise"):
+        gradient = jax.grad(lambda x: jax.numpy.sum(function(x, y)))(x)
+        assert gradient.shape == x.shape
+        assert function(x[None, ...], y[None, ...]).shape == (1, 2, 4)

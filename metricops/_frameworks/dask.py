@@ -8,6 +8,7 @@ import numpy as np
 
 from metricops._checks import Shape, refuse_shape
 from metricops._frameworks.library import Body, Library
+from metricops._frameworks.operations import Arrays
 from metricops._typing import Array
 
 
@@ -76,6 +77,10 @@ class Dask(Library):
     def several(self, x: Array, block: int | None) -> bool:
         """Return False, whatever the size of a panel."""
         return False
+
+    def shortcut(self, short: Any, exact: Any, arrays: Arrays) -> tuple[Array, ...]:
+        """Return ``exact(lib, *arrays)``: lazy arrays cannot be looked at."""
+        return exact(self, *arrays)
 
     def gather(self, x: Array, indices: Array) -> Array:
         """Return the entries of the vector `x` at a matrix of indices."""

@@ -6,8 +6,10 @@ from typing import Any
 import array_api_compat.numpy
 import numpy as np
 
-from metricops._frameworks.library import Library
-from metricops._typing import Array
+from metricops._checks import Shape
+from metricops._frameworks.library import Body, Library
+from metricops._frameworks.operations import Arrays
+from metricops._typing import Array, Namespace
 
 _vecdot: Any = np.vecdot  # its types know of no axis
 
@@ -66,6 +68,82 @@ class NumPy(Library):
         """Return ``x @ y`` added to `total`, in place."""
         product = x @ y
         return product if total is None else np.add(total, product, out=total)
+
+    def shortcut(self, short: Any, exact: Any, arrays: Arrays) -> tuple[Array, ...]:
+        """Return ``short(lib, *arrays)``, in a library that uses memory again."""
+        with np.errstate(invalid="ignore"):  # of what is not finite, or made anew
+            return short(_Reusing(self.xp, self.label), *arrays)
+
+    def within_one(self, x: Array) -> Array:
+        """Return `x` between -1 and 1, in place."""
+        return np.clip(x, -1.0, 1.0, out=x if isinstance(x, np.ndarray) else None)
+
+
+class _Reusing(NumPy):
+    """NumPy for one loop over panels, each in the memory of the one before.
+
+    New memory costs its page faults, which for a panel is as much as its product.
+    """
+
+    def __init__(self, xp: Namespace, label: str) -> None:
+        super().__init__(xp, label)
+        self._last: dict[str, Array] = {}
+
+    def panel_product(self, x: Array, y: Array) -> Array:
+        """Return the matrix product of two arrays of one dtype."""
+        out = self._memory("product", (x.shape[0], y.shape[1]), x.dtype)
+        return np.matmul(x, y, out=out)
+
+    def narrowed(self, x: Array, dtype: Any, root: bool, sizes: Array) -> Array:
+        """Return `x`, or its square root, in `dtype`."""
+        out = self._memory("narrowed", x.shape, dtype)
+        return (np.sqrt if root else np.positive)(x, out=out, casting="same_kind")
+
+    def manhattan(self, x: Array, y: Array) -> Array | None:
+        """Return the sums of absolute differences of rows, in tiles in the caches."""
+        if x.ndim != 2 or x.shape[1] == 0:
+            return None
+        found = np.zeros((x.shape[0], y.shape[0]), x.dtype)
+        for first in range(0, x.shape[1], 1024):  # what a product adds up one by one
+            features = slice(first, first + 1024)
+            _add_absolute(found, x[:, features], y[:, features])
+        return found
+
+    def fold(
+        self, body: Body, rows: Arrays, consts: Arrays, block: int | None
+    ) -> tuple[Any, tuple[Array, ...]]:
+        """Run `body` over panels, whose outputs are copied at once."""
+        total = next(x.shape[0] for x in rows if x is not None)
+        if block is None or block >= total:
+            return body(None, rows, consts)
+        carry, found = None, None
+        for start in range(0, total, block):
+            part = slice(start, start + block)
+            panel = tuple(None if x is None else x[part] for x in rows)
+            carry, outs = body(carry, panel, consts)
+            if found is None:
+                found = tuple(np.empty((total, *x.shape[1:]), x.dtype) for x in outs)
+            for whole, out in zip(found, outs, strict=True):
+                whole[part] = out
+        return carry, found or ()
+
+    def _memory(self, name: str, shape: Shape, dtype: Any) -> Array:
+        found = self._last.get(name)
+        if found is None or found.shape != shape:
+            found = self._last[name] = np.empty(shape, dtype)
+        return found
+
+
+def _add_absolute(found: Array, x: Array, y: Array) -> None:
+    rows, columns = 16, max(2**17 // (16 * x.shape[1]), 1)
+    room = np.empty((rows, columns, x.shape[1]), x.dtype)
+    ones = np.ones(x.shape[1], x.dtype)
+    for i in range(0, x.shape[0], rows):
+        for j in range(0, y.shape[0], columns):
+            own, others = x[i : i + rows, None, :], y[None, j : j + columns, :]
+            tile = room[: own.shape[0], : others.shape[1]]
+            np.abs(np.subtract(own, others, out=tile), out=tile)
+            found[i : i + rows, j : j + columns] += tile @ ones
 
 
 def _transposed(x: Array) -> Array:

@@ -66,10 +66,4 @@ def cosines(lib: Library, x: Array, y: Array, axes: tuple[int, ...]) -> Array:
     x, y = x / size(lib, x, axes), y / size(lib, y, axes)
     squares = xp.sum(x * x, axis=axes) * xp.sum(y * y, axis=axes)
     lengths = xp.sqrt(xp.where(squares == 0, float("inf"), squares))
-    return within_one(lib, xp.sum(x * y, axis=axes) / lengths)
-
-
-def within_one(lib: Library, cosine: Array) -> Array:
-    """Return cosines that rounding took past 1 put back, with their gradient kept."""
-    fixed = lib.stop_gradient(cosine)
-    return cosine - (fixed - lib.clip(fixed, -1.0, 1.0))
+    return lib.within_one(xp.sum(x * y, axis=axes) / lengths)

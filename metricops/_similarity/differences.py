@@ -1,18 +1,15 @@
-"""Sums over the differences of all pairs of rows: an operation with its gradient.
+"""Sums over the differences of all pairs of rows, in panels, and their gradients.
 
 Differences are formed and summed in panels that stay in the caches, forward and
-backward. The usual expansion, |x|² + |y|² - 2 x·y, is one matrix product and 10 to 40
-times as fast on a processor, but its error is that of |x|², so that rows that are near
-each other in a wide cloud keep no digit of their distance, wherever its centre is put;
-exact products of split rows would cost as much as the differences. These sums are right
-to a few ulps for any rows. Of squares and absolute values they take what `torch.cdist`
-takes without its product, and of lengths, which are scaled to hold 1e30, twice that.
+backward. These sums are right to a few ulps for any rows, however near each other they
+are in a wide cloud, and cost 10 to 40 times as much as a matrix product: so they are
+for what a product cannot give (see `products`), and for the pairs that it gets wrong.
 """
 
 from typing import Any, NamedTuple
 
 from metricops._checks import Shape
-from metricops._frameworks import Arrays, Library, Operation, Step, register
+from metricops._frameworks import Arrays, Library, Step
 from metricops._typing import Array
 
 _PANEL = 2**18  # differences: 1 MiB of float32, in the second level of a cache
@@ -25,11 +22,12 @@ class Scales(NamedTuple):
     low: float  # what rows count as at least,
     high: float  # and at most, so that their scale is finite
     least: float  # the smallest normal number
+    step: float  # the distance from 1 to the next number
 
 
 _SCALES = {
-    32: Scales(2.0**53, 2.0**-73, 2.0**127, 2.0**-126),
-    64: Scales(2.0**500, 2.0**-520, 2.0**1023, 2.0**-1022),
+    32: Scales(2.0**52, 2.0**-73, 2.0**127, 2.0**-126, 2.0**-23),
+    64: Scales(2.0**500, 2.0**-520, 2.0**1023, 2.0**-1022, 2.0**-52),
 }
 
 
@@ -40,12 +38,9 @@ class Config(NamedTuple):
     centred: bool  # whether a difference's own mean is taken off first; of "length"
 
 
-def value(lib: Library, config: Config, arrays: Arrays, constants: Arrays) -> Array:
-    """Return the sums, shape (..., n, m).
-
-    `arrays` are x (..., n, d), and y (..., m, d) or None for x; there are no constants.
-    """
-    x, y = (_moved(lib, z, -2, 0) for z in _both(arrays))
+def sums(lib: Library, config: Config, x: Array, y: Array) -> Array:
+    """Return the sums of x (..., n, d) and y (..., m, d), shape (..., n, m)."""
+    x, y = (_moved(lib, z, -2, 0) for z in (x, y))
     sizes = [_largest(lib, z) if config.kind == "length" else None for z in (x, y)]
     rows, columns = _panels(lib, x, y)
 
@@ -60,78 +55,84 @@ def value(lib: Library, config: Config, arrays: Arrays, constants: Arrays) -> Ar
     return _moved(lib, found, 0, -2)
 
 
-def is_small(lib: Library, config: Config, arrays: Arrays) -> bool:
-    """Return whether one panel holds all, so that plain autodiff serves best."""
-    if config.kind == "absolute" and not lib.abs_is_flat_at_zero:
-        return False
-    if config.kind == "length":  # the slope of a tiny one is lost on the way
-        return False
-    x, y = (lib.shape(z) for z in _both(arrays))
-    return None not in (*x, y[-2]) and _product((*x, y[-2])) <= _PANEL
+def repaired(
+    lib: Library, config: Config, x: Array, y: Array, found: Array, near: Array
+) -> Array:
+    """Return `found`, sums of two matrices, with those that are `near` made anew."""
+    transposed = lib.xp.matrix_transpose
+    sizes = [_largest(lib, z) if config.kind == "length" else None for z in (x, y)]
+    rows, columns = _panels(lib, x, y)
+
+    def row_panel(_: Any, own: Arrays, others: Arrays) -> Step:
+        def panel(_: Any, other: Arrays, own: Arrays) -> Step:
+            y, y_size, found, near = other
+            found, near = transposed(found), transposed(near)
+
+            def anew() -> Array:
+                return lib.xp.where(near, _sums(lib, config, own, (y, y_size)), found)
+
+            found = lib.when(lib.xp.any(near), anew, lambda: found)
+            return (), (transposed(found),)
+
+        x, x_size, found, near = own
+        other = (*others, transposed(found), transposed(near))
+        _, (found,) = lib.fold(panel, other, (x, x_size), columns)
+        return (), (transposed(found),)
+
+    _, (found,) = lib.fold(row_panel, (x, sizes[0], found, near), (y, sizes[1]), rows)
+    return found
 
 
-def saves_gradients(config: Config) -> bool:
-    """Return False: the value is a matrix."""
-    return False
-
-
-def value_and_saved(
+def pull(
     lib: Library,
     config: Config,
-    arrays: Arrays,
-    constants: Arrays,
-    wanted: tuple[bool, ...],
-) -> tuple[Array, tuple[Array, ...]]:
-    """Return the sums, and of lengths their reciprocals: 0 of 0, where no slope is."""
-    found = value(lib, config, arrays, constants)
-    if config.kind != "length":
-        return found, ()
-    zero = found == 0
-    inverse = 1 / lib.xp.where(zero, lib.xp.ones_like(found), found)
-    return found, (lib.xp.where(zero, lib.xp.zeros_like(found), inverse),)
+    x: Array,
+    y: Array,
+    weights: Array,
+    few: bool = False,
+) -> Array:
+    """Return the weighted sums of each row's differences, or their signs.
 
-
-def backward(
-    lib: Library,
-    config: Config,
-    arrays: Arrays,
-    constants: Arrays,
-    saved: tuple[Array, ...],
-    upstream: Array,
-    wanted: tuple[bool, ...],
-) -> Arrays:
-    """Return the gradients of ``sum(upstream * value)``."""
-    xp = lib.xp
-    weights = upstream * saved[0] if config.kind == "length" else upstream
-    weights = weights * 2 if config.kind == "squares" else weights
-    turned = xp.matrix_transpose(weights)
-    x, y = _both(arrays)
-    if arrays[1] is None:
-        return _pull(lib, config, x, x, weights + turned), None
-    of_x = _pull(lib, config, x, y, weights) if wanted[0] else None
-    return of_x, _pull(lib, config, y, x, turned) if wanted[1] else None
-
-
-def _pull(lib: Library, config: Config, x: Array, y: Array, weights: Array) -> Array:
-    """Return the weighted sums of each row's differences, or their signs."""
+    `few` says that most weights are 0, so that it pays to look for panels without any.
+    """
     x, y, weights = (_moved(lib, z, -2, 0) for z in (x, y, weights))
     rows, columns = _panels(lib, x, y)
 
     def row_panel(_: Any, own: Arrays, others: Arrays) -> Step:
         def panel(carry: Any, other: Arrays, own: Arrays) -> Step:
             weight = _moved(lib, other[1], 0, -1)
-            part = _weighted(lib, config, own[0], other[0], weight)
-            return (part if carry is None else carry[0] + part,), ()
+
+            def part() -> Array:
+                return _weighted(lib, config, own[0], other[0], weight)
+
+            found = (
+                lib.when(
+                    lib.xp.any(weight != 0), part, lambda: lib.xp.zeros_like(own[0])
+                )
+                if few
+                else part()
+            )
+            return (found if carry is None else carry[0] + found,), ()
 
         weight = _moved(lib, own[1], -1, 0)
         (total,), _ = lib.fold(panel, (others[0], weight), (own[0],), columns)
         return (), (total,)
 
     _, (found,) = lib.fold(row_panel, (x, weights), (y,), rows)
-    found = _moved(lib, found, 0, -2)
-    if config.centred and 0 not in found.shape:
-        found = found - lib.xp.mean(found, axis=-1, keepdims=True)
-    return found
+    return without_mean(lib, config, _moved(lib, found, 0, -2))
+
+
+def without_mean(lib: Library, config: Config, x: Array) -> Array:
+    """Return rows less their own mean, if `config` asks for that."""
+    if not config.centred or 0 in x.shape:
+        return x
+    return x - lib.xp.mean(x, axis=-1, keepdims=True)
+
+
+def is_one_panel(lib: Library, x: Array, y: Array) -> bool:
+    """Return whether one panel is known to hold the differences of all pairs."""
+    sizes = (*lib.shape(x), lib.shape(y)[-2])
+    return None not in sizes and _product(sizes) <= _PANEL
 
 
 def _sums(lib: Library, config: Config, own: Arrays, other: Arrays) -> Array:
@@ -142,10 +143,9 @@ def _sums(lib: Library, config: Config, own: Arrays, other: Arrays) -> Array:
         return xp.sum(xp.abs(differences), axis=-1)
     if config.kind == "squares":
         return xp.sum(differences * differences, axis=-1)
-    if config.centred and 0 not in differences.shape:
-        differences = differences - xp.mean(differences, axis=-1, keepdims=True)
+    differences = without_mean(lib, config, differences)
     top = _scales(lib, differences).top
-    size = xp.maximum(own[1][..., None], _moved(lib, other[1], 0, -1))
+    size = xp.maximum(own[1][..., None], _moved(lib, other[1], 0, -1)[None, ...])
     scaled = differences * (top / size)[..., None]
     squares = xp.sum(scaled * scaled, axis=-1)
     zero = squares == 0
@@ -168,14 +168,21 @@ def _weighted(
 
 def _differences(lib: Library, x: Array, y: Array) -> Array:
     """Return x (b, ..., d) less y (c, ..., d), shape (b, ..., c, d)."""
-    return x[..., None, :] - _moved(lib, y, 0, -2)
+    return x[..., None, :] - _moved(lib, y, 0, -2)[None, ...]
 
 
 def _largest(lib: Library, x: Array) -> Array:
-    """Return the largest entry of each row by size, within what can be a scale."""
+    """Return the power of two near each row's largest entry, within what can scale.
+
+    Scaled by powers of two, squares of small integers stay exact, so that equal
+    distances are equal numbers.
+    """
     scales = _scales(lib, x)
     size = lib.peak(lib.xp.abs(x), axis=-1)[..., 0]
-    return lib.clip(size, scales.low, scales.high)
+    size = lib.clip(size, scales.low, scales.high)
+    # The sum lies between numbers that are a power of two times the step apart, and is
+    # rounded to the next or the next but one.
+    return ((size + size * scales.step) - size) / scales.step
 
 
 def _scales(lib: Library, x: Array) -> Scales:
@@ -199,25 +206,8 @@ def _product(sizes: Shape) -> int:
     return product
 
 
-def _both(arrays: Arrays) -> tuple[Array, Array]:
-    return arrays[0], arrays[0] if arrays[1] is None else arrays[1]
-
-
 def _moved(lib: Library, x: Array, axis: int, place: int) -> Array:
     """Return `x` with one axis at another place."""
     order = list(range(x.ndim))
     order.insert(place % x.ndim, order.pop(axis))
     return x if order == sorted(order) else lib.xp.permute_dims(x, tuple(order))
-
-
-OPERATION = register(
-    Operation(
-        "differences",
-        Config,
-        value,
-        value_and_saved,
-        backward,
-        is_small,
-        saves_gradients,
-    )
-)

@@ -6,7 +6,7 @@ from metricops import _checks
 from metricops._arguments.arrays import float_arrays, main_arrays
 from metricops._frameworks import Library
 from metricops._frameworks.public import public
-from metricops._similarity.cosine import cosines, within_one
+from metricops._similarity.cosine import cosines
 from metricops._similarity.normalize import unit
 from metricops._similarity.pairwise import promoted_product
 from metricops._typing import Array
@@ -63,7 +63,7 @@ def dot(
         if arrays[0].ndim == arrays[1].ndim == 2:
             return inputs.narrow(cosines(lib, arrays[0], arrays[1], (1,))[:, None])
         units = [unit(lib, arrays[0], (first,)), unit(lib, arrays[1], (second,))]
-        return inputs.narrow(within_one(lib, _contract(lib, units, first, second)))
+        return inputs.narrow(lib.within_one(_contract(lib, units, first, second)))
     lib, arrays = main_arrays(x=x, y=y)
     first, second = _check(lib, arrays, axes)
     return _contract(lib, arrays, first, second)

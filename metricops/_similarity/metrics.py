@@ -5,8 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 from metricops._frameworks import Library
-from metricops._similarity import differences
-from metricops._similarity.cosine import within_one
+from metricops._similarity import operation
 from metricops._similarity.differences import Config
 from metricops._similarity.normalize import unit, unit_and_norm
 from metricops._typing import Array
@@ -41,7 +40,7 @@ def canonical(metric: Any, argument: str = "metric") -> str:
 
 def cosine_similarity(lib: Library, x: Array, y: Array) -> Array:
     """Return the cosines of rows of length one."""
-    return within_one(lib, lib.product(x, lib.xp.matrix_transpose(y)))
+    return lib.within_one(lib.product(x, lib.xp.matrix_transpose(y)))
 
 
 def inner_product(lib: Library, x: Array, y: Array) -> Array:
@@ -51,28 +50,24 @@ def inner_product(lib: Library, x: Array, y: Array) -> Array:
 
 def _differences(lib: Library, config: Config, x: Array, y: Array | None) -> Array:
     """Return the sums over the differences of rows that `config` asks for."""
-    return lib.differentiable(differences.OPERATION, config, (x, y), ())
+    return lib.differentiable(operation.OPERATION, config, (x, y), ())
 
 
 def manhattan(lib: Library, x: Array, y: Array | None) -> Array:
     """Return the sums of the absolute differences of rows."""
     return lib.differentiable(
-        differences.OPERATION, Config("absolute", False), (x, y), ()
+        operation.OPERATION, Config("absolute", False), (x, y), ()
     )
 
 
 def squared_euclidean(lib: Library, x: Array, y: Array | None) -> Array:
     """Return the sums of the squared differences of rows."""
-    return lib.differentiable(
-        differences.OPERATION, Config("squares", False), (x, y), ()
-    )
+    return lib.differentiable(operation.OPERATION, Config("squares", False), (x, y), ())
 
 
 def euclidean(lib: Library, x: Array, y: Array | None) -> Array:
     """Return the lengths of the differences of rows."""
-    return lib.differentiable(
-        differences.OPERATION, Config("length", False), (x, y), ()
-    )
+    return lib.differentiable(operation.OPERATION, Config("length", False), (x, y), ())
 
 
 def snr(lib: Library, x: Array, y: Array | None) -> Array:
@@ -81,9 +76,9 @@ def snr(lib: Library, x: Array, y: Array | None) -> Array:
     rows = _without_offset(lib, x)
     columns = None if y is None else _without_offset(lib, y)
     noise = lib.differentiable(
-        differences.OPERATION, Config("length", True), (rows, columns), ()
+        operation.OPERATION, Config("length", True), (rows, columns), ()
     )
-    constant = lib.peak(xp.abs(rows), axis=-1) == 0
+    constant = lib.peak(xp.abs(rows), axis=-1) <= 0  # -inf of no features
     if 0 not in rows.shape:
         rows = rows - xp.mean(rows, axis=-1, keepdims=True)
     units = unit_and_norm(lib, rows)
@@ -135,8 +130,8 @@ def cosine_distance(lib: Library, x: Array, y: Array | None, normalize: bool) ->
 def _missing(lib: Library, x: Array) -> Array:
     """Return what a zero row, whose length is not 1, lacks of |u - v|² / 2: a half."""
     xp = lib.xp
-    size = lib.peak(xp.abs(x), axis=-1)
-    return xp.where(size == 0, xp.full_like(size, 0.5), xp.zeros_like(size))
+    size = lib.peak(xp.abs(x), axis=-1)  # -inf where a graph meets no features
+    return xp.where(size <= 0, xp.full_like(size, 0.5), xp.zeros_like(size))
 
 
 DISTANCES: dict[str, Callable[[Library, Array, Array | None], Array]] = {

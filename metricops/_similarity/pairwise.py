@@ -4,7 +4,6 @@ from metricops import _checks
 from metricops._arguments.arrays import float_arrays, float_dtypes, main_arrays
 from metricops._frameworks import Library
 from metricops._frameworks.public import public
-from metricops._similarity.cosine import within_one
 from metricops._similarity.normalize import unit
 from metricops._typing import Array
 
@@ -86,7 +85,7 @@ def pairwise_cosine_similarity(x: Array, y: Array | None = None) -> Array:
     rows = unit(lib, left)
     columns = rows if y is None else unit(lib, right)
     cosines = lib.product(rows, lib.xp.matrix_transpose(columns))
-    return inputs.narrow(within_one(lib, cosines))
+    return inputs.narrow(lib.within_one(cosines))
 
 
 def promoted_product(lib: Library, left: Array, right: Array) -> Array:

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from metricops._checks import Shape
-from metricops._frameworks.jax import gradients, loops
+from metricops._frameworks.jax import distances, gradients, loops
 from metricops._frameworks.library import (
     LONG_DOUBLES,
     Body,
@@ -124,6 +124,14 @@ class Jax(Library):
     ) -> Any:
         """Have each two panels meet, in a scan over a ring, whose windows are alike."""
         return loops.sweep(square, rest, merge, start, rows, block)
+
+    def when(self, some: Array, yes: Any, no: Any) -> Any:
+        """Return ``yes()`` if `some` is true, else ``no()``, of the same shapes."""
+        return distances.when(some, yes, no)
+
+    def shortcut(self, short: Any, exact: Any, arrays: Arrays) -> tuple[Array, ...]:
+        """Return ``exact(lib, *arrays)``, by `short` where there is float64."""
+        return distances.shortcut(self, short, exact, arrays)
 
     def differentiable(
         self, operation: Operation, config: Any, arrays: Arrays, constants: Arrays

@@ -33,7 +33,8 @@ def fold(body: Body, rows: Any, consts: Any, block: int | None) -> tuple[Any, An
     tail = each(rows, lambda x: x[first:].reshape(count, block, *x.shape[1:]))
     carry, head = body(None, sliced(rows, 0, first), consts)
     carry, rest = jax.lax.scan(lambda c, panel: body(c, panel, consts), carry, tail)
-    flat = each(rest, lambda x: x.reshape(-1, *x.shape[2:]))
+    # Not -1: of rows without features, it could be any number.
+    flat = each(rest, lambda x: x.reshape(count * block, *x.shape[2:]))
     return carry, jax.tree.map(_joined, head, flat)
 
 

@@ -18,7 +18,7 @@ from metricops._frameworks.library import (
 )
 from metricops._frameworks.operations import Arrays, Operation
 from metricops._frameworks.records import each, leaves
-from metricops._frameworks.tensorflow import gradients, loops, namespace
+from metricops._frameworks.tensorflow import distances, gradients, loops, namespace
 from metricops._typing import Array
 
 
@@ -189,6 +189,14 @@ class TensorFlow(Library):
         """Return ``function(self, config, *arrays)``, which no tape records."""
         fixed = [each(record, tf.stop_gradient) for record in arrays]
         return function(self, config, *fixed)
+
+    def when(self, some: Array, yes: Any, no: Any) -> Any:
+        """Return ``yes()`` if `some` is true, else ``no()``, of the same shapes."""
+        return distances.when(some, yes, no)
+
+    def shortcut(self, short: Any, exact: Any, arrays: Arrays) -> tuple[Array, ...]:
+        """Return ``exact(lib, *arrays)``, by `short`."""
+        return distances.shortcut(self, short, exact, arrays)
 
     def differentiable(
         self, operation: Operation, config: Any, arrays: Arrays, constants: Arrays

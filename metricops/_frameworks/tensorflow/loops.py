@@ -126,7 +126,9 @@ def _joined(head: Array, handle: Array, shape: list[Any]) -> Array:
     stacked = tf.raw_ops.TensorListStack(
         input_handle=handle, element_shape=shape, element_dtype=head.dtype
     )
-    rest = tf.reshape(stacked, _panel_shape(head, -1))
+    # Not -1: of rows without features, it could be any number.
+    count = _size(stacked, 0) * _size(stacked, 1)
+    rest = tf.reshape(stacked, _panel_shape(head, count))
     joined = tf.concat([head, rest], axis=0)
     joined.set_shape([None, *head.shape[1:]])
     return joined

@@ -23,6 +23,7 @@ expm1 = tf.math.expm1
 log = tf.math.log
 log1p = tf.math.log1p
 logical_and = tf.logical_and
+logical_not = tf.logical_not
 maximum = tf.maximum
 minimum = tf.minimum
 matrix_transpose = tf.linalg.matrix_transpose
@@ -64,6 +65,10 @@ def max(x: Array, /, *, axis: Any = None, keepdims: bool = False) -> Array:
 
 def mean(x: Array, /, *, axis: Any = None, keepdims: bool = False) -> Array:
     return tf.reduce_mean(x, axis=axis, keepdims=keepdims)
+
+
+def min(x: Array, /, *, axis: Any = None, keepdims: bool = False) -> Array:
+    return tf.reduce_min(x, axis=axis, keepdims=keepdims)
 
 
 def permute_dims(x: Array, /, axes: tuple[int, ...]) -> Array:

@@ -22,7 +22,7 @@ from metricops._frameworks.library import (
     describe,
 )
 from metricops._frameworks.operations import Arrays, Operation
-from metricops._frameworks.torch import private
+from metricops._frameworks.torch import distances, private
 from metricops._frameworks.torch.gradients import Call, call_of, run, wanted_of
 from metricops._typing import Array
 
@@ -165,6 +165,21 @@ class Torch(Library):
         with torch.no_grad():
             return function(self, config, *arrays)
 
+    def shortcut(self, short: Any, exact: Any, arrays: Arrays) -> tuple[Array, ...]:
+        """Return ``exact(lib, *arrays)``, by `short` where nothing looks on."""
+        if not distances.may_be_looked_at(arrays, _records):
+            return exact(self, *arrays)
+        with torch.no_grad():
+            return short(_Reusing(self.xp, self.label), *arrays)
+
+    def within_one(self, x: Array) -> Array:
+        """Return `x` between -1 and 1, in place where nothing sees it."""
+        fixed = x.detach()
+        if not distances.may_be_looked_at((fixed,), _records):
+            return super().within_one(x)
+        fixed.clamp_(-1.0, 1.0)
+        return x
+
     def differentiable(
         self, operation: Operation, config: Any, arrays: Arrays, constants: Arrays
     ) -> Array:
@@ -221,6 +236,14 @@ class OnePanel(Torch):
     ) -> Any:
         """Have all rows meet themselves."""
         return square(rows, None)
+
+
+class _Reusing(distances.Reusing, Torch):
+    """The library for one loop over panels."""
+
+    def __init__(self, xp: Any, label: str) -> None:
+        super().__init__(xp, label)
+        self._last = {}
 
 
 def _autocast(x: Array) -> bool:

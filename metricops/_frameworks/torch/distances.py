@@ -1,0 +1,106 @@
+"""PyTorch: distances by products in float64, and cosines clamped in place."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch.autograd import forward_ad
+
+from metricops._checks import Shape
+from metricops._frameworks.library import Body
+from metricops._frameworks.operations import Arrays
+from metricops._typing import Array
+
+
+class Reusing:
+    """What PyTorch does in one loop over panels, each in the memory of the last.
+
+    New memory costs its page faults, which for a panel is as much as its product.
+    """
+
+    _last: dict[str, Array]
+
+    def panel_product(self, x: Array, y: Array) -> Array:
+        """Return the matrix product of two arrays of one dtype."""
+        return torch.mm(x, y, out=self._memory("product", x, x.dtype, y.shape[1]))
+
+    def narrowed(self, x: Array, dtype: Any, root: bool, sizes: Array) -> Array:
+        """Return `x`, which is the caller's to lose, or its root, in `dtype`."""
+        out = self._memory("narrowed", x, dtype, x.shape[1]).copy_(x)
+        if not root:
+            return out
+        # On processors PyTorch takes a root of float32 in a fifth of the time.
+        limits = torch.finfo(dtype)
+        top, least = sizes.max(), out.amin()
+        if bool((2 * top < limits.max) & (least > limits.tiny / limits.eps)):
+            return out.sqrt_()
+        return out.copy_(x.sqrt_())
+
+    def inverses(self, lengths: Array) -> Array:
+        """Return the reciprocals of lengths: 0 of 0, where no slope is."""
+        out = self._memory("inverses", lengths, lengths.dtype, lengths.shape[1])
+        torch.reciprocal(lengths, out=out)
+        return out.nan_to_num_(nan=math.nan, posinf=0.0)
+
+    def weights(self, upstream: Array, inverse: Array | None) -> Array:
+        """Return their product, or `upstream`, in float64."""
+        found = self._memory("narrowed", upstream, upstream.dtype, upstream.shape[1])
+        found = upstream if inverse is None else torch.mul(upstream, inverse, out=found)
+        out = self._memory("weights", upstream, torch.float64, upstream.shape[1])
+        return out.copy_(found)
+
+    def manhattan(self, x: Array, y: Array) -> Array:
+        """Return the sums of absolute differences of rows."""
+        # It adds up one by one: a thousand lose few digits.
+        parts = zip(x.split(1000, -1), y.split(1000, -1), strict=True)
+        found: Array = sum(torch.cdist(a, b, p=1.0) for a, b in parts)
+        return found
+
+    def fold(
+        self, body: Body, rows: Arrays, consts: Arrays, block: int | None
+    ) -> tuple[Any, tuple[Array, ...]]:
+        """Run `body` over panels, whose outputs are copied at once."""
+        total = next(x.shape[0] for x in rows if x is not None)
+        if block is None or block >= total:
+            return body(None, rows, consts)
+        carry: Any = None
+        found: tuple[Array, ...] = ()
+        for start in range(0, total, block):
+            part = slice(start, start + block)
+            panel = tuple(None if x is None else x[part] for x in rows)
+            carry, outs = body(carry, panel, consts)
+            found = found or tuple(x.new_empty((total, *x.shape[1:])) for x in outs)
+            for whole, out in zip(found, outs, strict=True):
+                whole[part] = out
+        return carry, found
+
+    def _memory(self, name: str, like: Array, dtype: Any, columns: int) -> Array:
+        shape: Shape = (like.shape[0], columns)
+        found = self._last.get(name)
+        if found is None or found.shape != shape:
+            found = self._last[name] = like.new_empty(shape, dtype=dtype)
+        return found
+
+
+def may_be_looked_at(arrays: Arrays, records: Callable[[], bool]) -> bool:
+    """Return whether arrays have values to look at, and no derivative is recorded.
+
+    `records` says, where no gradient is, whether a transform of `torch.func` is active.
+    """
+    given = [x for x in arrays if x is not None]
+    if torch.compiler.is_compiling():
+        return False
+    if any(type(x) not in (torch.Tensor, torch.nn.Parameter) for x in given):
+        return False
+    if torch.is_grad_enabled() and any(x.requires_grad for x in given):
+        return False
+    with torch.no_grad():
+        if records():
+            return False
+    if any(forward_ad.unpack_dual(x).tangent is not None for x in given):
+        return False
+    device = given[0].device.type
+    if device == "cuda":  # a look would break the capture of a graph
+        return not torch.cuda.is_current_stream_capturing()
+    return device == "cpu"

@@ -1,0 +1,141 @@
+"""The distances of all pairs of rows, with their gradient, by the way that is fastest.
+
+Where rows are float32 and not few, squares and lengths come from products; else, and
+for absolute differences, from panels of differences.
+"""
+
+from functools import partial
+
+from metricops._frameworks import Arrays, Library, Operation, register
+from metricops._similarity import differences, products
+from metricops._similarity.differences import Config
+from metricops._typing import Array
+
+
+def value(lib: Library, config: Config, arrays: Arrays, constants: Arrays) -> Array:
+    """Return the distances, shape (..., n, m).
+
+    `arrays` are x (..., n, d), and y (..., m, d) or None for x; there are no constants.
+    """
+    exact = partial(_sums, config, False)
+    if config.kind == "absolute":
+        (found,) = lib.shortcut(_absolute, exact, arrays)
+    elif _suits_products(lib, config, arrays):
+        (found,) = lib.shortcut(partial(products.sums, config, False), exact, arrays)
+    else:
+        (found,) = exact(lib, *arrays)
+    return found
+
+
+def is_small(lib: Library, config: Config, arrays: Arrays) -> bool:
+    """Return whether one panel holds all, so that plain autodiff serves best."""
+    if config.kind == "absolute" and not lib.abs_is_flat_at_zero:
+        return False
+    if config.kind == "length":  # the slope of a tiny one is lost on the way
+        return False
+    return differences.is_one_panel(lib, *_both(arrays))
+
+
+def saves_gradients(config: Config) -> bool:
+    """Return False: the value is a matrix."""
+    return False
+
+
+def value_and_saved(
+    lib: Library,
+    config: Config,
+    arrays: Arrays,
+    constants: Arrays,
+    wanted: tuple[bool, ...],
+) -> tuple[Array, Arrays]:
+    """Return the distances, and of lengths their reciprocals: 0 of 0."""
+    if config.kind == "absolute":
+        return value(lib, config, arrays, constants), ()
+    short, exact = (partial(way, config, True) for way in (products.sums, _sums))
+    suits = _suits_products(lib, config, arrays)
+    found, *saved = lib.shortcut(short, exact, arrays) if suits else exact(lib, *arrays)
+    return found, tuple(saved)
+
+
+def backward(
+    lib: Library,
+    config: Config,
+    arrays: Arrays,
+    constants: Arrays,
+    saved: Arrays,
+    upstream: Array,
+    wanted: tuple[bool, ...],
+) -> Arrays:
+    """Return the gradients of ``sum(upstream * value)``."""
+    (inverse,) = saved or (None,)
+    given = (*arrays, upstream, inverse)
+    short, exact = (partial(way, config, wanted) for way in (products.pull, _pull))
+    suits = _suits_products(lib, config, arrays)
+    found = iter(lib.shortcut(short, exact, given) if suits else exact(lib, *given))
+    return tuple(next(found) if there else None for there in wanted)
+
+
+def _suits_products(lib: Library, config: Config, arrays: Arrays) -> bool:
+    x, y = _both(arrays)
+    if config.kind == "absolute" or lib.dtype(x).bits != 32 or x.ndim != 2:
+        return False
+    empty = 0 in (*lib.shape(x), *lib.shape(y))
+    return not empty and not differences.is_one_panel(lib, x, y)
+
+
+def _sums(
+    config: Config, saves: bool, lib: Library, x: Array, y: Array | None
+) -> tuple[Array, ...]:
+    """Return the sums, and the reciprocals of lengths if they are to be saved."""
+    found = differences.sums(lib, config, *_both((x, y)))
+    if not saves or config.kind != "length":
+        return (found,)
+    return found, lib.inverses(found)
+
+
+def _absolute(lib: Library, x: Array, y: Array | None) -> tuple[Array, ...]:
+    """Return the sums of absolute differences, as the library has them."""
+    both = _both((x, y))
+    found = lib.manhattan(*both)
+    config = Config("absolute", False)
+    return (differences.sums(lib, config, *both) if found is None else found,)
+
+
+def _pull(
+    config: Config,
+    wanted: tuple[bool, ...],
+    lib: Library,
+    x: Array,
+    y: Array | None,
+    upstream: Array,
+    inverse: Array | None,
+) -> tuple[Array, ...]:
+    """Return the gradients that are wanted."""
+    weights = upstream if inverse is None else upstream * inverse
+    weights = weights * 2 if config.kind == "squares" else weights
+    turned = lib.xp.matrix_transpose(weights)
+    if y is None:
+        return (differences.pull(lib, config, x, x, weights + turned),)
+    sides = ((x, y, weights), (y, x, turned))
+    return tuple(
+        differences.pull(lib, config, *side)
+        for side, there in zip(sides, wanted, strict=True)
+        if there
+    )
+
+
+def _both(arrays: Arrays) -> tuple[Array, Array]:
+    return arrays[0], arrays[0] if arrays[1] is None else arrays[1]
+
+
+OPERATION = register(
+    Operation(
+        "differences",
+        Config,
+        value,
+        value_and_saved,
+        backward,
+        is_small,
+        saves_gradients,
+    )
+)

@@ -1,0 +1,263 @@
+"""Squared differences of all pairs of rows, and their roots, from matrix products.
+
+|x - y|² = |x|² + |y|² - 2 x·y is one product. In float64, of rows less their mean, it
+is off by at most (3 d + 8)·2⁻⁵³·(|x|² + |y|²): less than 1e-7 of itself for all pairs
+but those that are very near each other, or not finite. These are made anew from their
+differences. The gradient is two products: of W, what is upstream over the length, it is
+the rows of ``rowsum(W)·x - W·y``, once more without the pairs that are too near.
+
+Nothing need be scaled, since float64 holds the squares of all that float32 holds.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from metricops._frameworks import Arrays, Library, Step
+from metricops._similarity import differences
+from metricops._similarity.differences import Config
+from metricops._typing import Array
+
+_ERROR = 1e-7  # relative, of squares from a product
+
+
+class Rows(NamedTuple):
+    """Rows, or a panel of them."""
+
+    given: Array  # in float32
+    centred: Array  # in float64, less the mean of all rows
+    norms: Array  # (n,) their squared lengths; infinite of rows that are not finite
+    places: Array | None  # (n,) where a row is among those that it meets, if it is
+    upstream: Array | None = None  # (n, m), in float32
+    inverse: Array | None = None  # (n, m), the reciprocals of the lengths
+
+
+def sums(
+    config: Config, saves: bool, lib: Library, x: Array, y: Array | None
+) -> tuple[Array, ...]:
+    """Return the sums (n, m), and the reciprocals of lengths if `saves`."""
+    xp = lib.xp
+    left, right = _prepared(lib, config, x, y)
+    factor = xp.matrix_transpose(_right(lib, right))
+
+    def panel(_: Any, own: Arrays, others: Arrays) -> Step:
+        own, (factor, *rest) = Rows(*own), others
+        other, tau = Rows(*rest), _threshold(lib, x)
+        squares = _squares(lib, own, factor)
+        some = _some_near(lib, squares, tau, own, other)
+        found = lib.narrowed(squares, x.dtype, root, own.norms + xp.max(other.norms))
+        if own.places is not None:
+            found = lib.put(found, own.places, 0.0)
+
+        def anew() -> Array:
+            size = xp.astype(found, xp.float64)
+            near = _near(lib, size * size if root else size, tau, own, other)
+            return differences.repaired(
+                lib, config, own.given, other.given, found, near
+            )
+
+        found = lib.when(some, anew, lambda: found)
+        return (), (found, *((lib.inverses(found),) if saves and root else ()))
+
+    root = config.kind == "length"
+    block = lib.block(left.given, right.given)
+    found: tuple[Array, ...]
+    _, found = lib.fold(panel, left, (factor, *right), block)
+    return found
+
+
+def pull(
+    config: Config,
+    wanted: tuple[bool, ...],
+    lib: Library,
+    x: Array,
+    y: Array | None,
+    upstream: Array,
+    inverse: Array | None,
+) -> tuple[Array, ...]:
+    """Return the gradients that are wanted."""
+    xp = lib.xp
+    left, right = _prepared(lib, config, x, y)
+    left = left._replace(upstream=upstream, inverse=inverse)
+    sides = (True, True) if y is None else wanted
+
+    def panel(carry: Any, own: Arrays, others: Arrays) -> Step:
+        own, (closed, *rest) = Rows(*own), others
+        weights, *near = _weights(lib, config, own, Rows(*rest), sides)
+        of_rows: Arrays = ()
+        if sides[0]:
+            met = lib.product(closed, transposed(weights))
+            of_rows = (_difference(lib, own.centred, met) + near[0],)
+        if not sides[1]:
+            return (), of_rows
+        total, exact = carry or (None, None)
+        total = lib.plus_product(total, _closed(lib, own.centred), weights)
+        return (total, near[-1] if exact is None else exact + near[-1]), of_rows
+
+    transposed = xp.matrix_transpose
+    block = lib.block(left.given, right.given)
+    consts = (_closed(lib, right.centred), *right)
+    carry, found = lib.fold(panel, left, consts, block)
+    if sides[1]:
+        total, exact = carry
+        found = (*found, _difference(lib, right.centred, total) + exact)
+    if y is None:
+        found = (found[0] + found[1],)
+    narrow = (xp.astype(z, x.dtype) for z in found)
+    return tuple(differences.without_mean(lib, config, z) for z in narrow)
+
+
+def _weights(
+    lib: Library, config: Config, own: Rows, other: Rows, sides: tuple[bool, ...]
+) -> Arrays:
+    """Return W without the pairs that are too near, and the gradients by these."""
+    xp, tau = lib.xp, _threshold(lib, own.given)
+    weights = lib.weights(own.upstream, own.inverse)
+    if config.kind == "squares":
+        weights = 2 * weights
+    if own.places is not None:
+        weights = lib.put(weights, own.places, 0.0)
+    squares, some = _nearness(lib, config, tau, own, other)
+
+    def apart() -> Arrays:
+        near = _near(lib, squares(), tau, own, other)
+        kept = xp.where(near, xp.zeros_like(weights), weights)
+        few = xp.where(near, weights, xp.zeros_like(weights))
+        return kept, *_exact(lib, own, other, few, sides)
+
+    def together() -> Arrays:
+        given = (z.centred for z, side in zip((own, other), sides, strict=True) if side)
+        return weights, *(xp.zeros_like(z) for z in given)
+
+    found: Arrays = lib.when(some, apart, together)
+    return found
+
+
+def _nearness(
+    lib: Library, config: Config, tau: Any, own: Rows, other: Rows
+) -> tuple[Callable[[], Array], Array]:
+    """Return a function to the squared distances, and whether any may be too near.
+
+    Rows that are equal have no reciprocal of their distance, and no weight.
+    """
+    xp = lib.xp
+    if config.kind == "squares":
+        found = _squares(lib, own, xp.matrix_transpose(_right(lib, other)))
+        return lambda: found, _some_near(lib, found, tau, own, other)
+    peak = xp.astype(xp.max(own.inverse, axis=1), xp.float64)
+    low = tau * peak * peak * (own.norms + xp.max(other.norms))
+
+    def squares() -> Array:
+        inverse = xp.astype(own.inverse, xp.float64)
+        return 1 / (inverse * inverse)
+
+    return squares, xp.any(xp.logical_not(low < 1))
+
+
+def _exact(
+    lib: Library, own: Rows, other: Rows, weights: Array, sides: tuple[bool, ...]
+) -> list[Array]:
+    """Return the gradients by a few pairs, from their differences."""
+    xp, config = lib.xp, Config("length", False)
+    weights = xp.astype(weights, own.given.dtype)
+    turned = xp.matrix_transpose(weights)
+    pairs = ((own, other, weights), (other, own, turned))
+    return [
+        xp.astype(
+            differences.pull(lib, config, x.given, y.given, weight, few=True),
+            xp.float64,
+        )
+        for (x, y, weight), side in zip(pairs, sides, strict=True)
+        if side
+    ]
+
+
+def _prepared(
+    lib: Library, config: Config, x: Array, y: Array | None
+) -> tuple[Rows, Rows]:
+    """Return the rows of both sides, in float64 and centred."""
+    given = [x] if y is None else [x, y]
+    wide = [lib.xp.astype(z, lib.xp.float64) for z in given]
+    wide = [differences.without_mean(lib, config, z) for z in wide]
+    centre = _centre(lib, wide)
+    less = [z - centre for z in wide]
+    rows = [_rows(lib, *pair) for pair in zip(given, less, strict=True)]
+    places = lib.positions(x, 0, "x") if y is None else None
+    return rows[0]._replace(places=places), rows[-1]
+
+
+def _centre(lib: Library, wide: list[Array]) -> Array:
+    """Return the mean of the finite entries of all rows, shape (1, d).
+
+    It is rounded to 16 binary digits, which keeps products of small integers exact.
+    """
+    xp = lib.xp
+    kept = [xp.where(xp.abs(z) < float("inf"), z, xp.zeros_like(z)) for z in wide]
+    means = [xp.sum(z, axis=0, keepdims=True) / lib.count(z) for z in kept]
+    mean = means[0] if len(means) == 1 else (means[0] + means[1]) / 2
+    size = lib.peak(xp.abs(mean), axis=(0, 1))
+    # A power of two; see `_largest` of `differences`.
+    power = ((size + size * 2.0**-52) - size) * 2.0**52
+    # Beside this, numbers are multiples of the power over 2**16.
+    large = power * (1.5 * 2.0**36)
+    return (mean + large) - large
+
+
+def _rows(lib: Library, given: Array, centred: Array) -> Rows:
+    """Return rows, of which those that are not finite are zeros of infinite length.
+
+    So they spoil no product, and all their pairs are made anew.
+    """
+    xp = lib.xp
+    norms = xp.sum(centred * centred, axis=1)
+    finite = norms < float("inf")
+    norms = xp.where(finite, norms, xp.full_like(norms, float("inf")))
+    centred = xp.where(finite[:, None], centred, xp.zeros_like(centred))
+    return Rows(given, centred, norms, None)
+
+
+def _squares(lib: Library, own: Rows, factor: Array) -> Array:
+    """Return the squared distances of a panel; infinite that of a row to itself."""
+    ones = lib.xp.ones_like(own.norms)[:, None]
+    left = lib.xp.concat([-2 * own.centred, own.norms[:, None], ones], axis=1)
+    squares = lib.panel_product(left, factor)
+    if own.places is None:
+        return squares
+    return lib.put(squares, own.places, float("inf"))
+
+
+def _right(lib: Library, rows: Rows) -> Array:
+    ones = lib.xp.ones_like(rows.norms)[:, None]
+    return lib.xp.concat([rows.centred, ones, rows.norms[:, None]], axis=1)
+
+
+def _closed(lib: Library, x: Array) -> Array:
+    """Return columns with a last row of ones, whose product is the sum of weights."""
+    turned = lib.xp.matrix_transpose(x)
+    return lib.xp.concat([turned, lib.xp.ones_like(turned[:1, :])], axis=0)
+
+
+def _difference(lib: Library, x: Array, met: Array) -> Array:
+    """Return ``rowsum(W)·x - W·y``, of a product with what `_closed` returns."""
+    met = lib.xp.matrix_transpose(met)
+    return x * met[:, -1:] - met[:, :-1]
+
+
+def _near(lib: Library, squares: Array, tau: Any, own: Rows, other: Rows) -> Array:
+    """Return which pairs are too near, or not finite."""
+    sizes = own.norms[:, None] + other.norms[None, :]
+    return lib.xp.logical_not(squares > tau * sizes)
+
+
+def _some_near(lib: Library, squares: Array, tau: Any, own: Rows, other: Rows) -> Array:
+    """Return whether any pair may be too near: False is right, True may not be."""
+    xp = lib.xp
+    sizes = own.norms + xp.max(other.norms)
+    return xp.any(xp.logical_not(xp.min(squares, axis=1) > tau * sizes))
+
+
+def _threshold(lib: Library, x: Array) -> Any:
+    """Return how near is too near, as a share of |x|² + |y|²."""
+    width = lib.size(x, 1)
+    if lib.shape(x)[1] is None:
+        width = lib.xp.astype(width, lib.xp.float64)
+    return (1.5 * width + 4) * 2.0**-53 / _ERROR
