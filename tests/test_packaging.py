@@ -231,6 +231,31 @@ def test_every_dependency_is_pinned_within_its_bounds():
             assert versions[canonicalize_name(need.name)] in need.specifier
 
 
+LIBRARIES = ("torch", "jax", "tensorflow", "keras", "flax", "dask")
+
+
+@pytest.mark.parametrize("library", ["numpy", "array-api-compat", *LIBRARIES])
+def test_a_library_is_bounded_to_its_next_major_release(library):
+    needs = [*PROJECT["dependencies"], *(x for name in LIBRARIES for x in EXTRAS[name])]
+    (need,) = (need for need in map(Requirement, needs) if need.name == library)
+    bounds = {bound.operator: Version(bound.version) for bound in need.specifier}
+    pinned = Version(pins()[canonicalize_name(library)])
+    assert bounds.keys() == {">=", "<"}
+    assert bounds["<"] == Version(str(pinned.major + 1))
+
+
+def test_every_dependency_says_its_lowest_version():
+    script = (ROOT / ".ci" / "versions").read_text()
+    shell("bash", "-n", ROOT / ".ci" / "versions")
+    (code,) = re.findall(r"<<'PYTHON'\n(.*?)^PYTHON$", script, re.DOTALL | re.M)
+    lowest = shell(sys.executable, "-c", code).splitlines()
+    needs = [PROJECT["dependencies"], *EXTRAS.values()]
+    names = {Requirement(x).name for group in needs for x in group} - {PROJECT["name"]}
+    assert {line.partition("==")[0] for line in lowest} == names
+    for line in lowest:
+        assert Version(line.partition("==")[2])
+
+
 def test_the_extra_called_all_holds_every_other():
     (everything,) = map(Requirement, EXTRAS["all"])
     assert everything.extras == set(EXTRAS) - {"all"}

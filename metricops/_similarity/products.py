@@ -94,7 +94,7 @@ def pull(
         return (total, near[-1] if exact is None else exact + near[-1]), of_rows
 
     transposed = xp.matrix_transpose
-    block = lib.block(left.given, right.given)
+    block = _block(lib, left, right)
     consts = (_closed(lib, right.centred), *right)
     carry, found = lib.fold(panel, left, consts, block)
     if sides[1]:
@@ -261,3 +261,12 @@ def _threshold(lib: Library, x: Array) -> Any:
     if lib.shape(x)[1] is None:
         width = lib.xp.astype(width, lib.xp.float64)
     return (1.5 * width + 4) * 2.0**-53 / _ERROR
+
+
+def _block(lib: Library, left: Rows, right: Rows) -> int | None:
+    """Return how many rows a panel has: twice as many as others, so that few are made.
+
+    On a busy machine each product waits for its slowest thread.
+    """
+    block = lib.block(left.given, right.given)
+    return None if block is None else 2 * block

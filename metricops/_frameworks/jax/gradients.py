@@ -41,10 +41,29 @@ def _number_and_tangent(
     given = tuple(None if _is_zero(t) else t for t in tangents[0])
     wanted = tuple(t is not None for t in given)
     static = operation, config, wanted
-    value, saved = lib.compiled(_value_and_saved, static, arrays, constants)
+    value, saved = _number_and_gradients(lib, static, arrays, constants)
     along = [t for t in given if t is not None]
     parts = [jnp.sum(g * t) for g, t in zip(saved, along, strict=True)]
     return value, sum(parts, start=jnp.zeros_like(value))
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(0, 1))
+def _number_and_gradients(
+    lib: Library, static: Any, arrays: Arrays, constants: Arrays
+) -> tuple[Array, Arrays]:
+    """Return a number and its gradients, which have the derivatives of their code.
+
+    A rule that says what holds without one: JAX then leaves the code as it is. Where it
+    splits a function for reverse mode, it moves out of loops, and holds, all that is
+    the same in each step, such as panels of zeros.
+    """
+    return lib.compiled(_value_and_saved, static, arrays, constants)
+
+
+@_number_and_gradients.defjvp
+def _second_derivatives(lib: Library, static: Any, primals: Any, tangents: Any) -> Any:
+    run = partial(lib.compiled, _value_and_saved, static)
+    return jax.jvp(run, primals, tangents)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0, 1, 2))
