@@ -10,7 +10,15 @@ from metricops._losses.npairs_embeddings import (
     npairs_loss_from_embeddings as npairs_loss_from_embeddings,
 )
 from metricops._losses.softmax import softmax_cross_entropy as softmax_cross_entropy
+from metricops._retrieval.mean_average_precision import (
+    mean_average_precision as mean_average_precision,
+)
+from metricops._retrieval.mean_reciprocal_rank import (
+    mean_reciprocal_rank as mean_reciprocal_rank,
+)
+from metricops._retrieval.ndcg import ndcg_at_k as ndcg_at_k
 from metricops._retrieval.neighbors import nearest_neighbors as nearest_neighbors
+from metricops._retrieval.precision import precision_at_k as precision_at_k
 from metricops._retrieval.recall import recall_at_k as recall_at_k
 from metricops._similarity.cosine import cosine_similarity as cosine_similarity
 from metricops._similarity.distances import (

@@ -143,7 +143,8 @@ def check_int(name: str, value: Any) -> int:
     """Return `value` as an int, or raise unless it is one."""
     if not is_int(value):
         refuse_type(name, "an int", value)
-    return int(value)
+    # A range gives a number where Dynamo has a symbol.
+    return range(value).stop if isinstance(value, int) else operator.index(value)
 
 
 def check_axis(axis: Any, rank: int, name: str = "axis") -> int:
@@ -169,6 +170,11 @@ def check_positive_int(name: str, value: Any) -> int:
     if number < 1:
         refuse_value(name, "at least 1", number)
     return number
+
+
+def check_block_size(value: Any) -> int | None:
+    """Return how many rows a panel is to hold, or None, or raise."""
+    return None if value is None else check_positive_int("block_size", value)
 
 
 def check_temperature(value: float) -> float:

@@ -224,12 +224,15 @@ def column(lib: Library, name: str, labels: Array) -> Array:
 
 
 def check_classes(
-    lib: Library, multihot: list[Array], name: str = "column_labels"
+    lib: Library,
+    multihot: list[Array],
+    name: str = "column_labels",
+    first: str = "labels",
 ) -> None:
     """Raise unless both multi-hot labels have the same number of classes."""
     classes = [lib.shape(x)[1] for x in multihot]
     if not _checks.same(classes[0], classes[-1]):
-        need = f"{classes[0]} classes, as `labels`"
+        need = f"{classes[0]} classes, as `{first}`"
         _checks.refuse_shape(name, need, lib.shape(multihot[-1]))
 
 

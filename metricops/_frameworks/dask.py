@@ -95,6 +95,23 @@ class Dask(Library):
             concatenate=True,
         )
 
+    def chosen(self, x: Array, columns: Array) -> Array:
+        """Return the entries of each row of `x` at its row of `columns`."""
+        return da.blockwise(
+            lambda whole, at: np.take_along_axis(whole, at, axis=1),
+            "ij",
+            x.rechunk({1: -1}),
+            "ik",
+            columns,
+            "ij",
+            dtype=x.dtype,
+            concatenate=True,
+        )
+
+    def running(self, x: Array) -> Array:
+        """Return the sums of each row up to each of its entries."""
+        return da.cumsum(x, axis=1)
+
     def largest(self, x: Array, k: int) -> tuple[Array, Array]:
         """Return the `k` largest of each row and their columns, ties by column."""
         whole = x.rechunk({1: -1})

@@ -155,6 +155,10 @@ class Library:
         """Return the size of an axis, as an int, or as an array in a graph."""
         return x.shape[axis]
 
+    def known_rows(self, x: Array) -> int | None:
+        """Return the number of rows of `x`, None where it is open while tracing."""
+        return self.shape(x)[0]
+
     def cover(self, x: Array, other: Array, need: str) -> Array:
         """Return `x`, checked at run time to have as many rows as `other` or more."""
         return x
@@ -281,14 +285,58 @@ class Library:
         return shifted - self.xp.log(partition)
 
     def gather(self, x: Array, indices: Array) -> Array:
-        """Return the entries of the vector `x` at a matrix of indices."""
+        """Return the entries, or rows, of `x` at a matrix of indices."""
         flat = self.xp.take(x, self.xp.reshape(indices, (-1,)), axis=0)
-        return self.xp.reshape(flat, indices.shape)
+        return self.xp.reshape(flat, (*indices.shape, *x.shape[1:]))
+
+    def chosen(self, x: Array, columns: Array) -> Array:
+        """Return the entries of each row of `x` at its row of `columns`."""
+        return self.xp.take_along_axis(x, columns, axis=1)
+
+    def running(self, x: Array) -> Array:
+        """Return the sums of each row up to each of its entries."""
+        return self.xp.cumulative_sum(x, axis=1)
 
     def largest(self, x: Array, k: int) -> tuple[Array, Array]:
-        """Return the `k` largest of each row and their columns, ties by column."""
-        order = self.xp.argsort(x, axis=1, descending=True, stable=True)[:, :k]
+        """Return the `k` largest of each row and their columns, ties by column.
+
+        NaN comes after all numbers.
+        """
+        order = self.xp.argsort(-x, axis=1, stable=True)[:, :k]
         return self.xp.take_along_axis(x, order, axis=1), order
+
+    def sees_values(self, x: Array) -> bool:
+        """Return whether what is done may depend on the numbers in `x`."""
+        return False
+
+    def records(self, *arrays: Array) -> bool:
+        """Return whether autodiff records what becomes of one of `arrays`."""
+        return False
+
+    def exact_dtype(self, x: Array) -> Any:
+        """Return a dtype in which sums of the numbers of `x` are exact to its own."""
+        return x.dtype
+
+    def within(self, x: Array, k: int, slack: Array) -> tuple[Array, Array, Array]:
+        """Return the columns of each row that are near its `k` largest, and more.
+
+        Those that are `slack` or less below the k-th largest: columns in order, which
+        of them are such, and of each row whether no other one is.
+        """
+        raise NotImplementedError
+
+    def redone(
+        self,
+        right: Array,
+        function: Callable[[Array], Arrays],
+        rows: Array,
+        found: Arrays,
+    ) -> Arrays:
+        """Return what was `found`, for rows that are not `right` by ``function(rows)``.
+
+        What was found is the caller's to lose.
+        """
+        raise NotImplementedError
 
     def count(self, x: Array) -> Any:
         """Return the number of rows of `x`, at least 1, to divide by."""

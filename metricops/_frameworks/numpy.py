@@ -1,5 +1,6 @@
 """NumPy: what is the standard's too, by calls that cost less."""
 
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -7,6 +8,7 @@ import array_api_compat.numpy
 import numpy as np
 
 from metricops._checks import Shape
+from metricops._frameworks import numpy_selection
 from metricops._frameworks.library import Body, Library
 from metricops._frameworks.operations import Arrays
 from metricops._typing import Array, Namespace
@@ -59,6 +61,32 @@ class NumPy(Library):
         """Return `x` with one column of each row replaced, in place."""
         x[np.arange(x.shape[0]), columns] = value
         return x
+
+    def sees_values(self, x: Array) -> bool:
+        """Return True."""
+        return True
+
+    def exact_dtype(self, x: Array) -> Any:
+        """Return float64."""
+        return np.float64 if x.dtype == np.float32 else x.dtype
+
+    def within(self, x: Array, k: int, slack: Array) -> tuple[Array, Array, Array]:
+        """Return the columns of each row that are near its `k` largest, and more."""
+        return numpy_selection.within(x, k, slack)
+
+    def redone(
+        self,
+        right: Array,
+        function: Callable[[Array], Arrays],
+        rows: Array,
+        found: Arrays,
+    ) -> Arrays:
+        """Return what was `found`, with the rows that are not `right` done again."""
+        wrong = np.flatnonzero(~right)
+        if wrong.size:
+            for x, new in zip(found, function(rows[wrong]), strict=True):
+                x[wrong] = new
+        return found
 
     def dots(self, x: Array, y: Array, axis: int) -> Array:
         """Return the sums of the products of two matrices along an axis."""

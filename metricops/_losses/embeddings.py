@@ -56,8 +56,9 @@ def admitted(objective: Objective, asked: Arguments) -> Call:
         _refuse_unlabelled(asked)
     if type(asked.l2_weight) is not float or asked.l2_weight != 0:
         _check_penalty(asked)
-    if asked.block_size is not None:
-        _checks.check_positive_int("block_size", asked.block_size)
+    block_size = asked.block_size
+    if block_size is not None:
+        block_size = _checks.check_positive_int("block_size", block_size)
     if asked.candidates is None:
         inputs = float_arrays(anchors=asked.anchors)
     else:
@@ -88,7 +89,7 @@ def admitted(objective: Objective, asked: Arguments) -> Call:
         bool(asked.exclude_diagonal),
         float(asked.l2_weight),
         asked.reduction,
-        asked.block_size,
+        block_size,
     )
     return Call(
         inputs,

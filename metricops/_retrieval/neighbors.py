@@ -1,19 +1,15 @@
 """Nearest neighbours."""
 
-from typing import Any
+from collections.abc import Callable, Iterable
 
 from metricops import _checks
 from metricops._arguments.arrays import Inputs, float_arrays
-from metricops._frameworks import Arrays, Library, Step
 from metricops._frameworks.public import public
-from metricops._similarity.metrics import (
-    DISTANCES,
-    canonical,
-    cosine_similarity,
-    inner_product,
-)
-from metricops._similarity.normalize import unit
+from metricops._retrieval.search import Search, panels, search
+from metricops._similarity.metrics import canonical
 from metricops._typing import Array
+
+Progress = Callable[[Iterable[int]], Iterable[int]]
 
 
 @public
@@ -24,6 +20,7 @@ def nearest_neighbors(
     *,
     metric: str = "cosine",
     block_size: int | None = None,
+    progress: Progress | None = None,
 ) -> tuple[Array, Array]:
     """Return the best keys of each query.
 
@@ -41,6 +38,9 @@ def nearest_neighbors(
         TensorFlow Similarity has for it.
     block_size : int, optional
         How many queries a panel holds. Default: as many as suit the device.
+    progress : callable, optional
+        What wraps the iterable of panels, ``tqdm.tqdm`` for one, to show how far a long
+        search is. Default: nothing is shown.
 
     Returns
     -------
@@ -48,7 +48,8 @@ def nearest_neighbors(
         The similarities, largest first, by inner product or cosine; else the distances,
         smallest first.
     indices : array of shape (n, k), integer
-        The rows of `keys`; among equals the lower one comes first.
+        The rows of `keys`; among equals the lower one comes first. A key whose value
+        is NaN comes after all numbers.
 
     Raises
     ------
@@ -68,11 +69,41 @@ def nearest_neighbors(
     """
     name = canonical(metric)
     k = _checks.check_positive_int("k", k)
-    if block_size is not None:
-        _checks.check_positive_int("block_size", block_size)
+    block_size = _checks.check_block_size(block_size)
     inputs = checked_pair(queries, keys)
-    values, indices = search(inputs, keys is None, k, name, block_size)
+    lib, rows = inputs.library, inputs.arrays[0]
+    places = lib.positions(rows, 0, "queries") if keys is None else None
+    config = checked_search(inputs, keys is None, k, name, block_size)
+    if progress is None:
+        found = lib.compiled(search, config, rows, inputs.arrays[-1], places)
+    else:
+        found = _shown(inputs, config, places, progress)
+    values, indices = found
     return inputs.narrow(values), indices
+
+
+def _shown(
+    inputs: Inputs, config: Search, places: Array | None, progress: Progress
+) -> tuple[Array, Array]:
+    """Return what a search finds, panel by panel of those that `progress` hands out."""
+    if not callable(progress):
+        msg = f"`progress` must wrap an iterable of panels; got {progress!r}."
+        raise TypeError(msg)
+    lib, (rows, keys) = inputs.library, (inputs.arrays[0], inputs.arrays[-1])
+    count = lib.known_rows(rows)
+    if count is None:
+        need = "None where the number of queries is open"
+        _checks.refuse_value("progress", need, progress)
+    block = max(count, 1) if config.block is None else config.block
+    found = []
+    for first in progress(range(0, max(count, 1), block)):
+        last = min(first + block, count)
+        panel, own = (None if x is None else x[first:last, ...] for x in (rows, places))
+        found.append(lib.compiled(search, config, panel, keys, own))
+    values, indices = (
+        lib.xp.concat(list(parts), axis=0) for parts in zip(*found, strict=True)
+    )
+    return values, indices
 
 
 def checked_pair(queries: Array, keys: Array | None) -> Inputs:
@@ -89,37 +120,17 @@ def checked_pair(queries: Array, keys: Array | None) -> Inputs:
     return inputs
 
 
-def search(
-    inputs: Inputs, alone: bool, k: int, metric: str, block: int | None
-) -> tuple[Array, Array]:
-    lib, xp = inputs.library, inputs.xp
+def checked_search(
+    inputs: Inputs, alone: bool, k: int | None, metric: str, block: int | None
+) -> Search:
+    """Return what is static about a search, having made sure that `k` fits."""
     queries, keys = inputs.arrays[0], inputs.arrays[-1]
-    if metric == "cosine":
-        queries = unit(lib, queries)
-        keys = queries if alone else unit(lib, keys)
-    count = lib.shape(keys)[0]
-    if count is not None and k > count - alone:
+    count = inputs.library.known_rows(keys)
+    if k is not None and count is not None and k > count - alone:
+        most = max(count - alone, 0)
         _checks.refuse_value(
-            "k", f"at most {count - alone}, the number of keys to choose from", k
+            "k", f"at most {most}, the number of keys to choose from", k
         )
-
-    def body(_: Any, panel: Arrays, consts: Arrays) -> Step:
-        scores = _scores(lib, metric, panel[0], consts[0])
-        if alone:
-            own = panel[1][:, None] == lib.positions(scores, 1, "queries")[None, :]
-            scores = xp.where(own, -float("inf"), scores)
-        return (), lib.largest(scores, k)
-
-    positions = lib.positions(queries, 0, "queries") if alone else None
-    if block is None:
-        block = lib.block(queries, keys)
-    _, (values, indices) = lib.fold(body, (queries, positions), (keys,), block)
-    return (-values if metric in DISTANCES else values), indices
-
-
-def _scores(lib: Library, metric: str, queries: Array, keys: Array) -> Array:
-    """Return numbers that are the larger, the better a key is."""
-    if metric in DISTANCES:
-        return -DISTANCES[metric](lib, queries, keys)
-    score = cosine_similarity if metric == "cosine" else inner_product
-    return score(lib, queries, keys)
+    wanted = None if k is None else k + alone
+    rows, columns = panels(inputs.library, queries, keys, wanted, block)
+    return Search(metric, k, rows, columns)

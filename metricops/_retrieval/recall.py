@@ -2,12 +2,9 @@
 
 from typing import Any
 
-from metricops import _checks
-from metricops._arguments.arrays import Inputs
-from metricops._arguments.labels import column, label_arrays, matches_found
+from metricops._frameworks import Library
 from metricops._frameworks.public import public
-from metricops._retrieval.neighbors import checked_pair, search
-from metricops._similarity.metrics import canonical
+from metricops._retrieval.evaluation import Data, Found, Metric, depths_of, evaluate
 from metricops._typing import Array
 
 
@@ -45,7 +42,7 @@ def recall_at_k(
     -------
     dict of int to array of shape ()
         For each of `k` the recall, in [0, 1]. A query whose label no key has counts as
-        a miss.
+        a miss, and so does one that is NaN.
 
     Raises
     ------
@@ -63,38 +60,22 @@ def recall_at_k(
     >>> {k: float(share) for k, share in recall.items()}
     {1: 0.75, 3: 1.0}
     """
-    depths = tuple(k) if isinstance(k, (tuple, list)) else (k,)
-    if not depths:
-        _checks.refuse_value("k", "an int or a tuple of ints", k)
-    depths = tuple(_checks.check_positive_int("k", depth) for depth in depths)
-    name = canonical(metric)
-    if (keys is None) != (key_labels is None):
-        _checks.refuse_value(
-            "key_labels", "given where `keys` are, and only there", key_labels
-        )
-    inputs = checked_pair(queries, keys)
-    own, others = _key_labels(inputs, query_labels, key_labels)
-    _, indices = search(inputs, keys is None, max(depths), name, block_size)
-    lib, xp = inputs.library, inputs.xp
-    found = matches_found(lib, own, lib.gather(others, indices))
-    hits = xp.astype(found, inputs.arrays[0].dtype)
-    return {
-        depth: inputs.narrow(xp.sum(xp.max(hits[:, :depth], axis=1)) / lib.count(hits))
-        for depth in depths
-    }
+    depths = depths_of(k)
+    found = evaluate(
+        RECALL,
+        Data(queries, query_labels),
+        Data(keys, key_labels),
+        depths,
+        metric,
+        block_size,
+    )
+    return dict(zip(depths, found, strict=True))
 
 
-def _key_labels(inputs: Inputs, labels: Any, others: Any) -> tuple[Array, Array]:
-    lib, given = inputs.library, {"query_labels": labels}
-    if others is not None:
-        given["key_labels"] = others
-    arrays = label_arrays(lib, "queries", inputs.arrays[0], **given)
-    flat = []
-    for name, x, rows in zip(given, arrays, inputs.arrays, strict=False):
-        x, count = column(lib, name, x), lib.shape(rows)[0]
-        if not _checks.same(lib.shape(x)[0], count):
-            need = f"a label for each of {count} rows"
-            _checks.refuse_shape(name, need, lib.shape(x))
-        need = f"`{name}` must have a label for each row."
-        flat.append(lib.agree(x, 0, rows, 0, need))
-    return flat[0], flat[-1]
+def _recall(lib: Library, found: Found, depth: int | None) -> Array:
+    """Return 1 for each query that finds its label, and 0 for the others."""
+    hits = lib.xp.sum(found.hits[:, :depth], axis=1)
+    return lib.xp.astype(hits > 0, found.hits.dtype)
+
+
+RECALL = Metric(_recall, False, False)

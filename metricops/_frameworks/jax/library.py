@@ -75,6 +75,10 @@ class Jax(Library):
         name = "float64" if name in LONG_DOUBLES else name
         return jax.dtypes.canonicalize_dtype(name).name
 
+    def known_rows(self, x: Array) -> int | None:
+        """Return the number of rows of `x`, None where an export leaves it open."""
+        return x.shape[0] if isinstance(x.shape[0], int) else None
+
     def traced_number(self, number: float, like: Array) -> Array | None:
         """Return a number as an array, unless it is 1, which is left out of programs.
 
@@ -104,13 +108,16 @@ class Jax(Library):
 
     def largest(self, x: Array, k: int) -> tuple[Array, Array]:
         """Return the `k` largest of each row and their columns, ties by column."""
-        values, columns = jax.lax.top_k(x, k)
-        return values, columns
+        _, columns = jax.lax.top_k(_ranks(jax.lax.stop_gradient(x)), k)
+        return jnp.take_along_axis(x, columns, axis=1), columns
 
     def fold(
         self, body: Body, rows: Any, consts: Any, block: int | None
     ) -> tuple[Any, Any]:
         """Run `body` over panels, all but the first, a shorter one, in a scan."""
+        leading = next(x for x in rows if x is not None)
+        if self.known_rows(leading) is None:
+            block = None
         return loops.fold(body, rows, consts, block)
 
     def sweep(
@@ -141,6 +148,13 @@ class Jax(Library):
         if known and operation.is_small(self, config, arrays):
             return operation.value(self, config, arrays, constants)
         return gradients.differentiable(self, operation, config, arrays, constants)
+
+
+def _ranks(x: Array) -> Array:
+    """Return numbers in the order of `x`, of which NaN is less than all others."""
+    # Halves leave room between the least number and minus infinity.
+    least = jnp.finfo(x.dtype).min
+    return jnp.where(jnp.isnan(x), -jnp.inf, jnp.maximum(x / 2, least))
 
     def constant(self, function: Callable[..., Any], config: Any, *arrays: Any) -> Any:
         """Return ``function(self, config, *arrays)``, a constant to autodiff."""

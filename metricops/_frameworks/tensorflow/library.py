@@ -1,5 +1,6 @@
 """TensorFlow: custom gradients, sizes unknown while tracing, and loops in graphs."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -155,8 +156,11 @@ class TensorFlow(Library):
 
     def largest(self, x: Array, k: int) -> tuple[Array, Array]:
         """Return the `k` largest of each row and their columns, ties by column."""
-        values, columns = tf.math.top_k(x, k)
-        return values, columns
+        # Halves leave room between the least number and minus infinity.
+        ranks = tf.maximum(tf.stop_gradient(x) / 2, x.dtype.min)
+        least = tf.fill(tf.shape(x), tf.cast(-math.inf, x.dtype))
+        _, columns = tf.math.top_k(tf.where(tf.math.is_nan(x), least, ranks), k)
+        return tf.gather(x, columns, axis=1, batch_dims=1), columns
 
     def fold(
         self, body: Body, rows: Any, consts: Any, block: int | None

@@ -51,6 +51,10 @@ def concat(arrays: Any, /, *, axis: int = 0) -> Array:
     return tf.concat(arrays, axis=axis)
 
 
+def cumulative_sum(x: Array, /, *, axis: int) -> Array:
+    return tf.cumsum(x, axis=axis)
+
+
 def equal(x1: Array, x2: Array, /) -> Array:
     return tf.equal(x1, x2)
 

@@ -22,7 +22,7 @@ from metricops._frameworks.library import (
     describe,
 )
 from metricops._frameworks.operations import Arrays, Operation
-from metricops._frameworks.torch import distances, private
+from metricops._frameworks.torch import distances, private, selection
 from metricops._frameworks.torch.gradients import Call, call_of, run, wanted_of
 from metricops._typing import Array
 
@@ -84,6 +84,16 @@ class Torch(Library):
     def gather(self, x: Array, indices: Array) -> Array:
         """Return the entries of the vector `x` at a matrix of indices."""
         return x[indices]  # `take` knows no unsigned integers of 16 bits and more
+
+    def known_rows(self, x: Array) -> int | None:
+        """Return the number of rows of `x`, None where an export leaves it open."""
+        return x.shape[0] if isinstance(x.shape[0], int) else None
+
+    def block(self, anchors: Array, candidates: Array) -> int | None:
+        """Return how many anchors a panel should hold; None: all, of open sizes."""
+        if None in (self.known_rows(anchors), self.known_rows(candidates)):
+            return None
+        return super().block(anchors, candidates)
 
     def traces_numpy(self) -> bool:
         """Return whether Dynamo makes tensors of NumPy arrays."""
@@ -159,6 +169,52 @@ class Torch(Library):
     def pick(self, x: Array, columns: Array) -> Array:
         """Return one column of each row of the matrix `x`, shape (n, 1)."""
         return x.gather(1, columns[:, None])
+
+    def largest(self, x: Array, k: int) -> tuple[Array, Array]:
+        """Return the `k` largest of each row and their columns, ties by column."""
+        order = torch.sort(-x, dim=1, stable=True).indices[:, :k]
+        return x.gather(1, order), order
+
+    def sees_values(self, x: Array) -> bool:
+        """Return whether Python may look at the numbers in `x`."""
+        return selection.sees_values(x)
+
+    def records(self, *arrays: Array) -> bool:
+        """Return whether autograd records what becomes of one of `arrays`."""
+        return torch.is_grad_enabled() and any(x.requires_grad for x in arrays)
+
+    def compiled(
+        self, function: Callable[..., Any], config: Any, *arrays: Array | None
+    ) -> Any:
+        """Return ``function(self, config, *arrays)``, recorded only if need be."""
+        given = [x for x in arrays if x is not None]
+        if not self.sees_values(given[0]) or self.records(*given):
+            return function(self, config, *arrays)
+        with torch.no_grad():  # so that panels are written over
+            return function(self, config, *arrays)
+
+    def exact_dtype(self, x: Array) -> Any:
+        """Return float64, where the device has it."""
+        wide = x.dtype == torch.float32 and x.device.type != "mps"
+        return torch.float64 if wide else x.dtype
+
+    def within(self, x: Array, k: int, slack: Array) -> tuple[Array, Array, Array]:
+        """Return the columns of each row that are near its `k` largest, and more."""
+        return selection.within(x, k, slack)
+
+    def redone(
+        self,
+        right: Array,
+        function: Callable[[Array], Arrays],
+        rows: Array,
+        found: Arrays,
+    ) -> Arrays:
+        """Return what was `found`, with the rows that are not `right` done again."""
+        return selection.redone(right, function, rows, found)
+
+    def running(self, x: Array) -> Array:
+        """Return the sums of each row up to each of its entries."""
+        return torch.cumsum(x, dim=1)
 
     def constant(self, function: Callable[..., Any], config: Any, *arrays: Any) -> Any:
         """Return ``function(self, config, *arrays)``, a constant to autograd."""
@@ -315,6 +371,11 @@ def _transposed(x: Array) -> Array:
     return x.mT
 
 
+def _take_along_axis(x: Array, indices: Array, axis: int = -1) -> Array:
+    # torch.take_along_dim would fix the sizes in an export.
+    return x.gather(axis, indices)
+
+
 # The wrappers of array-api-compat promote dtypes, which costs more than the operation;
 # the kernels' arrays are of one dtype already. PyTorch takes `axis` and `keepdims`.
 _NAMESPACE = SimpleNamespace(
@@ -326,6 +387,7 @@ _NAMESPACE = SimpleNamespace(
         "equal": torch.eq,
         "exp": torch.exp,
         "log": torch.log,
+        "take_along_axis": _take_along_axis,
     }
     | {"matrix_transpose": _transposed, "max": torch.amax}
     | {"maximum": torch.maximum, "mean": torch.mean, "sqrt": torch.sqrt}

@@ -1,0 +1,84 @@
+"""Selection in PyTorch: the best of many columns, by passes that are cheap."""
+
+from collections.abc import Callable
+
+import torch
+from torch._subclasses.fake_tensor import FakeTensor
+
+from metricops._frameworks.operations import Arrays
+from metricops._typing import Array
+
+_GROUP = 16  # columns of which only the largest is looked at first
+
+
+def sees_values(x: Array) -> bool:
+    """Return whether Python may look at the numbers in `x`."""
+    if torch.compiler.is_compiling() or isinstance(x, FakeTensor) or x.is_meta:
+        return False
+    if x.is_cuda and torch.cuda.is_current_stream_capturing():
+        return False
+    return not torch._C._are_functorch_transforms_active()
+
+
+def within(x: Array, k: int, slack: Array) -> tuple[Array, Array, Array]:
+    """Return the columns of each row that are near its `k` largest, and more.
+
+    The k-th largest of the maxima of groups of columns is no more than the k-th
+    largest of all, and a group is worth a look only where its maximum is near that.
+    """
+    peaks = _maxima(x)
+    least = torch.topk(peaks, k, dim=1).values[:, -1:] - slack
+    rows, groups = (peaks >= least).nonzero(as_tuple=True)
+    width, count = x.shape[1] // _GROUP, x.shape[1]
+    # What is left of the groups are columns on their own.
+    strides = width * torch.arange(_GROUP, device=x.device)
+    columns = groups[:, None] + strides
+    exists = (groups[:, None] < width) | (strides == 0)
+    columns = torch.where(
+        groups[:, None] < width, columns, columns + width * (_GROUP - 1)
+    )
+    scores = x[rows[:, None], columns.clamp(max=count - 1)]
+    chosen = exists & (scores >= least[rows])
+    places = torch.sort((rows[:, None] * count + columns)[chosen]).values
+    return _padded(places, x.shape, k, 4 * k + 64)
+
+
+def _maxima(x: Array) -> Array:
+    """Return the maxima of groups of columns, and then the columns that are left."""
+    width = x.shape[1] // _GROUP
+    grouped = x[:, : width * _GROUP].unflatten(1, (_GROUP, width))
+    return torch.cat([grouped.amax(dim=1), x[:, width * _GROUP :]], dim=1)
+
+
+def _padded(
+    places: Array, shape: tuple[int, int], k: int, most: int
+) -> tuple[Array, Array, Array]:
+    """Return ordered places in a matrix as columns, `k` to `most` a row.
+
+    And which of them are there, and of each row whether all are.
+    """
+    rows = places // shape[1]
+    counts = torch.bincount(rows, minlength=shape[0])
+    complete = counts <= most
+    width = max(int(torch.where(complete, counts, 0).max()), k)
+    place = (
+        torch.arange(len(rows), device=rows.device) - (counts.cumsum(0) - counts)[rows]
+    )
+    kept = place < width
+    padded = torch.zeros((shape[0], width), dtype=places.dtype, device=places.device)
+    padded[rows[kept], place[kept]] = (places % shape[1])[kept]
+    there = torch.arange(width, device=rows.device) < counts[:, None]
+    return padded, there, complete
+
+
+def redone(
+    right: Array, function: Callable[[Array], Arrays], rows: Array, found: Arrays
+) -> Arrays:
+    """Return what was `found`, with the rows that are not `right` done again."""
+    wrong = (~right).nonzero()[:, 0]
+    if not wrong.numel():
+        return found
+    again = function(rows[wrong])
+    return tuple(
+        x.index_copy(0, wrong, new) for x, new in zip(found, again, strict=True)
+    )

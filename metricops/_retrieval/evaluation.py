@@ -1,0 +1,169 @@
+"""What the retrieval metrics share: one search, and which of its keys are relevant."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from metricops import _checks
+from metricops._arguments.arrays import Inputs
+from metricops._arguments.labels import (
+    check_classes,
+    column,
+    label_arrays,
+    matches,
+    same_labels,
+    shared,
+)
+from metricops._frameworks import Arrays, Library, Step
+from metricops._retrieval.neighbors import checked_pair, checked_search
+from metricops._retrieval.search import Search, search
+from metricops._similarity.metrics import canonical
+from metricops._typing import Array
+
+
+class Found(NamedTuple):
+    """What a search found for each query."""
+
+    hits: Array  # (n, k): 1 where a key is relevant, 0 elsewhere; the best key first
+    relevant: Array  # (n,): how many keys are, found or not; None unless asked for
+
+
+Measure = Callable[[Library, Found, int | None], Array]
+
+
+class Metric(NamedTuple):
+    """A number for each query, of which a retrieval metric is the mean."""
+
+    measure: Measure
+    """``measure(lib, found, depth)``, shape (n,)."""
+    counts: bool  # whether it asks how many keys are relevant
+    multilabel: bool  # whether labels may be multi-hot
+
+
+class Config(NamedTuple):
+    """What is static about an evaluation."""
+
+    metric: Metric
+    depths: tuple[int | None, ...]
+    search: Search
+
+
+class Data(NamedTuple):
+    """Queries or keys, as a call gives them."""
+
+    rows: Any
+    labels: Any
+
+
+def evaluate(
+    metric: Metric,
+    queries: Data,
+    keys: Data,
+    depths: tuple[int | None, ...],
+    name: str,
+    block_size: int | None,
+) -> tuple[Array, ...]:
+    """Return a metric at each of `depths`; None: of all keys."""
+    name, block_size = canonical(name), _checks.check_block_size(block_size)
+    alone = keys.rows is None
+    if alone != (keys.labels is None):
+        _checks.refuse_value(
+            "key_labels", "given where `keys` are, and only there", keys.labels
+        )
+    inputs = checked_pair(queries.rows, keys.rows)
+    labels = _labels(inputs, metric, queries.labels, keys.labels)
+    lib, (left, right) = inputs.library, (inputs.arrays[0], inputs.arrays[-1])
+    places = lib.positions(left, 0, "queries") if alone else None
+    numbers = [depth for depth in depths if depth is not None]
+    most = max(numbers) if len(numbers) == len(depths) else None
+    config = Config(
+        metric, depths, checked_search(inputs, alone, most, name, block_size)
+    )
+    found = lib.compiled(_means, config, left, right, *labels, places)
+    return tuple(inputs.narrow(x) for x in found)
+
+
+def depths_of(k: Any) -> tuple[int, ...]:
+    """Return one number of keys to look among, or several."""
+    depths = tuple(k) if isinstance(k, (tuple, list)) else (k,)
+    if not depths:
+        _checks.refuse_value("k", "an int or a tuple of ints", k)
+    return tuple(_checks.check_positive_int("k", depth) for depth in depths)
+
+
+def _means(
+    lib: Library,
+    config: Config,
+    queries: Array,
+    keys: Array,
+    labels: Array,
+    others: Array,
+    places: Array | None,
+) -> tuple[Array, ...]:
+    """Return the mean over all queries at each depth."""
+
+    def panel(_: Any, rows: Arrays, consts: Arrays) -> Step:
+        found = _found(lib, config, rows, consts)
+        return (), tuple(
+            config.metric.measure(lib, found, depth) for depth in config.depths
+        )
+
+    rows, block = (queries, labels, places), config.search.block
+    _, each = lib.fold(panel, rows, (keys, others), block)
+    return tuple(lib.xp.sum(x) / lib.count(queries) for x in each)
+
+
+def _found(lib: Library, config: Config, rows: Arrays, consts: Arrays) -> Found:
+    """Return what a search finds for a panel of queries."""
+    xp = lib.xp
+    (queries, labels, places), (keys, others) = rows, consts
+    whole = config.search._replace(block=None)
+    values, indices = search(lib, whole, queries, keys, places)
+    if labels.ndim == 1 and not config.metric.counts:
+        relevant = None
+        hits = same_labels(lib, labels[:, None], lib.gather(others, indices))
+    else:
+        relevant = _relevant(lib, labels, others, queries.dtype)
+        hits = lib.chosen(relevant, indices)
+    # What is not a number is near nothing.
+    hits = xp.astype(xp.logical_and(hits, values == values), queries.dtype)
+    if relevant is None:
+        return Found(hits, None)
+    if places is not None:
+        own = places[:, None] == lib.positions(keys, 0, "keys")[None, :]
+        relevant = xp.logical_and(relevant, xp.logical_not(own))
+    return Found(hits, xp.sum(xp.astype(relevant, queries.dtype), axis=1))
+
+
+def _relevant(lib: Library, labels: Array, others: Array, dtype: Any) -> Array:
+    """Return which keys share a label with which queries, shape (n, m), bool."""
+    if labels.ndim == 1:
+        return matches(lib, labels, others)
+    return shared(lib, labels, others, dtype) > 0
+
+
+def _labels(
+    inputs: Inputs, metric: Metric, labels: Any, others: Any
+) -> tuple[Array, Array]:
+    """Return a label, or a row of labels, for each query and for each key."""
+    lib, given = inputs.library, {"query_labels": labels}
+    if others is not None:
+        given["key_labels"] = others
+    arrays = label_arrays(lib, "queries", inputs.arrays[0], **given)
+    if metric.multilabel and all(_is_multihot(lib, x) for x in arrays):
+        check_classes(lib, arrays, "key_labels", "query_labels")
+    else:
+        arrays = [column(lib, name, x) for name, x in zip(given, arrays, strict=True)]
+    checked = []
+    for name, x, rows in zip(given, arrays, inputs.arrays, strict=False):
+        count = lib.shape(rows)[0]
+        if not _checks.same(lib.shape(x)[0], count):
+            need = f"a label for each of {count} rows"
+            _checks.refuse_shape(name, need, lib.shape(x))
+        need = f"`{name}` must have a label for each row."
+        checked.append(lib.agree(x, 0, rows, 0, need))
+    return checked[0], checked[-1]
+
+
+def _is_multihot(lib: Library, labels: Array) -> bool:
+    shape = lib.shape(labels)
+    return len(shape) == 2 and shape[1] != 1

@@ -1,0 +1,162 @@
+"""Search by matrix products: candidates that hold every true neighbour, then exactly.
+
+A product of rows in the dtype of the rows is off by a little that is known. So the best
+keys are all among those whose product is at most twice that below the k-th best
+product: the candidates, some more than k. Only theirs are computed exactly. For a query
+with more candidates than are worth it (many equal keys), or with rows too large for the
+bound, all keys are.
+
+Keys less their mean keep their order by inner product, and have smaller products and
+errors. A product with the halves of the squares, x·y - |y|²/2, orders by distance.
+"""
+
+from typing import NamedTuple
+
+from metricops._frameworks import Library
+from metricops._similarity.normalize import unit
+from metricops._typing import Array
+
+METRICS = ("inner_product", "cosine", "euclidean", "squared_euclidean")
+"""The metrics that a product orders by."""
+_FEW = 256  # keys that are as soon sorted
+# Half the distance of 1 from the next number: how far a sum or product is off.
+_ROUNDING = {32: 2.0**-24, 64: 2.0**-53}
+_LARGEST = {32: 2.0**40, 64: 2.0**400}
+# What is lost of products that are too small for a number.
+_LOST = {32: 2.0**-120, 64: 2.0**-1000}
+
+
+class Keys(NamedTuple):
+    """A panel of keys."""
+
+    exact: Array  # (m, d), in the dtype in which pairs are computed exactly
+    centre: Array  # (1, d), their mean
+    factor: Array  # (m, d) or (m, d + 1), the right factor of the product
+    length: Array  # (), the length of the longest, less the mean
+    half: Array  # (), half the square of that, by distances, and 0 by products
+    bounded: Array  # (), bool: whether the bound of the error holds for all
+
+
+class Queries(NamedTuple):
+    """Queries, for the products with a panel of keys."""
+
+    rows: Array  # (n, d), as they are
+    factor: Array  # (n, d) or (n, d + 1), the left factor of the product
+    slack: Array  # (n, 1), twice the error of the products
+    bounded: Array  # (n,), bool: whether that holds
+
+
+class Candidates(NamedTuple):
+    """The keys that may be among the best ones of each query."""
+
+    columns: Array  # (n, c), in order
+    there: Array  # (n, c), bool: which of them are candidates
+    complete: Array  # (n,), bool: whether these are all
+
+
+def serve(lib: Library, metric: str, queries: Array, count: int | None, k: int) -> bool:
+    """Return whether products are to find the `k` best of `count` keys."""
+    many = count is not None and count >= max(_FEW, 16 * k)
+    return many and metric in METRICS and lib.sees_values(queries)
+
+
+def prepared(lib: Library, metric: str, keys: Array) -> Keys:
+    """Return what the products with a panel of keys need."""
+    xp = lib.xp
+    keys, bounded = _bounded(lib, keys)
+    wide = exact(lib, metric, keys)
+    rows = xp.astype(wide, keys.dtype)
+    centre = xp.mean(rows, axis=0, keepdims=True)
+    factor = rows - centre
+    squares = lib.dots(factor, factor, 1)
+    half = largest = xp.max(squares)
+    if metric in ("inner_product", "cosine"):
+        half = xp.zeros_like(largest)
+    else:
+        factor = xp.concat([factor, -squares[:, None] / 2], axis=1)
+        half = largest / 2
+    return Keys(wide, centre, factor, xp.sqrt(largest), half, xp.all(bounded))
+
+
+def prepared_queries(lib: Library, metric: str, queries: Array, keys: Keys) -> Queries:
+    """Return what the products of queries with a panel of keys need."""
+    xp = lib.xp
+    rows, bounded = _bounded(lib, queries)
+    by_distance = metric not in ("inner_product", "cosine")
+    if metric == "cosine":
+        rows = unit(lib, rows)  # a length that is a little off changes no order
+    factor = rows - keys.centre if by_distance else rows
+    lengths = xp.sqrt(lib.dots(factor, factor, 1))[:, None]
+    if by_distance:
+        factor = xp.concat([factor, xp.ones_like(factor[:, :1])], axis=1)
+    slack = _slack(lib, metric, queries, lengths, keys)
+    bounded = xp.logical_and(bounded[:, 0], keys.bounded)
+    return Queries(queries, factor, slack, bounded)
+
+
+def candidates(lib: Library, queries: Queries, keys: Keys, k: int) -> Candidates:
+    """Return the keys that may be among the `k` best ones of each query."""
+    scores = lib.product(queries.factor, lib.xp.matrix_transpose(keys.factor))
+    columns, there, complete = lib.within(scores, k, queries.slack)
+    return Candidates(columns, there, lib.xp.logical_and(complete, queries.bounded))
+
+
+def _bounded(lib: Library, rows: Array) -> tuple[Array, Array]:
+    """Return rows whose squares are finite, zero in place of others, and which."""
+    xp = lib.xp
+    size = lib.peak(xp.abs(rows), axis=1)
+    fits = size <= _LARGEST[lib.dtype(rows).bits]  # False for NaN
+    return xp.where(fits, rows, xp.zeros_like(rows)), fits
+
+
+def _slack(
+    lib: Library, metric: str, queries: Array, lengths: Array, keys: Keys
+) -> Array:
+    """Return twice the error of each query's products, shape (n, 1)."""
+    bits, terms = lib.dtype(queries).bits, queries.shape[1] + 8
+    error = (lengths * keys.length + keys.half) * (1.01 * terms * _ROUNDING[bits])
+    if metric == "cosine":  # rows of length one are themselves rounded
+        error = error + 8 * _ROUNDING[bits]
+    return 2 * (error + terms * _LOST[bits])
+
+
+def exact_scores(
+    lib: Library, metric: str, queries: Array, keys: Array, columns: Array
+) -> Array:
+    """Return the scores of a few keys of each query, the same for equal keys.
+
+    `keys` are the exact ones.
+    """
+    xp, dtype = lib.xp, queries.dtype
+    x, y = exact(lib, metric, queries)[:, None, :], lib.gather(keys, columns)
+    if metric == "inner_product":
+        found = lib.dots(y, x, -1)
+    elif metric == "cosine":
+        found = lib.clip(lib.dots(y, x, -1), -1.0, 1.0)
+    else:
+        found = -_distances(lib, lib.minus(y, x), metric, keys.dtype != dtype)
+    return xp.astype(found, dtype)
+
+
+def _distances(lib: Library, differences: Array, metric: str, wide: bool) -> Array:
+    """Return the lengths of differences, or their squares."""
+    xp = lib.xp
+    if metric == "squared_euclidean":
+        return lib.dots(differences, differences, -1)
+    scale = None
+    if not wide:
+        # Their squares may be too small for a number.
+        scale = lib.divisors(lib.peak(xp.abs(differences), axis=-1))
+        differences = differences / scale
+    squares = lib.dots(differences, differences, -1)
+    zero = squares == 0
+    lengths = xp.sqrt(xp.where(zero, xp.ones_like(squares), squares))
+    lengths = lengths if scale is None else lengths * scale[..., 0]
+    return xp.where(zero, squares, lengths)
+
+
+def exact(lib: Library, metric: str, rows: Array) -> Array:
+    """Return rows to compute pairs exactly with: wider, and of length one by cosine."""
+    dtype = lib.exact_dtype(rows)
+    wide = rows if rows.dtype == dtype else lib.xp.astype(rows, dtype)
+    return unit(lib, wide) if metric == "cosine" else wide

@@ -1,0 +1,264 @@
+"""Search by products finds what a full sort of exact values finds."""
+
+import math
+import tracemalloc
+from typing import Any
+
+import numpy as np
+import pytest
+
+from metricops import nearest_neighbors
+from tests.conftest import Library, require
+
+METRICS = ("inner_product", "cosine", "euclidean", "squared_euclidean")
+metrics = pytest.mark.parametrize("metric", METRICS)
+N, M, D, K = 37, 700, 6, 5
+
+
+def random(rng, count):
+    return rng.normal(size=(count, D))
+
+
+def clustered(rng, count):
+    centres = np.random.default_rng(9).normal(size=(8, D)) + 3
+    return centres[rng.integers(0, 8, count)] + 0.05 * rng.normal(size=(count, D))
+
+
+def wide(rng, count):
+    """Return rows far from zero of which some are 1e-5 apart."""
+    rows = np.random.default_rng(9).normal(size=(count, D)) * 30 + 100
+    return rows + 1e-5 * rng.normal(size=(count, D))
+
+
+def integers(rng, count):
+    return rng.integers(-2, 3, size=(count, D))
+
+
+def equal(rng, count):
+    return np.ones((count, D)) * rng.integers(1, 3, size=(count, 1))
+
+
+def with_holes(rng, count):
+    rows = random(rng, count)
+    rows[::7, 2] = math.nan
+    rows[3] = math.inf
+    return rows
+
+
+def huge(rng, count):
+    return random(rng, count) * 1e17
+
+
+def tiny(rng, count):
+    return random(rng, count) * 1e-30
+
+
+def mixed(rng, count):
+    return random(rng, count) * 10.0 ** rng.integers(-12, 12, size=(count, 1))
+
+
+KINDS = (random, clustered, wide, integers, equal, with_holes, huge, tiny, mixed)
+kinds = pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
+
+
+def table(metric, x, y, dtype):
+    """Return all values, computed in float64."""
+    x, y = x.astype(np.float64), y.astype(np.float64)
+    with np.errstate(all="ignore"):
+        if metric == "inner_product":
+            return np.sum(x[:, None] * y, axis=-1).astype(dtype)
+        if metric == "cosine":
+            units = [z / np.maximum(_length(z), 1e-300) for z in (x, y)]
+            return np.sum(units[0][:, None] * units[1], axis=-1).astype(dtype)
+        squares = np.sum((x[:, None] - y) ** 2, axis=-1)
+        return (np.sqrt(squares) if metric == "euclidean" else squares).astype(dtype)
+
+
+def _length(z):
+    return np.sqrt(np.sum(z * z, axis=-1, keepdims=True))
+
+
+def assert_sorted(result, metric, x, y, k, alone=False):
+    """Assert that no key left out is better, and that equals come by index."""
+    values, indices = (np.asarray(part) for part in result)
+    found = table(metric, x, y, values.dtype).astype(np.float64)
+    sign = -1 if metric in ("inner_product", "cosine") else 1
+    cost = np.where(np.isnan(found), np.nan, sign * found)
+    if alone:
+        keep = ~np.eye(len(x), dtype=bool)
+        cost = cost[keep].reshape(len(x), -1)
+        places = np.tile(np.arange(len(y)), (len(x), 1))[keep].reshape(len(x), -1)
+    else:
+        places = np.tile(np.arange(len(y)), (len(x), 1))
+    order = np.argsort(cost, axis=1, kind="stable")[:, :k]
+    best = np.take_along_axis(cost, order, axis=1)
+    tolerance: Any = {"rtol": 1e-6, "atol": 2e-7 if metric == "cosine" else 0}
+    if metric == "inner_product":
+        scale = np.nanmax(np.where(np.isinf(found), 0, np.abs(found)))
+        tolerance["atol"] = 1e-6 * scale
+    own = sign * np.take_along_axis(found, indices, axis=1)
+    np.testing.assert_allclose(sign * values, best, **tolerance)
+    np.testing.assert_allclose(own, best, **tolerance)
+    for row in indices:
+        assert len(set(row)) == k
+    exact = np.diff(best, axis=1) == 0
+    if metric != "cosine" and np.array_equal(x, np.round(x)):  # nothing is rounded
+        expected = np.take_along_axis(places, order, axis=1)
+        np.testing.assert_array_equal(indices, expected)
+    else:
+        same = exact & (np.diff(own, axis=1) == 0) & (np.diff(values, axis=1) == 0)
+        assert (np.diff(indices, axis=1)[same] > 0).all()
+
+
+def rows_of(kind, dtype="float32"):
+    with np.errstate(over="ignore"):
+        return (
+            kind(np.random.default_rng(0), N).astype(dtype),
+            kind(np.random.default_rng(1), M).astype(dtype),
+        )
+
+
+# NumPy warns of values that are infinite or NaN, as they are here.
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@kinds
+@metrics
+def test_the_best_keys_are_found(run, metric, kind):
+    x, y = rows_of(kind)
+    result = run(nearest_neighbors, x, y, k=K, metric=metric)
+    assert_sorted(result, metric, x, y, K)
+
+
+@pytest.mark.parametrize("kind", [random, integers, wide], ids=lambda f: f.__name__)
+@metrics
+def test_the_best_keys_are_found_in_float64(library, metric, kind):
+    if not library.supports("float64"):
+        pytest.skip("no float64")
+    x, y = rows_of(kind, "float64")
+    given = library.asarray(x), library.asarray(y)
+    result = library.to_numpy(nearest_neighbors(*given, K, metric=metric))
+    assert_sorted(result, metric, x, y, K)
+
+
+@pytest.mark.parametrize("kind", [random, integers, equal], ids=lambda f: f.__name__)
+@pytest.mark.parametrize("metric", ["cosine", "euclidean"])
+def test_the_best_keys_are_found_in_panels(library, monkeypatch, metric, kind):
+    x, y = rows_of(kind)
+    monkeypatch.setattr("metricops._retrieval.search._KEYS", 400)
+    given = library.asarray(x), library.asarray(y)
+    found = nearest_neighbors(*given, K, metric=metric, block_size=10)
+    assert_sorted(library.to_numpy(found), metric, x, y, K)
+
+
+@pytest.mark.parametrize("kind", [random, integers, equal], ids=lambda f: f.__name__)
+@metrics
+def test_no_query_is_its_own_neighbour_among_many(run, metric, kind):
+    _, y = rows_of(kind)
+    result = run(nearest_neighbors, y, k=K, metric=metric)
+    assert (result[1] != np.arange(M)[:, None]).all()
+    assert_sorted(result, metric, y, y, K, alone=True)
+
+
+@metrics
+def test_the_best_keys_are_found_when_traced(traced, metric):
+    for kind in (random, integers):
+        x, y = rows_of(kind)
+        result = traced(nearest_neighbors, x, y, k=K, metric=metric)
+        assert_sorted(result, metric, x, y, K)
+
+
+def test_rows_whose_squares_are_no_numbers_are_searched_without_a_warning(library):
+    if not library.supports("float64"):
+        pytest.skip("no float64")
+    x, y = rows_of(random, "float64")
+    x[3], y[5] = math.nan, math.nan
+    found = [
+        library.to_numpy(
+            nearest_neighbors(
+                library.asarray(x * scale),
+                library.asarray(y * scale),
+                K,
+                metric="euclidean",
+            )
+        )
+        for scale in (1, 2.0**600)
+    ]
+    np.testing.assert_array_equal(found[1][1], found[0][1])
+    np.testing.assert_allclose(found[1][0], found[0][0] * 2.0**600, rtol=1e-14)
+
+
+@metrics
+def test_numpy_holds_a_panel_of_products(metric):
+    rows = np.random.default_rng(0).normal(size=(3000, 8)).astype(np.float32)
+    tracemalloc.start()
+    nearest_neighbors(rows, k=K, metric=metric, block_size=50)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak <= 4 * len(rows) ** 2 / 8
+
+
+@pytest.mark.parametrize("name", ["torch", "jax", "tensorflow"])
+@metrics
+def test_values_are_differentiable(name, metric):
+    library, (x, y) = Library(name), rows_of(random)
+    dtype = "float32"
+    upstream = np.random.default_rng(2).normal(size=(N, K))
+    given: Any = [library.asarray(z, dtype) for z in (x, y)]
+
+    def total(x, y):
+        values = nearest_neighbors(x, y, k=K, metric=metric)[0]
+        return (values * library.asarray(upstream, dtype)).sum()
+
+    if name == "torch":
+        given = [z.requires_grad_() for z in given]
+        found = require("torch").autograd.grad(total(*given), given)
+    elif name == "jax":
+        found = require("jax").grad(total, (0, 1))(*given)
+    else:
+        tf = require("tensorflow")
+        with tf.GradientTape() as tape:
+            tape.watch(given)
+            values = nearest_neighbors(given[0], given[1], K, metric=metric)[0]
+            loss = tf.reduce_sum(values * library.asarray(upstream, dtype))
+        found = tape.gradient(loss, given)
+    expected = _slopes(metric, x.astype(float), y.astype(float), upstream)
+    for ours, theirs in zip(library.to_numpy(tuple(found)), expected, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-4)
+
+
+def test_torch_func_grad_is_the_gradient_of_the_values(torch):
+    x, y = (torch.asarray(z) for z in rows_of(random))
+
+    def total(x):
+        return nearest_neighbors(x, y, k=K)[0].sum()
+
+    found = torch.func.grad(total)(x)
+    batched = torch.func.vmap(torch.func.grad(total))(torch.stack([x, 2 * x]))
+    left, right = x.double().numpy(), y.double().numpy()
+    expected, _ = _slopes("cosine", left, right, np.ones((N, K)))
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(batched[0], expected, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(batched[1], expected / 2, rtol=1e-4, atol=1e-5)
+
+
+def _slopes(metric, x, y, upstream):
+    """Return the gradient of the sum of the weighted values, by the formulas."""
+    found = table(metric, x, y, float)
+    sign = -1 if metric in ("inner_product", "cosine") else 1
+    order = np.argsort(sign * found, axis=1, kind="stable")[:, :K]
+    of_x, of_y = np.zeros_like(x), np.zeros_like(y)
+    for i, j in np.ndindex(order.shape):
+        a, b, weight = x[i], y[order[i, j]], upstream[i, j]
+        if metric == "inner_product":
+            left, right = b, a
+        elif metric == "cosine":
+            p, q = np.linalg.norm(a), np.linalg.norm(b)
+            cosine = a @ b / p / q
+            left, right = b / p / q - cosine * a / p**2, a / p / q - cosine * b / q**2
+        else:
+            left = 2 * (a - b)
+            if metric == "euclidean":
+                left = (a - b) / np.linalg.norm(a - b)
+            right = -left
+        of_x[i] += weight * left
+        of_y[order[i, j]] += weight * right
+    return of_x, of_y
