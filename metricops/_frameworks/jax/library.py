@@ -149,13 +149,6 @@ class Jax(Library):
             return operation.value(self, config, arrays, constants)
         return gradients.differentiable(self, operation, config, arrays, constants)
 
-
-def _ranks(x: Array) -> Array:
-    """Return numbers in the order of `x`, of which NaN is less than all others."""
-    # Halves leave room between the least number and minus infinity.
-    least = jnp.finfo(x.dtype).min
-    return jnp.where(jnp.isnan(x), -jnp.inf, jnp.maximum(x / 2, least))
-
     def constant(self, function: Callable[..., Any], config: Any, *arrays: Any) -> Any:
         """Return ``function(self, config, *arrays)``, a constant to autodiff."""
         fixed = jax.lax.stop_gradient(arrays)
@@ -167,6 +160,13 @@ def _ranks(x: Array) -> Array:
         In another program it is a call, which XLA puts in line.
         """
         return _compiled(self, function, config, *arrays)
+
+
+def _ranks(x: Array) -> Array:
+    """Return numbers in the order of `x`, of which NaN is less than all others."""
+    # Halves leave room between the least number and minus infinity.
+    least = jnp.finfo(x.dtype).min
+    return jnp.where(jnp.isnan(x), -jnp.inf, jnp.maximum(x / 2, least))
 
 
 @partial(jax.jit, static_argnums=(0, 1, 2))
