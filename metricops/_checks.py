@@ -21,6 +21,7 @@ _CONVERSIONS = {
     "matrix": "convert it with numpy.asarray()",
     "sparse tensor": "convert it with .to_dense()",
     "nested tensor": "convert it with .to_padded_tensor()",
+    "DTensor": "gather it with .full_tensor()",
     "sparse matrix": "convert it with .toarray()",
     "sparse array": "convert it with .todense()",
 }

@@ -4,7 +4,10 @@
 Everything below has to fit a small share of it, forward and backward.
 """
 
+import json
 import re
+import subprocess
+import sys
 import tracemalloc
 
 import numpy as np
@@ -50,6 +53,50 @@ def test_torch_saves_thin_tensors_for_the_gradient(options):
         loss = call(options, anchors, candidates).sum()
     loss.backward()
     assert sum(kept.values()) <= 8 * THIN
+
+
+# Print how many bytes a step adds to what a process took at most before it.
+STEP = """
+import json, resource, sys
+import torch, metricops
+torch.set_num_threads(1)
+options = json.loads(sys.argv[1])
+sides = 1 if "exclude_diagonal" in options else 2
+
+def step(n):
+    rows = [torch.ones(n, 16).cumsum(0).sin().requires_grad_() for _ in range(sides)]
+    given = dict(options)
+    if given.pop("labelled", False):
+        given["labels"] = torch.arange(n) // 2
+    metricops.npairs_loss_from_embeddings(*rows, **given).sum().backward()
+
+def peak():
+    return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+step(600)
+before = peak()
+step(16384)
+print(peak() - before)
+"""
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"labelled": True},
+        {"labelled": True, "exclude_diagonal": True},
+        {"labelled": True, "exclude_diagonal": True, "reduction": "none"},
+        {"symmetric": True},
+        {"reduction": "none"},
+    ],
+    ids=json.dumps,
+)
+def test_torch_takes_a_few_panels_at_16384_rows(options):
+    require("torch")
+    command = [sys.executable, "-c", STEP, json.dumps(options)]
+    run = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert int(run.stdout) <= 80 * 2**20, f"{int(run.stdout) / 2**20:.0f} MiB"
 
 
 @every_option

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import metricops
+from tests.conftest import Library
 from tests.definitions import (
     cross_entropy_loss,
     embeddings_loss,
@@ -420,3 +421,68 @@ def test_torch_takes_large_products_of_any_layout(torch):
             found = metricops.pairwise_inner_product(rows, columns)
             expected = rows.double() @ columns.double().T
             torch.testing.assert_close(found.double(), expected, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("labels", [["a", "b", "a"], [["a"], ["b"], ["a"]]], ids=repr)
+def test_torch_compile_takes_labels_that_are_strings(torch, labels):
+    @partial(torch.compile, fullgraph=True, backend="eager")
+    def loss(x, y):
+        return metricops.npairs_loss_from_embeddings(
+            x, y, labels, candidate_labels=labels[::-1]
+        )
+
+    found = loss(torch.tensor(X).double(), torch.tensor(Y).double())
+    expected = embeddings_loss(X, Y, [0, 1, 0], candidate_labels=[0, 1, 0])
+    np.testing.assert_allclose(found, expected, rtol=1e-9)
+
+
+def test_torch_refuses_rows_spread_over_a_mesh(torch, tmp_path):
+    from torch.distributed import tensor
+
+    torch.distributed.init_process_group(
+        "gloo", init_method=f"file://{tmp_path}/rendezvous", rank=0, world_size=1
+    )
+    try:
+        mesh = tensor.init_device_mesh("cpu", (1,))
+        x, y = (
+            tensor.distribute_tensor(torch.tensor(rows), mesh, [tensor.Shard(0)])
+            for rows in (X, Y)
+        )
+        for call in (
+            metricops.npairs_loss_from_embeddings,
+            metricops.npairs_loss_and_grad,
+        ):
+            with pytest.raises(TypeError, match="`anchors` must be a dense array; got"):
+                call(x, y)
+            with pytest.raises(TypeError, match=r"got DTensor: .*full_tensor"):
+                call(torch.tensor(X), y)
+    finally:
+        torch.distributed.destroy_process_group()
+
+
+def test_torch_compile_takes_other_temperatures(torch):
+    def loss(x, y, temperature):
+        return metricops.npairs_loss_from_embeddings(
+            x, y, temperature=temperature, block_size=2
+        )
+
+    x, y = torch.tensor(X).double().requires_grad_(), torch.tensor(Y).double()
+    compiled = torch.compile(loss, fullgraph=True, backend="aot_eager")
+    for temperature in (0.5, 0.75, 1.25):
+        found = compiled(x, y, temperature)
+        expected = embeddings_loss(X, Y, temperature=temperature)
+        np.testing.assert_allclose(found.detach(), expected, rtol=1e-9)
+        (slope,) = torch.autograd.grad(found, [x])
+        (expected,) = torch.autograd.grad(loss(x, y, temperature), [x])
+        np.testing.assert_allclose(slope, expected, rtol=1e-9)
+
+
+@pytest.mark.parametrize("mode", ["eager", "compile", "aot_eager"])
+def test_torch_records_no_loss_that_comes_with_its_gradients(torch, mode):
+    def call(x, y):
+        loss, gradients = metricops.npairs_loss_and_grad(x, y)
+        return loss, *gradients
+
+    x, y = (torch.tensor(rows, requires_grad=True) for rows in (X, Y))
+    traced = Library("torch").trace(call, mode, (x, y))
+    assert not any(result.requires_grad for result in traced(x, y))

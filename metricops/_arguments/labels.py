@@ -16,6 +16,7 @@ from metricops._frameworks.host import (
     is_plain,
     labels_from_plain,
     refuse_subclass,
+    traced_codes,
 )
 from metricops._typing import Array
 
@@ -77,7 +78,9 @@ def _companions(
     """Return labels of which some are lists, NumPy arrays or variables."""
     values = {name: unwrap(x) for name, x in given.items()}
     dtype = None
-    if not lib.traces_numpy():
+    if lib.traces_numpy():
+        values = traced_codes(values)
+    else:
         values = {name: _on_host(name, x) for name, x in values.items()}
         host = {name: x for name, x in values.items() if is_numpy(x)}
         if any(x.ndim == 2 and x.shape[1] != 1 for x in host.values()):

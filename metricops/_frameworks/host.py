@@ -132,3 +132,27 @@ def codes(arrays: list[Array]) -> list[Array]:
 def _coded(x: Array, found: dict[Any, int]) -> Array:
     numbers = [found.setdefault(label, len(found)) for label in x.ravel().tolist()]
     return np.asarray(numbers, dtype=np.int32).reshape(x.shape)
+
+
+def traced_codes(values: dict[str, Any]) -> dict[str, Any]:
+    """Return labels with lists of codes for lists of strings, in plain Python.
+
+    That is all of it that a tracer of NumPy can trace.
+    """
+    lists = [x for x in values.values() if is_plain(x)]
+    if len(lists) < len(values) or not any(_has_string(x) for x in lists):
+        return values
+    found: dict[Any, int] = {}
+    return {name: _coded_list(x, found) for name, x in values.items()}
+
+
+def _has_string(x: Any) -> bool:
+    if isinstance(x, (list, tuple)):
+        return any(_has_string(part) for part in x)
+    return isinstance(x, str)
+
+
+def _coded_list(x: Any, found: dict[Any, int]) -> Any:
+    if isinstance(x, (list, tuple)):
+        return [_coded_list(part, found) for part in x]
+    return found.setdefault(x, len(found))

@@ -100,6 +100,7 @@ class Library:
     """
 
     panel = 2**21  # similarities: 8 MiB of float32 stay in the caches of a processor
+    spreads = False  # whether rows of an array may be spread over devices
     converts = False  # whether `convert` does anything
     abs_is_flat_at_zero = True  # whether autodiff has the slope of `abs` at 0 be 0
 
@@ -111,6 +112,9 @@ class Library:
     def convert(self, name: str, x: Array) -> Array:
         """Return the array in the variable `x`, or raise for a sparse one."""
         return x
+
+    def check_whole(self, name: str, x: Array) -> None:
+        """Raise where the rows of `x` are spread over devices, each with its own."""
 
     def dtype(self, x: Array) -> Dtype:
         """Return what the dtype of `x` is."""

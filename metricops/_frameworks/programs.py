@@ -81,16 +81,17 @@ def _value(value: Any, numbers: list[float], sizes: list[int]) -> str:
         return "true" if value else "false"
     if isinstance(value, str):
         return f'"{value}"'
-    if isinstance(value, float):
-        numbers.append(value)
-        return f'{{"number": {len(numbers) - 1}}}'
-    if isinstance(value, int):
-        sizes.append(value)
-        return f'{{"size": {len(sizes) - 1}}}'
     for word, record in _RECORDS.items():
         if isinstance(value, record):
             inner = _encoded(value, numbers, sizes)
             return f'{{"record": "{word}", "config": {inner}}}'
+    # A symbol is no int or float, but can be asked to become one.
+    if isinstance(value, int) or hasattr(value, "__index__"):
+        sizes.append(value)
+        return f'{{"size": {len(sizes) - 1}}}'
+    if isinstance(value, float) or hasattr(value, "__float__"):
+        numbers.append(value)
+        return f'{{"number": {len(numbers) - 1}}}'
     msg = f"No program can hold a {type(value).__name__}."
     raise TypeError(msg)
 

@@ -64,6 +64,9 @@ def admitted(objective: Objective, asked: Arguments) -> Call:
     else:
         inputs = float_arrays(anchors=asked.anchors, candidates=asked.candidates)
     lib, anchors, every = inputs.library, inputs.arrays[0], inputs.arrays[-1]
+    if lib.spreads:
+        lib.check_whole("anchors", anchors)
+        lib.check_whole("candidates", every)
     shape = anchors.shape
     alike = isinstance(shape, tuple) and shape == every.shape and len(shape) == 2
     if not alike:  # equal shapes fit, whatever the options

@@ -93,6 +93,11 @@ def run(call: Call, given: Arrays) -> Array:
     return _Run.apply(call, *given)[0]
 
 
+def gradient(call: Call, given: Arrays, upstream: Array) -> Arrays:
+    """Return the gradients that are wanted of a call, differentiable."""
+    return _Gradient.apply(call, len(given), upstream, *given)
+
+
 class _Run(torch.autograd.Function):
     """The value of an operation, then what it saved for its gradient."""
 

@@ -22,7 +22,8 @@ from metricops._frameworks.library import (
     describe,
 )
 from metricops._frameworks.operations import Arrays, Operation
-from metricops._frameworks.torch import distances, private, selection
+from metricops._frameworks.records import leaves
+from metricops._frameworks.torch import distances, loops, private, selection
 from metricops._frameworks.torch.gradients import Call, call_of, run, wanted_of
 from metricops._typing import Array
 
@@ -43,6 +44,7 @@ class Torch(Library):
     """PyTorch tensors."""
 
     converts = True
+    spreads = True
 
     def convert(self, name: str, x: Array) -> Array:
         """Return `x`, or raise for a sparse or nested tensor."""
@@ -51,6 +53,11 @@ class Torch(Library):
         if x.layout is not torch.strided:
             refuse_kind(name, "sparse tensor")
         return x
+
+    def check_whole(self, name: str, x: Array) -> None:
+        """Raise for a tensor whose rows are spread over a mesh of devices."""
+        if type(x).__name__ == "DTensor":
+            refuse_kind(name, "DTensor")
 
     def dtype(self, x: Array) -> Dtype:
         """Return what the dtype of `x` is."""
@@ -216,6 +223,28 @@ class Torch(Library):
         """Return the sums of each row up to each of its entries."""
         return torch.cumsum(x, dim=1)
 
+    def fold(
+        self, body: Body, rows: Any, consts: Any, block: int | None
+    ) -> tuple[Any, Any]:
+        """Run `body` over panels; in place, unless something records it."""
+        if block is None or block >= leaves(rows)[0].shape[0] or _records():
+            return super().fold(body, rows, consts, block)
+        return loops.fold(body, rows, consts, block)
+
+    def sweep(
+        self,
+        square: Square,
+        rest: Meeting,
+        merge: Merge,
+        start: Any,
+        rows: Any,
+        block: int | None,
+    ) -> Any:
+        """Have each two panels meet; in a ring, unless something records it."""
+        if block is None or block >= leaves(rows)[0].shape[0] or _records():
+            return super().sweep(square, rest, merge, start, rows, block)
+        return loops.sweep(square, rest, merge, start, rows, block)
+
     def constant(self, function: Callable[..., Any], config: Any, *arrays: Any) -> Any:
         """Return ``function(self, config, *arrays)``, a constant to autograd."""
         with torch.no_grad():
@@ -308,8 +337,9 @@ def _autocast(x: Array) -> bool:
 
 
 def _records() -> bool:
-    """Return whether autograd or a transform of torch.func sees what is done."""
-    return torch.is_grad_enabled() or private.transforms_active()
+    """Return whether autograd or `torch.func` sees what is done."""
+    active = torch.is_grad_enabled() or private.transforms_active()
+    return active or private.forward_active()
 
 
 def _fast_product(x: Array, y: Array) -> Array:

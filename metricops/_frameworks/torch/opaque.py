@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from metricops._frameworks import programs
-from metricops._frameworks.library import is_given, placed
+from metricops._frameworks.library import placed
 from metricops._frameworks.operations import Arrays, Operation, operation_called
 from metricops._frameworks.torch import gradients, private
 from metricops._frameworks.torch.gradients import Call
@@ -25,8 +25,11 @@ from metricops._typing import Array
 def exported(operation: Operation, config: Any, given: tuple[Arrays, Arrays]) -> Array:
     """Return the value, as one node of a program that is exported."""
     arrays, constants = given
-    text, numbers, sizes = programs.encode(config)
-    return _CALL(operation.name, text, numbers, sizes, [*arrays], [*constants])
+    encoded = programs.encode(config)
+    # PyTorch differentiates no list of tensors in which some are None.
+    there = [x is not None for x in arrays], [x is not None for x in constants]
+    tensors = [x for x in (*arrays, *constants) if x is not None]
+    return _CALL(operation.name, *encoded, *there, tensors)
 
 
 def compiled(operation: Operation, config: Any, given: tuple[Arrays, Arrays]) -> Array:
@@ -92,7 +95,13 @@ def _call(library: Torch) -> Any:
     """Return the kernel of the operator ``metricops::call``."""
 
     def kernel(
-        name: str, text: str, numbers: Any, sizes: Any, arrays: Any, constants: Any
+        name: str,
+        text: str,
+        numbers: Any,
+        sizes: Any,
+        arrays: Any,
+        constants: Any,
+        tensors: Any,
     ) -> Array:
         if private.forward_levels() > 0:
             msg = (
@@ -102,7 +111,7 @@ def _call(library: Torch) -> Any:
             raise NotImplementedError(msg)
         state, wanted = (name, text, numbers, sizes), [False] * len(arrays)
         found = _decoded(library, state, arrays, wanted, saving=False)
-        return found.values((*arrays, *constants))[0]
+        return found.values(placed((*arrays, *constants), tuple(tensors)))[0]
 
     return kernel
 
@@ -149,11 +158,12 @@ def _gradient(library: Torch) -> Any:
 
 
 _CONFIG = "str operation, str config, float[] numbers, SymInt[] sizes"
+_GIVEN = "bool[] arrays, bool[] constants, Tensor[] tensors"
 _ARRAYS = "Tensor?[] arrays, Tensor?[] constants"
 
 
-def _operator(name: str, more: str, result: str, kernel: Any) -> Any:
-    schema = f"({_CONFIG}, {_ARRAYS}{more}) -> {result}"
+def _operator(name: str, rest: str, result: str, kernel: Any) -> Any:
+    schema = f"({_CONFIG}, {rest}) -> {result}"
     operator = torch.library.custom_op(
         f"metricops::{name}", kernel(TORCH), mutates_args=(), schema=schema
     )
@@ -161,29 +171,31 @@ def _operator(name: str, more: str, result: str, kernel: Any) -> Any:
     return operator
 
 
-_STATE = ", bool[] wanted, bool saving, Tensor[] saved, Tensor upstream"
-_CALL = _operator("call", "", "Tensor", _call)
-_RUN = _operator("run", ", bool[] wanted", "Tensor[]", _run)
-_GRADIENT = _operator("gradient", _STATE, "Tensor[]", _gradient)
+_STATE = "bool[] wanted, bool saving, Tensor[] saved, Tensor upstream"
+_CALL = _operator("call", _GIVEN, "Tensor", _call)
+_RUN = _operator("run", f"{_ARRAYS}, bool[] wanted", "Tensor[]", _run)
+_GRADIENT = _operator("gradient", f"{_ARRAYS}, {_STATE}", "Tensor[]", _gradient)
 
 
 # How PyTorch differentiates and batches the nodes themselves.
 
 
 def _save(ctx: Any, inputs: Any, output: Any) -> None:
-    *ctx.state, arrays, constants = inputs
-    ctx.count = len(arrays)
-    ctx.save_for_backward(*arrays, *constants)
+    *ctx.state, ctx.arrays, ctx.constants, tensors = inputs
+    ctx.save_for_backward(*tensors)
 
 
 def _pull(ctx: Any, upstream: Array) -> Any:
-    arrays, constants = _sides(ctx.saved_tensors, ctx.count)
-    wanted = list(is_given(tuple(arrays)))
-    found = _GRADIENT(*ctx.state, arrays, constants, wanted, False, [], upstream)
-    gradients = list(placed(tuple(wanted), tuple(found)))
+    given = placed((*ctx.arrays, *ctx.constants), ctx.saved_tensors)
+    call = _decoded(ONE_PANEL, ctx.state, ctx.arrays, ctx.arrays, saving=False)
+    call = _OpaqueCall(**vars(call))
+    found = gradients.gradient(call, given, upstream)
+    every = [*found, *(None for there in ctx.constants if there)]
     # PyTorch takes an empty list for one of tensors, which has a gradient each.
-    nothing: list[Any] = [None if x else [] for x in ctx.state[2:]]
-    return None, None, *nothing, gradients, [None] * len(constants)
+    nothing: list[Any] = [
+        None if x else [] for x in (*ctx.state[2:], ctx.arrays, ctx.constants)
+    ]
+    return None, None, *nothing, every
 
 
 def _batched(operator: Any) -> Any:

@@ -46,12 +46,12 @@ def transforms_active() -> bool:
 def forward_levels() -> int:
     """Return how many forward modes are nested; 2 where one is, or maybe several."""
     if _interpreters is None or _jvp is None:
-        return 2 if _forward_active() else 0
+        return 2 if forward_active() else 0
     found = sum(x.key() == _jvp for x in _interpreters() or ())
-    return found or int(_forward_active())
+    return found or int(forward_active())
 
 
-def _forward_active() -> bool:
+def forward_active() -> bool:
     """Return whether forward mode is active: only then can a dual number be made."""
     level = getattr(forward_ad, "_current_level", None)  # buys 0.1 ms a call
     if level is not None and level >= 0:
