@@ -87,11 +87,11 @@ def test_a_program_is_one_node_of_words_and_numbers(torch, strict):
     (node,) = (node for node in graph.nodes if node.op == "call_function")
     name, text, numbers, sizes, *_ = node.args
     assert str(node.target) == "metricops.call.default"
-    assert (name, numbers, sizes) == ("npairs_from_embeddings", [0.5, 0.0], [3])
+    assert (name, numbers, sizes) == ("loss_from_embeddings", [0.5, 0.0], [3])
     found = json.loads(text)
     assert found["format"] == 1
     assert found["config"]["temperature"] == {"number": 0}
-    assert found["config"]["block"] == {"size": 0}
+    assert found["config"]["block_size"] == {"size": 0}
 
 
 def test_a_program_exported_without_gradients_has_them(torch, program):
@@ -180,7 +180,7 @@ class Outer(NamedTuple):
 
 
 CONFIG = Outer(Inner("words", 0.5), 3, True)
-OPERATION = operation_called("npairs_from_embeddings")._replace(config=Outer)
+OPERATION = operation_called("loss_from_embeddings")._replace(config=Outer)
 
 
 @pytest.fixture

@@ -85,8 +85,7 @@ def _value(value: Any, numbers: list[float], sizes: list[int]) -> str:
         if isinstance(value, record):
             inner = _encoded(value, numbers, sizes)
             return f'{{"record": "{word}", "config": {inner}}}'
-    # A symbol is no int or float, but can be asked to become one.
-    if isinstance(value, int) or hasattr(value, "__index__"):
+    if _is_whole(value):
         sizes.append(value)
         return f'{{"size": {len(sizes) - 1}}}'
     if isinstance(value, float) or hasattr(value, "__float__"):
@@ -94,6 +93,17 @@ def _value(value: Any, numbers: list[float], sizes: list[int]) -> str:
         return f'{{"number": {len(numbers) - 1}}}'
     msg = f"No program can hold a {type(value).__name__}."
     raise TypeError(msg)
+
+
+def _is_whole(value: Any) -> bool:
+    """Return whether a number is an int, or the symbol of one.
+
+    A symbol is of neither type, except where Dynamo traces it, which knows its type and
+    cannot ask it more.
+    """
+    if isinstance(value, float):
+        return False
+    return isinstance(value, int) or hasattr(value, "__index__")
 
 
 def _decoded(record: type, found: dict[str, Any], encoded: Encoded) -> Any:
