@@ -119,7 +119,12 @@ class _Run(torch.autograd.Function):
     def backward(ctx: Any, upstream: Array | None, *_: Any) -> Any:
         if upstream is None:
             return (None,) * (1 + ctx.width)
-        found = _Gradient.apply(ctx.call, ctx.width, upstream, *ctx.saved_tensors)
+        tensors = ctx.saved_tensors  # once: a checkpoint unpacks them once
+        if private.recorded():
+            found = _Gradient.apply(ctx.call, ctx.width, upstream, *tensors)
+        else:
+            parts = tensors[: ctx.width], tensors[ctx.width :]
+            found = ctx.call.gradients(*parts, upstream)
         constants = (None,) * (ctx.width - ctx.call.count)
         return (None, *placed(ctx.call.wanted, found), *constants)
 

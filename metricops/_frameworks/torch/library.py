@@ -128,19 +128,19 @@ class Torch(Library):
 
     def plus(self, x: Array, y: Array) -> Array:
         """Return ``x + y``."""
-        return x + y if _records() else x.add_(y)
+        return x + y if private.recorded() else x.add_(y)
 
     def times(self, x: Array, y: Array) -> Array:
         """Return ``x * y``."""
-        return x * y if _records() else x.mul_(y)
+        return x * y if private.recorded() else x.mul_(y)
 
     def minus(self, x: Array, y: Array) -> Array:
         """Return ``x - y``."""
-        return x - y if _records() else x.sub_(y)
+        return x - y if private.recorded() else x.sub_(y)
 
     def exp(self, x: Array) -> Array:
         """Return the exponentials of `x`."""
-        if _records():
+        if private.recorded():
             return x.exp()
         if x.dtype != torch.float32 or not x.is_cpu:
             return x.exp_()
@@ -150,13 +150,13 @@ class Torch(Library):
     def put(self, x: Array, columns: Array, value: float) -> Array:
         """Return `x` with one column of each row replaced."""
         columns = columns[:, None]
-        if _records():
+        if private.recorded():
             return x.scatter(1, columns, value)
         return x.scatter_(1, columns, value)
 
     def plus_product(self, total: Array | None, x: Array, y: Array) -> Array:
         """Return ``x @ y`` added to `total`, in place where nothing records it."""
-        if total is None or _records():
+        if total is None or private.recorded():
             return super().plus_product(total, x, y)
         if x.shape[1] < 128 or not _suits_onednn(x, y):
             return total.addmm_(x, y)
@@ -227,7 +227,7 @@ class Torch(Library):
         self, body: Body, rows: Any, consts: Any, block: int | None
     ) -> tuple[Any, Any]:
         """Run `body` over panels; in place, unless something records it."""
-        if block is None or block >= leaves(rows)[0].shape[0] or _records():
+        if block is None or block >= leaves(rows)[0].shape[0] or private.recorded():
             return super().fold(body, rows, consts, block)
         return loops.fold(body, rows, consts, block)
 
@@ -241,7 +241,7 @@ class Torch(Library):
         block: int | None,
     ) -> Any:
         """Have each two panels meet; in a ring, unless something records it."""
-        if block is None or block >= leaves(rows)[0].shape[0] or _records():
+        if block is None or block >= leaves(rows)[0].shape[0] or private.recorded():
             return super().sweep(square, rest, merge, start, rows, block)
         return loops.sweep(square, rest, merge, start, rows, block)
 
@@ -252,7 +252,7 @@ class Torch(Library):
 
     def shortcut(self, short: Any, exact: Any, arrays: Arrays) -> tuple[Array, ...]:
         """Return ``exact(lib, *arrays)``, by `short` where nothing looks on."""
-        if not distances.may_be_looked_at(arrays, _records):
+        if not distances.may_be_looked_at(arrays, private.recorded):
             return exact(self, *arrays)
         with torch.no_grad():
             return short(_Reusing(self.xp, self.label), *arrays)
@@ -260,7 +260,7 @@ class Torch(Library):
     def within_one(self, x: Array) -> Array:
         """Return `x` between -1 and 1, in place where nothing sees it."""
         fixed = x.detach()
-        if not distances.may_be_looked_at((fixed,), _records):
+        if not distances.may_be_looked_at((fixed,), private.recorded):
             return super().within_one(x)
         fixed.clamp_(-1.0, 1.0)
         return x
@@ -336,12 +336,6 @@ def _autocast(x: Array) -> bool:
     return device != "meta" and torch.is_autocast_enabled(device)
 
 
-def _records() -> bool:
-    """Return whether autograd or `torch.func` sees what is done."""
-    active = torch.is_grad_enabled() or private.transforms_active()
-    return active or private.forward_active()
-
-
 def _fast_product(x: Array, y: Array) -> Array:
     # It would fall back to plain loops for a part of a transposed matrix.
     y = y if y.is_contiguous() or y.mT.is_contiguous() else y.contiguous()
@@ -364,7 +358,7 @@ def _suits_onednn(x: Array, y: Array) -> bool:
         and x.dtype == y.dtype == torch.float32
         and private.linear is not None
         and torch.backends.mkldnn.enabled
-        and not _records()
+        and not private.recorded()
         and type(x) is type(y) is torch.Tensor
     )
 

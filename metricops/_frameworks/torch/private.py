@@ -43,6 +43,11 @@ def transforms_active() -> bool:
     return _transforms_active is None or _transforms_active()
 
 
+def recorded() -> bool:
+    """Return whether autograd, in either mode, or `torch.func` sees what is done."""
+    return torch.is_grad_enabled() or transforms_active() or forward_active()
+
+
 def forward_levels() -> int:
     """Return how many forward modes are nested; 2 where one is, or maybe several."""
     if _interpreters is None or _jvp is None:
