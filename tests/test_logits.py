@@ -5,6 +5,7 @@ that a definition in float64 is of the same logits.
 """
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -82,7 +83,7 @@ def test_rounding_does_not_part_a_row_from_its_peak(run, scale):
     # Products that round one way in a row and another way in a column.
     rows = _GENERATOR.standard_normal((300, 16))
     rows = (scale * rows).astype(np.float32)
-    options = {"labels": (np.arange(300) % 75).tolist(), "temperature": 0.07}
+    options: Any = {"labels": (np.arange(300) % 75).tolist(), "temperature": 0.07}
 
     def of_anchors(x, block_size):
         found = metricops.npairs_loss_and_grad(x, **options, block_size=block_size)
