@@ -20,7 +20,7 @@ LABELS = (np.arange(N) % 7).tolist()
 NAN = math.nan
 # What logits of about 10 become: 1e-3, 1e4, 1e7 and 1e10 of them.
 SCALES = [2.0**-13, 2.0**10, 2.0**20, 2.0**30]
-CALLS = {
+CALLS: dict[str, Any] = {
     "position": {"labels": None},
     "labels": {"labels": LABELS},
     "one set": {"labels": LABELS, "candidates": False},
