@@ -236,7 +236,7 @@ def test_an_int_is_one_int(library, name, value):
 def test_recall_takes_no_array_of_depths(library):
     rows = library.asarray(np.ones((3, 2), np.float32))
     depths: Any = np.asarray([1, 2])
-    with pytest.raises(TypeError, match="`k` must be an int; got array"):
+    with pytest.raises(TypeError, match="`k` must be an int; got an array of shape"):
         recall_at_k(rows, [0, 0, 0], k=depths)
 
 

@@ -40,7 +40,7 @@ class Dask(Library):
         """Return the number of rows of `x`, at least 1, to divide by."""
         if self.shape(x)[0] is not None:
             return super().count(x)
-        return self.xp.sum(self.xp.ones_like(x[:, 0]))
+        return self.xp.sum(self.xp.ones_like(x if x.ndim == 1 else x[:, 0]))
 
     def split(self, x: Array, like: Array) -> tuple[Array, Array | None]:
         """Return the first rows of `x`, as many as `like` has, and the rest if any."""

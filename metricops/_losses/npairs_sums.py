@@ -65,7 +65,8 @@ class PositionSums(Sums):
 
     def paired(self, rows: PositionRows, columns: PositionRows) -> PositionRows:
         """Return the columns' sums with their positives' scores, which rows know."""
-        return columns._replace(positive=rows.positive)
+        # A copy, as no array may be saved twice.
+        return columns._replace(positive=rows.positive + 0.0)
 
     def losses(self, lib: Library, sums: PositionRows) -> tuple[Array, None]:
         """Return the losses; all count."""

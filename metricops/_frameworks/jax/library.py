@@ -94,6 +94,14 @@ class Jax(Library):
         """Return `x`, seen as a constant by derivatives."""
         return jax.lax.stop_gradient(x)
 
+    def product(self, x: Array, y: Array) -> Array:
+        """Return the matrix product of two arrays of one dtype, in that dtype.
+
+        XLA makes a product of width 1 an elementwise one, and joins it with what is
+        subtracted from it, in one rounding: a score would not be that of its peak.
+        """
+        return jnp.matmul(*_of_width_two(x, y)) if x.shape[-1] == 1 else x @ y
+
     def widened_product(self, x: Array, y: Array, dtype: Any) -> Array:
         """Return the product in `dtype`, of halves as they are."""
         return jnp.matmul(x, y, preferred_element_type=dtype)
@@ -115,9 +123,6 @@ class Jax(Library):
         self, body: Body, rows: Any, consts: Any, block: int | None
     ) -> tuple[Any, Any]:
         """Run `body` over panels, all but the first, a shorter one, in a scan."""
-        leading = next(x for x in rows if x is not None)
-        if self.known_rows(leading) is None:
-            block = None
         return loops.fold(body, rows, consts, block)
 
     def sweep(
@@ -167,6 +172,12 @@ def _ranks(x: Array) -> Array:
     # Halves leave room between the least number and minus infinity.
     least = jnp.finfo(x.dtype).min
     return jnp.where(jnp.isnan(x), -jnp.inf, jnp.maximum(x / 2, least))
+
+
+def _of_width_two(x: Array, y: Array) -> tuple[Array, Array]:
+    """Return the sides of a product of width 1 with zeros beside them."""
+    columns = jnp.concatenate([x, jnp.zeros_like(x)], axis=-1)
+    return columns, jnp.concatenate([y, jnp.zeros_like(y)], axis=-2)
 
 
 @partial(jax.jit, static_argnums=(0, 1, 2))

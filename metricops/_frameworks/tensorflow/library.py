@@ -55,6 +55,10 @@ class TensorFlow(Library):
         """Return in which dtype NumPy numbers become a tensor."""
         return "float64" if name in LONG_DOUBLES else name
 
+    def dtype_called(self, name: str) -> Any:
+        """Return the dtype called `name`."""
+        return tf.as_dtype(name)
+
     def shape(self, x: Array) -> Shape:
         """Return the shape of `x`, None where a size is unknown."""
         return tuple(x.shape)
@@ -125,6 +129,17 @@ class TensorFlow(Library):
     def several(self, x: Array, block: int | None) -> bool:
         """Return whether the rows of `x` may be several panels."""
         return x.shape[0] is None or super().several(x, block)
+
+    def product(self, x: Array, y: Array) -> Array:
+        """Return the matrix product of two arrays of one dtype, in that dtype.
+
+        XLA makes a product of width 1 an elementwise one, and joins it with what is
+        subtracted from it, in one rounding: a score would not be that of its peak.
+        """
+        if x.shape[-1] == 1:
+            x = tf.concat([x, tf.zeros_like(x)], axis=-1)
+            y = tf.concat([y, tf.zeros_like(y)], axis=-2)
+        return x @ y
 
     def positions(self, x: Array, axis: int, name: str) -> Array:
         """Return 0, 1, ... along an axis of `x`."""

@@ -11,7 +11,6 @@ import tensorflow as tf
 from metricops._typing import Array
 
 int32 = tf.int32
-int64 = tf.int64
 float32 = tf.float32
 float64 = tf.float64
 
@@ -89,6 +88,13 @@ def squeeze(x: Array, /, axis: Any) -> Array:
 
 def sum(x: Array, /, *, axis: Any = None, keepdims: bool = False) -> Array:
     return tf.reduce_sum(x, axis=axis, keepdims=keepdims)
+
+
+def take_along_axis(x: Array, indices: Array, /, *, axis: int = -1) -> Array:
+    if axis not in (-1, x.ndim - 1):
+        msg = "`axis` must be the last axis; other axes are not implemented."
+        raise NotImplementedError(msg)
+    return tf.gather(x, indices, axis=-1, batch_dims=x.ndim - 1)
 
 
 def where(condition: Array, x1: Any, x2: Any, /) -> Array:
