@@ -81,6 +81,10 @@ CALLS: dict[str, Any] = {
     "recall_at_k, keys": lambda x, y: metricops.recall_at_k(
         x, NAMES, y, np.asarray(["b", "b", "a"]), k=2
     )[2],
+    "precision_at_k": lambda x, y: metricops.precision_at_k(x, LARGE, k=2)[2],
+    "mean_average_precision": lambda x, y: metricops.mean_average_precision(x, LARGE),
+    "mean_reciprocal_rank": lambda x, y: metricops.mean_reciprocal_rank(x, LARGE),
+    "ndcg_at_k": lambda x, y: metricops.ndcg_at_k(x, LARGE, k=2)[2],
 }
 DEVICES = ["CPU_DEVICE", "device1", "device2", "no_float64", "no_x64"]
 every = pytest.mark.parametrize("name", CALLS)
@@ -88,7 +92,8 @@ every = pytest.mark.parametrize("name", CALLS)
 
 def require_sorting(xp, name, device):
     """Skip a search where array-api-strict 2.6 cannot sort: `no_x64` has no int64."""
-    if not name.startswith(("nearest", "recall")):
+    searching = ("nearest", "recall", "precision", "mean_", "ndcg")
+    if not name.startswith(searching):
         return
     try:
         xp.argsort(xp.ones(2, dtype=xp.float32, device=device))

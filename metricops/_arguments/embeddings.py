@@ -31,11 +31,9 @@ def fitting_candidates(
             _checks.refuse_shape("candidates", need, m)
     if candidates is anchors or None not in (*n, *m):
         return candidates
-    candidates = lib.agree(
-        candidates, 1, anchors, 1, "`candidates` must fit `anchors`."
-    )
+    need = "`candidates` must fit `anchors`."
+    candidates = lib.agree(candidates, 1, anchors, 1, need)
     if square:
-        need = f"`candidates` must have as many rows as `anchors` where {option}."
         return lib.agree(candidates, 0, anchors, 0, need)
     if option is None:
         return candidates

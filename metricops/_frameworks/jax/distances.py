@@ -14,7 +14,9 @@ _enable_x64: Any = getattr(jax, "enable_x64", None)
 
 def shortcut(lib: Library, short: Any, exact: Any, arrays: Arrays) -> tuple[Array, ...]:
     """Return `short` of arrays, of which `exact` gives the derivatives."""
-    if _enable_x64 is None or jax.default_backend() == "tpu":
+    # An export whose sizes are symbols has loops that count in 32 bits or in 64.
+    known = all(x is None or None not in lib.shape(x) for x in arrays)
+    if _enable_x64 is None or not known or jax.default_backend() == "tpu":
         return exact(lib, *arrays)
 
     @jax.custom_jvp
