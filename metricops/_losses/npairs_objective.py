@@ -37,7 +37,8 @@ class NPairs(Objective):
         fused = lib.cross_entropy(scores).losses
         if fused is not None:
             return fused(scores, pairs.positive)
-        return _by_position(lib, scores, pairs).losses
+        _, rest, difference = _parts(lib, scores, pairs)
+        return of_positive(lib, rest, difference)[:, 0]
 
     def slopes(self, lib: Library, scores: Array, pairs: Pairs) -> Slopes:
         """Return losses and derivatives. The scores may be overwritten."""
@@ -63,15 +64,20 @@ class NPairs(Objective):
         return _BY_POSITION if paired else _BY_TARGETS
 
 
-def _by_position(lib: Library, scores: Array, pairs: Pairs) -> Slopes:
-    """Return what the formula for one positive gives."""
-    xp = lib.xp
+def _parts(lib: Library, scores: Array, pairs: Pairs) -> tuple[Array, Array, Array]:
+    """Return the exponentials without the positive's, R, and d of the formula."""
     peak = lib.peak(scores, 1)
     difference = lib.pick(scores, pairs.positive) - peak
     exponentials = lib.exp(lib.minus(scores, peak))
     exponentials = lib.put(exponentials, pairs.positive, 0.0)
-    rest = xp.sum(exponentials, axis=1, keepdims=True)
-    partition = rest + xp.exp(difference)
+    rest = lib.xp.sum(exponentials, axis=1, keepdims=True)
+    return exponentials, rest, difference
+
+
+def _by_position(lib: Library, scores: Array, pairs: Pairs) -> Slopes:
+    """Return what the formula for one positive gives."""
+    exponentials, rest, difference = _parts(lib, scores, pairs)
+    partition = rest + lib.xp.exp(difference)
     losses = of_positive(lib, rest, difference)
     own = -rest / partition
     return Slopes(losses[:, 0], exponentials, 1 / partition, own[:, 0])
