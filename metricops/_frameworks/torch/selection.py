@@ -3,9 +3,9 @@
 from collections.abc import Callable
 
 import torch
-from torch._subclasses.fake_tensor import FakeTensor
 
 from metricops._frameworks.operations import Arrays
+from metricops._frameworks.torch import private
 from metricops._typing import Array
 
 _GROUP = 16  # columns of which only the largest is looked at first
@@ -13,11 +13,13 @@ _GROUP = 16  # columns of which only the largest is looked at first
 
 def sees_values(x: Array) -> bool:
     """Return whether Python may look at the numbers in `x`."""
-    if torch.compiler.is_compiling() or isinstance(x, FakeTensor) or x.is_meta:
+    # A tensor of an export has a shape and no numbers; its class has no public name.
+    shape_alone = x.is_meta or type(x).__name__ == "FakeTensor"
+    if torch.compiler.is_compiling() or shape_alone:
         return False
     if x.is_cuda and torch.cuda.is_current_stream_capturing():
         return False
-    return not torch._C._are_functorch_transforms_active()
+    return not private.transforms_active()
 
 
 def within(x: Array, k: int, slack: Array) -> tuple[Array, Array, Array]:
