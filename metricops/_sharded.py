@@ -11,7 +11,8 @@ Nothing here knows a framework: an adapter brings its collectives, as a `Group`.
 from typing import Any, NamedTuple, Protocol
 
 from metricops import _checks
-from metricops._arguments.labels import is_held, matches, shared
+from metricops._arguments.labels import is_held
+from metricops._arguments.matches import matches, shared
 from metricops._arguments.weights import mass_of, reciprocal
 from metricops._frameworks import Library, unwrap
 from metricops._frameworks.host import is_numpy, is_plain, labels_from_plain
@@ -171,6 +172,6 @@ def _has_positive(member: Member, rows: Side, others: Side) -> Array:
 
     block = lib.block(rows.embeddings, others.embeddings)
     own, everybody = Own(rows.labels, positions), Own(others.labels, None)
-    _, found = lib.fold(body, own, everybody, block)
+    _, found = lib.loops.fold(body, own, everybody, block)
     positive: Array = found.positive
     return positive

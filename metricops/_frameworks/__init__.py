@@ -13,16 +13,18 @@ import array_api_compat
 import numpy as np
 
 from metricops._checks import refuse_kind, refuse_version
+from metricops._frameworks.dtypes import Dtype
 from metricops._frameworks.host import refuse_subclass
-from metricops._frameworks.library import (
-    Dtype,
-    Library,
-    Step,
+from metricops._frameworks.library import Library
+from metricops._frameworks.loops import Step
+from metricops._frameworks.operations import (
+    Arrays,
+    Operation,
     is_given,
     placed,
+    register,
     spread,
 )
-from metricops._frameworks.operations import Arrays, Operation, register
 from metricops._typing import Array
 
 __all__ = [

@@ -7,13 +7,16 @@ import dask.array as da
 import numpy as np
 
 from metricops._checks import Shape, refuse_shape
-from metricops._frameworks.library import Body, Library
+from metricops._frameworks.library import Library
+from metricops._frameworks.loops import Whole
 from metricops._frameworks.operations import Arrays
 from metricops._typing import Array
 
 
 class Dask(Library):
     """Dask arrays."""
+
+    looping = Whole
 
     def shape(self, x: Array) -> Shape:
         """Return the shape of `x`, None where the chunks are unknown."""
@@ -67,12 +70,6 @@ class Dask(Library):
     def block(self, anchors: Array, candidates: Array) -> int | None:
         """Return None: all anchors at once, since Dask has chunks of its own."""
         return None
-
-    def fold(
-        self, body: Body, rows: Any, consts: Any, block: int | None
-    ) -> tuple[Any, Any]:
-        """Run `body` once, whatever the size of a panel."""
-        return body(None, rows, consts)
 
     def several(self, x: Array, block: int | None) -> bool:
         """Return False, whatever the size of a panel."""

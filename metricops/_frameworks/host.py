@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from metricops._checks import refuse_kind
-from metricops._frameworks.library import describe
+from metricops._frameworks.dtypes import describe
 from metricops._typing import Array
 
 _PLAIN = frozenset((int, float, complex, bool, str, bytes, type(None), np.ndarray))

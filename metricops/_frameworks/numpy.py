@@ -9,15 +9,35 @@ import numpy as np
 
 from metricops._checks import Shape
 from metricops._frameworks import numpy_selection
-from metricops._frameworks.library import Body, Library
+from metricops._frameworks.library import Library
+from metricops._frameworks.loops import Body, Loops, filled
 from metricops._frameworks.operations import Arrays
+from metricops._frameworks.records import leaves
 from metricops._typing import Array, Namespace
 
 _vecdot: Any = np.vecdot  # its types know of no axis
 
 
+class _Loops(Loops):
+    """Loops whose results are written in place."""
+
+    def fold(
+        self, body: Body, rows: Any, consts: Any, block: int | None
+    ) -> tuple[Any, Any]:
+        """Run `body` over panels, whose outputs are copied at once."""
+        if block is None or block >= leaves(rows)[0].shape[0]:
+            return body(None, rows, consts)
+        return filled(body, rows, consts, block, _empty)
+
+
+def _empty(count: int, x: Array) -> Array:
+    return np.empty((count, *x.shape[1:]), x.dtype)
+
+
 class NumPy(Library):
     """NumPy arrays."""
+
+    looping = _Loops
 
     def default_float(self, like: Array) -> Any:
         """Return the dtype that integers become."""
@@ -136,24 +156,6 @@ class _Reusing(NumPy):
             features = slice(first, first + 1024)
             _add_absolute(found, x[:, features], y[:, features])
         return found
-
-    def fold(
-        self, body: Body, rows: Arrays, consts: Arrays, block: int | None
-    ) -> tuple[Any, tuple[Array, ...]]:
-        """Run `body` over panels, whose outputs are copied at once."""
-        total = next(x.shape[0] for x in rows if x is not None)
-        if block is None or block >= total:
-            return body(None, rows, consts)
-        carry, found = None, None
-        for start in range(0, total, block):
-            part = slice(start, start + block)
-            panel = tuple(None if x is None else x[part] for x in rows)
-            carry, outs = body(carry, panel, consts)
-            if found is None:
-                found = tuple(np.empty((total, *x.shape[1:]), x.dtype) for x in outs)
-            for whole, out in zip(found, outs, strict=True):
-                whole[part] = out
-        return carry, found or ()
 
     def _memory(self, name: str, shape: Shape, dtype: Any) -> Array:
         found = self._last.get(name)

@@ -55,3 +55,19 @@ def operation_called(name: str) -> Operation:
         msg = f"The program names the operation {name!r}; metricops has {known}."
         raise ValueError(msg)
     return found
+
+
+def is_given(arrays: Arrays) -> tuple[bool, ...]:
+    """Return which of `arrays` are not None."""
+    return tuple(x is not None for x in arrays)
+
+
+def placed(wanted: tuple[bool, ...], gradients: tuple[Array, ...]) -> Arrays:
+    """Return the gradients at the places that are wanted, and None at the others."""
+    rest = iter(gradients)
+    return tuple(next(rest) if there else None for there in wanted)
+
+
+def spread(arrays: Arrays, gradients: tuple[Array, ...]) -> Arrays:
+    """Return the gradients, one for each of `arrays` that is not None."""
+    return placed(is_given(arrays), gradients)

@@ -8,10 +8,9 @@ from metricops._arguments.labels import (
     check_classes,
     column,
     label_arrays,
-    matches,
     multihot_arrays,
-    shared,
 )
+from metricops._arguments.matches import matches, shared
 from metricops._frameworks import Library
 from metricops._frameworks.public import public
 from metricops._losses.softmax import cross_entropy

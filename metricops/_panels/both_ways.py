@@ -65,7 +65,9 @@ def gathered(problem: Problem) -> Both:
         columns = found if columns is None else sums.merged(lib, columns, found)
         return columns, sums.of(lib, scores, pairs, axis=1, last=True)
 
-    columns, rows = lib.fold(body, problem.rows, problem.candidates, problem.block)
+    columns, rows = lib.loops.fold(
+        body, problem.rows, problem.candidates, problem.block
+    )
     return Both(rows, sums.paired(rows, columns))
 
 
@@ -106,7 +108,7 @@ def gradients(problem: Problem, both: Both, upstream: Both, wanted: Wanted) -> P
 
     rows = ClosedRows(problem.rows, closing.rows, closing.columns)
     columns = ClosedCandidates(problem.candidates, closing.columns)
-    total, out = lib.fold(body, rows, columns, problem.block)
+    total, out = lib.loops.fold(body, rows, columns, problem.block)
     of_candidates = None
     if wanted.candidates:
         of_candidates = xp.matrix_transpose(total.candidates)

@@ -50,7 +50,7 @@ def gathered(problem: Problem) -> Any:
 
     members = _members(problem, None)
     start = sums.nothing(lib, lib.xp.sum(members.embeddings * 0, axis=1))
-    return lib.sweep(square, rest, merge, start, members, problem.block)
+    return lib.loops.sweep(square, rest, merge, start, members, problem.block)
 
 
 def gradients(problem: Problem, found: Any, upstream: Array) -> Products:
@@ -81,7 +81,7 @@ def gradients(problem: Problem, found: Any, upstream: Array) -> Products:
     closing = sums.closing(lib, found, upstream)
     members = _members(problem, closing)
     start = Gradient(xp.zeros_like(members.embeddings))
-    total = lib.sweep(square, rest, merge, start, members, problem.block)
+    total = lib.loops.sweep(square, rest, merge, start, members, problem.block)
     total = scaled(total.embeddings, problem.candidates.scale)
     # Both sides are the same rows, and so each has half of the products.
     along = xp.sum(members.embeddings * total, axis=1) / 2

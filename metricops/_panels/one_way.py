@@ -72,7 +72,7 @@ def losses(problem: Problem) -> Direction:
         return (), Direction(lib.xp.where(counted, found, 0.0), counted)
 
     direction: Direction
-    _, direction = lib.fold(body, problem.rows, problem.candidates, problem.block)
+    _, direction = lib.loops.fold(body, problem.rows, problem.candidates, problem.block)
     return direction
 
 
@@ -96,7 +96,9 @@ def gradients(problem: Problem, wanted: Wanted) -> tuple[Direction, Products]:
         return Total(lib.plus_product(sofar, left, panel.slopes.error)), out
 
     if problem.several:
-        total, out = lib.fold(body, problem.rows, problem.candidates, problem.block)
+        total, out = lib.loops.fold(
+            body, problem.rows, problem.candidates, problem.block
+        )
     else:
         total, out = body(None, problem.rows, problem.candidates)
     of_candidates = None

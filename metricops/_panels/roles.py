@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from metricops._arguments.labels import matches, shared_or_same
+from metricops._arguments.matches import matches, shared_or_same
 from metricops._frameworks import Library
 from metricops._frameworks.programs import register_record
 from metricops._typing import Array

@@ -5,14 +5,8 @@ from typing import Any, NamedTuple
 
 from metricops import _checks
 from metricops._arguments.arrays import Inputs
-from metricops._arguments.labels import (
-    check_classes,
-    column,
-    label_arrays,
-    matches,
-    same_labels,
-    shared,
-)
+from metricops._arguments.labels import check_classes, column, label_arrays
+from metricops._arguments.matches import matches, same_labels, shared
 from metricops._frameworks import Arrays, Library, Step
 from metricops._retrieval.neighbors import checked_pair, checked_search
 from metricops._retrieval.search import Search, search
@@ -108,7 +102,7 @@ def _means(
         )
 
     rows, block = (queries, labels, places), config.search.block
-    _, each = lib.fold(panel, rows, (keys, others), block)
+    _, each = lib.loops.fold(panel, rows, (keys, others), block)
     return tuple(lib.xp.sum(x) / lib.count(queries) for x in each)
 
 

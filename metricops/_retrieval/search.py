@@ -53,7 +53,7 @@ def _differentiable(
         return (), (found,)
 
     exact = products.exact(lib, config.metric, keys)
-    _, (scores,) = lib.fold(panel, (queries, indices), (exact,), config.block)
+    _, (scores,) = lib.loops.fold(panel, (queries, indices), (exact,), config.block)
     return scores
 
 
@@ -106,11 +106,13 @@ def _best(
                 return (), found
             return (), (found.scores, lib.gather(places, found.indices))
 
-        _, found = lib.fold(query_panel, own, (rows,), config.block)
+        _, found = lib.loops.fold(query_panel, own, (rows,), config.block)
         return found if best is None else _merged(lib, best, found, wanted), ()
 
     places = None if config.keys is None else lib.positions(keys, 0, "keys")
-    (scores, indices), _ = lib.fold(key_panel, (keys, places), (queries,), config.keys)
+    (scores, indices), _ = lib.loops.fold(
+        key_panel, (keys, places), (queries,), config.keys
+    )
     return Best(scores, indices)
 
 

@@ -48,10 +48,10 @@ def sums(lib: Library, config: Config, x: Array, y: Array) -> Array:
         def panel(_: Any, other: Arrays, own: Arrays) -> Step:
             return (), (_moved(lib, _sums(lib, config, own, other), -1, 0),)
 
-        _, (found,) = lib.fold(panel, others, own, columns)
+        _, (found,) = lib.loops.fold(panel, others, own, columns)
         return (), (_moved(lib, found, 0, -1),)
 
-    _, (found,) = lib.fold(row_panel, (x, sizes[0]), (y, sizes[1]), rows)
+    _, (found,) = lib.loops.fold(row_panel, (x, sizes[0]), (y, sizes[1]), rows)
     return _moved(lib, found, 0, -2)
 
 
@@ -76,10 +76,12 @@ def repaired(
 
         x, x_size, found, near = own
         other = (*others, transposed(found), transposed(near))
-        _, (found,) = lib.fold(panel, other, (x, x_size), columns)
+        _, (found,) = lib.loops.fold(panel, other, (x, x_size), columns)
         return (), (transposed(found),)
 
-    _, (found,) = lib.fold(row_panel, (x, sizes[0], found, near), (y, sizes[1]), rows)
+    _, (found,) = lib.loops.fold(
+        row_panel, (x, sizes[0], found, near), (y, sizes[1]), rows
+    )
     return found
 
 
@@ -115,10 +117,10 @@ def pull(
             return (found if carry is None else carry[0] + found,), ()
 
         weight = _moved(lib, own[1], -1, 0)
-        (total,), _ = lib.fold(panel, (others[0], weight), (own[0],), columns)
+        (total,), _ = lib.loops.fold(panel, (others[0], weight), (own[0],), columns)
         return (), (total,)
 
-    _, (found,) = lib.fold(row_panel, (x, weights), (y,), rows)
+    _, (found,) = lib.loops.fold(row_panel, (x, weights), (y,), rows)
     return without_mean(lib, config, _moved(lib, found, 0, -2))
 
 

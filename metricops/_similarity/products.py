@@ -61,7 +61,7 @@ def sums(
     root = config.kind == "length"
     block = lib.block(left.given, right.given)
     found: tuple[Array, ...]
-    _, found = lib.fold(panel, left, (factor, *right), block)
+    _, found = lib.loops.fold(panel, left, (factor, *right), block)
     return found
 
 
@@ -96,7 +96,7 @@ def pull(
     transposed = xp.matrix_transpose
     block = _block(lib, left, right)
     consts = (_closed(lib, right.centred), *right)
-    carry, found = lib.fold(panel, left, consts, block)
+    carry, found = lib.loops.fold(panel, left, consts, block)
     if sides[1]:
         total, exact = carry
         found = (*found, _difference(lib, right.centred, total) + exact)

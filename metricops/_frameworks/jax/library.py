@@ -9,15 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from metricops._checks import Shape
-from metricops._frameworks.jax import distances, gradients, loops
-from metricops._frameworks.library import (
-    LONG_DOUBLES,
-    Body,
-    Library,
-    Meeting,
-    Merge,
-    Square,
-)
+from metricops._frameworks.dtypes import LONG_DOUBLES
+from metricops._frameworks.jax import distances, gradients
+from metricops._frameworks.jax.loops import Scans
+from metricops._frameworks.library import Library
 from metricops._frameworks.operations import Arrays, Operation
 from metricops._typing import Array
 
@@ -25,6 +20,7 @@ from metricops._typing import Array
 class Jax(Library):
     """JAX arrays and tracers."""
 
+    looping = Scans
     panel = 2**20  # XLA holds several panels at once
     abs_is_flat_at_zero = False
 
@@ -118,24 +114,6 @@ class Jax(Library):
         """Return the `k` largest of each row and their columns, ties by column."""
         _, columns = jax.lax.top_k(_ranks(jax.lax.stop_gradient(x)), k)
         return jnp.take_along_axis(x, columns, axis=1), columns
-
-    def fold(
-        self, body: Body, rows: Any, consts: Any, block: int | None
-    ) -> tuple[Any, Any]:
-        """Run `body` over panels, all but the first, a shorter one, in a scan."""
-        return loops.fold(body, rows, consts, block)
-
-    def sweep(
-        self,
-        square: Square,
-        rest: Meeting,
-        merge: Merge,
-        start: Any,
-        rows: Any,
-        block: int | None,
-    ) -> Any:
-        """Have each two panels meet, in a scan over a ring, whose windows are alike."""
-        return loops.sweep(square, rest, merge, start, rows, block)
 
     def when(self, some: Array, yes: Any, no: Any) -> Any:
         """Return ``yes()`` if `some` is true, else ``no()``, of the same shapes."""

@@ -6,28 +6,48 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from metricops._frameworks.library import (
-    Body,
-    Meeting,
-    Merge,
-    Ring,
-    Square,
-    meeting,
-    ring_of,
-)
+from metricops._frameworks.loops import Body, Loops, Meeting, Merge, Square
 from metricops._frameworks.records import each, leaves, refilled, sliced
+from metricops._frameworks.rings import Ring, meeting, ring_of
 from metricops._typing import Array
 
 
-def fold(body: Body, rows: Any, consts: Any, block: int | None) -> tuple[Any, Any]:
+class Scans(Loops):
+    """Loops that are one operation in a trace."""
+
+    def fold(
+        self, body: Body, rows: Any, consts: Any, block: int | None
+    ) -> tuple[Any, Any]:
+        """Run `body` over panels."""
+        total = leaves(rows)[0].shape[0]
+        if block is None:
+            return body(None, rows, consts)
+        if not isinstance(total, int):
+            return _fold_any(body, rows, consts, block, total)
+        if block >= total:
+            return body(None, rows, consts)
+        return _fold(body, rows, consts, block, total)
+
+    def sweep(
+        self,
+        square: Square,
+        rest: Meeting,
+        merge: Merge,
+        start: Any,
+        rows: Any,
+        block: int | None,
+    ) -> Any:
+        """Have each two panels meet."""
+        total = leaves(rows)[0].shape[0]
+        if block is None or block >= total:
+            return square(rows, None)
+        return _sweep(square, rest, merge, start, rows, ring_of(total, block))
+
+
+def _fold(
+    body: Body, rows: Any, consts: Any, block: int, total: int
+) -> tuple[Any, Any]:
     """Run `body` over panels, all but the first, a shorter one, in a scan."""
-    total = leaves(rows)[0].shape[0]
-    if block is None:
-        return body(None, rows, consts)
-    if not isinstance(total, int):
-        return _fold_any(body, rows, consts, block, total)
-    if block >= total:
-        return body(None, rows, consts)
     count = (total - 1) // block
     first = total - count * block
     tail = each(rows, lambda x: x[first:].reshape(count, block, *x.shape[1:]))
@@ -62,19 +82,11 @@ def _fold_any(
     return carry, sliced(outs, 0, total)
 
 
-def sweep(
-    square: Square,
-    rest: Meeting,
-    merge: Merge,
-    start: Any,
-    rows: Any,
-    block: int | None,
+def _sweep(
+    square: Square, rest: Meeting, merge: Merge, start: Any, rows: Any, ring: Ring
 ) -> Any:
     """Have each two panels meet, in a scan over a ring, whose windows are alike."""
     total = leaves(rows)[0].shape[0]
-    if block is None or block >= total:
-        return square(rows, None)
-    ring = ring_of(total, block)
     real = None
     if ring.end != total:
         start, rows = (_padded(x, ring.end - total) for x in (start, rows))

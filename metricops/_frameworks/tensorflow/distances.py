@@ -4,8 +4,8 @@ from typing import Any
 
 import tensorflow as tf
 
-from metricops._frameworks.library import Library, spread
-from metricops._frameworks.operations import Arrays
+from metricops._frameworks.library import Library
+from metricops._frameworks.operations import Arrays, spread
 from metricops._typing import Array
 
 

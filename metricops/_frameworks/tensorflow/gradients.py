@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from metricops._frameworks.library import Library, is_given, spread
-from metricops._frameworks.operations import Arrays, Operation
+from metricops._frameworks.library import Library
+from metricops._frameworks.operations import Arrays, Operation, is_given, spread
 from metricops._frameworks.tensorflow import private
 from metricops._typing import Array
 

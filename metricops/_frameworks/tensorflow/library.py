@@ -8,18 +8,14 @@ import numpy as np
 import tensorflow as tf
 
 from metricops._checks import Shape, refuse_shape
-from metricops._frameworks.library import (
-    LONG_DOUBLES,
-    Body,
-    CrossEntropy,
-    Library,
-    Meeting,
-    Merge,
-    Square,
-)
+from metricops._frameworks.dtypes import LONG_DOUBLES
+from metricops._frameworks.library import Library
+from metricops._frameworks.loops import Loops
 from metricops._frameworks.operations import Arrays, Operation
-from metricops._frameworks.records import each, leaves
-from metricops._frameworks.tensorflow import distances, gradients, loops, namespace
+from metricops._frameworks.primitives import CrossEntropy
+from metricops._frameworks.records import each
+from metricops._frameworks.tensorflow import distances, gradients, namespace
+from metricops._frameworks.tensorflow.loops import Stepwise, WhileLoops
 from metricops._typing import Array
 
 
@@ -37,6 +33,7 @@ def _row_slopes(scores: Array, columns: Array) -> tuple[Array, Array]:
 class TensorFlow(Library):
     """TensorFlow tensors, eager and symbolic."""
 
+    looping: type[Loops] = WhileLoops
     converts = True
     panel = 2**20  # XLA holds several panels at once
 
@@ -177,33 +174,6 @@ class TensorFlow(Library):
         _, columns = tf.math.top_k(tf.where(tf.math.is_nan(x), least, ranks), k)
         return tf.gather(x, columns, axis=1, batch_dims=1), columns
 
-    def fold(
-        self, body: Body, rows: Any, consts: Any, block: int | None
-    ) -> tuple[Any, Any]:
-        """Run `body` over panels; in a graph, all but the first in a while loop."""
-        leading = leaves(rows)[0]
-        total = leading.shape[0]
-        if block is None or (total is not None and block >= total):
-            return body(None, rows, consts)
-        if tf.executing_eagerly():
-            return super().fold(body, rows, consts, block)
-        return loops.fold(body, rows, consts, block, self.size(leading, 0))
-
-    def sweep(
-        self,
-        square: Square,
-        rest: Meeting,
-        merge: Merge,
-        start: Any,
-        rows: Any,
-        block: int | None,
-    ) -> Any:
-        """Have each two panels meet; in a graph, in a while loop."""
-        total = leaves(rows)[0].shape[0]
-        if block is None or block >= total or tf.executing_eagerly():
-            return super().sweep(square, rest, merge, start, rows, block)
-        return loops.sweep(square, rest, merge, start, rows, block)
-
     def constant(self, function: Callable[..., Any], config: Any, *arrays: Any) -> Any:
         """Return ``function(self, config, *arrays)``, which no tape records."""
         fixed = [each(record, tf.stop_gradient) for record in arrays]
@@ -222,44 +192,8 @@ class TensorFlow(Library):
     ) -> Array:
         """Return the value of `operation`, with its gradient."""
         return gradients.differentiable(
-            gradients.Call(self, STEPWISE, operation, config, arrays, constants)
+            gradients.Call(self, _BY_STEP, operation, config, arrays, constants)
         )
-
-
-class Stepwise(TensorFlow):
-    """TensorFlow without its loops, for what differentiates each step of the way.
-
-    Accumulators, `tape.jacobian` and XLA do not see through a loop's lists. Derivatives
-    of steps keep all panels in any case, so a few large ones cost nothing more.
-    """
-
-    def fold(
-        self, body: Body, rows: Any, consts: Any, block: int | None
-    ) -> tuple[Any, Any]:
-        """Run `body` over panels, a few of them, or one where sizes are unknown."""
-        total = leaves(rows)[0].shape[0]
-        if block is None or total is None:
-            return body(None, rows, consts)
-        return Library.fold(self, body, rows, consts, _enlarged(block, total))
-
-    def sweep(
-        self,
-        square: Square,
-        rest: Meeting,
-        merge: Merge,
-        start: Any,
-        rows: Any,
-        block: int | None,
-    ) -> Any:
-        """Have each two panels meet, of a few."""
-        total = leaves(rows)[0].shape[0]
-        large = None if block is None else _enlarged(block, total)
-        return Library.sweep(self, square, rest, merge, start, rows, large)
-
-
-def _enlarged(block: int, total: int) -> int:
-    """Return a size of panels such that there are at most 64, each written out."""
-    return max(block, -(-total // 64))
 
 
 def _with_size(x: Array, axis: int, size: int | None) -> list[int | None]:
@@ -268,10 +202,11 @@ def _with_size(x: Array, axis: int, size: int | None) -> list[int | None]:
     return shape
 
 
-def _may_be_empty(scores: Array) -> bool:
-    """Return whether there may be no columns, which the fused operation refuses."""
-    return not scores.shape[1]
+class _ByStep(TensorFlow):
+    """TensorFlow without its loops, for what differentiates each step of the way."""
+
+    looping = Stepwise
 
 
 TENSORFLOW = TensorFlow(namespace, "TensorFlow")
-STEPWISE = Stepwise(namespace, "TensorFlow")
+_BY_STEP = _ByStep(namespace, "TensorFlow")

@@ -8,7 +8,6 @@ import torch
 from torch.autograd import forward_ad
 
 from metricops._checks import Shape
-from metricops._frameworks.library import Body
 from metricops._frameworks.operations import Arrays
 from metricops._typing import Array
 
@@ -56,24 +55,6 @@ class Reusing:
         parts = zip(x.split(1000, -1), y.split(1000, -1), strict=True)
         found: Array = sum(torch.cdist(a, b, p=1.0) for a, b in parts)
         return found
-
-    def fold(
-        self, body: Body, rows: Arrays, consts: Arrays, block: int | None
-    ) -> tuple[Any, tuple[Array, ...]]:
-        """Run `body` over panels, whose outputs are copied at once."""
-        total = next(x.shape[0] for x in rows if x is not None)
-        if block is None or block >= total:
-            return body(None, rows, consts)
-        carry: Any = None
-        found: tuple[Array, ...] = ()
-        for start in range(0, total, block):
-            part = slice(start, start + block)
-            panel = tuple(None if x is None else x[part] for x in rows)
-            carry, outs = body(carry, panel, consts)
-            found = found or tuple(x.new_empty((total, *x.shape[1:])) for x in outs)
-            for whole, out in zip(found, outs, strict=True):
-                whole[part] = out
-        return carry, found
 
     def _memory(self, name: str, like: Array, dtype: Any, columns: int) -> Array:
         shape: Shape = (like.shape[0], columns)

@@ -15,8 +15,8 @@ from typing import Any
 
 import torch
 
-from metricops._frameworks.library import Library, is_given, placed
-from metricops._frameworks.operations import Arrays, Operation
+from metricops._frameworks.library import Library
+from metricops._frameworks.operations import Arrays, Operation, is_given, placed
 from metricops._frameworks.torch import private
 from metricops._typing import Array
 

@@ -4,7 +4,7 @@ A small tensor that stays alive is cut from the memory that a panel left, which 
 longer fits the next panel: kept in a list, the rows of each panel's result made the
 heap grow by a panel each, to 900 MiB at 16,384 rows.
 
-In the triangle of `Library.sweep` each window has a width of its own, and what oneDNN
+In the triangle of `Loops.sweep` each window has a width of its own, and what oneDNN
 keeps for the products of each adds up: 200 MiB at 16,384 rows. In a ring of panels that
 differ by a row at most, windows have one of two widths.
 """
@@ -13,28 +13,47 @@ from typing import Any
 
 import torch
 
-from metricops._frameworks.library import Body, Meeting, Merge, Square, ring_of
+from metricops._frameworks.loops import Body, Loops, Meeting, Merge, Square, filled
 from metricops._frameworks.records import each, leaves, sliced
+from metricops._frameworks.rings import ring_of
+from metricops._frameworks.torch import private
+from metricops._typing import Array
 
 
-def fold(body: Body, rows: Any, consts: Any, block: int) -> tuple[Any, Any]:
-    """Do what `Library.fold` does where nothing records it."""
-    total = leaves(rows)[0].shape[0]
-    carry, out = body(None, sliced(rows, 0, block), consts)
-    outs = each(out, lambda x: x.new_empty((total, *x.shape[1:])))
-    for first in range(0, total, block):
-        last = min(first + block, total)
-        if first > 0:
-            carry, out = body(carry, sliced(rows, first, last), consts)
-        for whole, part in zip(leaves(outs), leaves(out), strict=True):
-            whole[first:last] = part
-    return carry, outs
+class InPlace(Loops):
+    """Loops that write into their results, unless something records them."""
+
+    def fold(
+        self, body: Body, rows: Any, consts: Any, block: int | None
+    ) -> tuple[Any, Any]:
+        """Run `body` over panels."""
+        if block is None or block >= leaves(rows)[0].shape[0] or private.recorded():
+            return super().fold(body, rows, consts, block)
+        return filled(body, rows, consts, block, _empty)
+
+    def sweep(
+        self,
+        square: Square,
+        rest: Meeting,
+        merge: Merge,
+        start: Any,
+        rows: Any,
+        block: int | None,
+    ) -> Any:
+        """Have each two panels meet, in a ring."""
+        if block is None or block >= leaves(rows)[0].shape[0] or private.recorded():
+            return super().sweep(square, rest, merge, start, rows, block)
+        return _sweep(square, rest, merge, start, rows, block)
 
 
-def sweep(
+def _empty(count: int, x: Array) -> Array:
+    return x.new_empty((count, *x.shape[1:]))
+
+
+def _sweep(
     square: Square, rest: Meeting, merge: Merge, start: Any, rows: Any, block: int
 ) -> Any:
-    """Do what `Library.sweep` does where nothing records it."""
+    """Do what `Loops.sweep` does where nothing records it."""
     total = leaves(rows)[0].shape[0]
     count = ring_of(total, block).panels
     half = count // 2

@@ -14,11 +14,16 @@ from typing import Any
 import torch
 
 from metricops._frameworks import programs
-from metricops._frameworks.library import placed
-from metricops._frameworks.operations import Arrays, Operation, operation_called
+from metricops._frameworks.operations import (
+    Arrays,
+    Operation,
+    operation_called,
+    placed,
+)
 from metricops._frameworks.torch import gradients, private
 from metricops._frameworks.torch.gradients import Call
-from metricops._frameworks.torch.library import ONE_PANEL, TORCH, Torch
+from metricops._frameworks.torch.library import TORCH, Torch
+from metricops._frameworks.torch.one_panel import ONE_PANEL
 from metricops._typing import Array
 
 

@@ -1,0 +1,146 @@
+"""Facts about the arrays of a library: dtype, device, shape, and how to make one."""
+
+from typing import Any
+
+import array_api_compat
+
+from metricops._checks import Shape
+from metricops._frameworks.dtypes import INSTEAD, Dtype, describe
+from metricops._typing import Array, Namespace
+
+
+class Facts:
+    """What is known of the arrays of a library without computing with them."""
+
+    panel = 2**21  # similarities: 8 MiB of float32 stay in the caches of a processor
+    spreads = False  # whether rows of an array may be spread over devices
+    converts = False  # whether `convert` does anything
+    abs_is_flat_at_zero = True  # whether autodiff has the slope of `abs` at 0 be 0
+
+    def __init__(self, xp: Namespace, label: str) -> None:
+        self.xp = xp
+        self.label = label
+        self.dtypes: dict[Any, Dtype] = {}
+
+    def convert(self, name: str, x: Array) -> Array:
+        """Return the array in the variable `x`, or raise for a sparse one."""
+        return x
+
+    def check_whole(self, name: str, x: Array) -> None:
+        """Raise where the rows of `x` are spread over devices, each with its own."""
+
+    def dtype(self, x: Array) -> Dtype:
+        """Return what the dtype of `x` is."""
+        found = self.dtypes.get(x.dtype)
+        if found is None:
+            name = getattr(x.dtype, "name", None) or str(x.dtype).rpartition(".")[2]
+            found = describe(name, getattr(x.dtype, "isnative", True))
+            self.dtypes[x.dtype] = found
+        return found
+
+    def dtype_called(self, name: str) -> Any:
+        """Return the dtype of that name."""
+        return getattr(self.xp, name)
+
+    def default_float(self, like: Array) -> Any:
+        """Return the dtype that integers become on the device of `like`."""
+        info = self.xp.__array_namespace_info__()
+        device = array_api_compat.device(like)
+        return info.default_dtypes(device=device)["real floating"]
+
+    def host_dtype(self, name: str, like: Array) -> str:
+        """Return in which dtype NumPy numbers go to the device of `like`.
+
+        The one called `name`, which is theirs, or a narrower one where the device has
+        no such dtype.
+        """
+        info = self.xp.__array_namespace_info__()
+        dtypes = info.dtypes(device=array_api_compat.device(like))
+        while name not in dtypes and name in INSTEAD:
+            name = INSTEAD[name]
+        return name
+
+    def narrow_dtype(self, dtype: Any, like: Array) -> Any:
+        """Return the dtype in which a result of half precision goes out."""
+        return dtype
+
+    def exact_dtype(self, x: Array) -> Any:
+        """Return a dtype in which sums of the numbers of `x` are exact to its own."""
+        return x.dtype
+
+    def shape(self, x: Array) -> Shape:
+        """Return the shape of `x`, None where a size is unknown."""
+        return tuple(x.shape)
+
+    def size(self, x: Array, axis: int) -> Any:
+        """Return the size of an axis, as an int, or as an array in a graph."""
+        return x.shape[axis]
+
+    def known_rows(self, x: Array) -> int | None:
+        """Return the number of rows of `x`, None where it is open while tracing."""
+        return self.shape(x)[0]
+
+    def count(self, x: Array) -> Any:
+        """Return the number of rows of `x`, at least 1, to divide by."""
+        return max(x.shape[0], 1)
+
+    def cover(self, x: Array, other: Array, need: str) -> Array:
+        """Return `x`, checked at run time to have as many rows as `other` or more."""
+        return x
+
+    def agree(
+        self, x: Array, axis: int, other: Array, other_axis: int, need: str
+    ) -> Array:
+        """Return `x`, checked at run time where a size is unknown while tracing."""
+        return x
+
+    def asarray(self, value: Any, like: Array, dtype: Any = None) -> Array:
+        """Return a number or NumPy array as an array on the device of `like`."""
+        return self.xp.asarray(value, dtype=dtype, device=array_api_compat.device(like))
+
+    def positions(self, x: Array, axis: int, name: str) -> Array:
+        """Return 0, 1, ... along an axis of the argument `name`, on its device."""
+        return self.xp.arange(x.shape[axis], device=array_api_compat.device(x))
+
+    def split(self, x: Array, like: Array) -> tuple[Array, Array | None]:
+        """Return the first rows of `x`, as many as `like` has, and the rest if any."""
+        count = like.shape[0]
+        return (x, None) if x.shape[0] == count else (x[:count, ...], x[count:, ...])
+
+    def first_column(self, x: Array) -> Array:
+        """Return the first column of a matrix that may have none, then as zeros."""
+        return x[:, 0]
+
+    def only_column(self, x: Array, need: str) -> Array:
+        """Return the column of a matrix of unknown width, checked at run time."""
+        return x[:, 0]
+
+    def traced_number(self, number: float, like: Array) -> Array | None:
+        """Return a number as an array, where each other one would be another program.
+
+        None where a number costs nothing, and is best left as it is.
+        """
+        return None
+
+    def traces_numpy(self) -> bool:
+        """Return whether NumPy arrays are being traced, and cannot be looked at."""
+        return False
+
+    def check_beside_host(self, name: str, x: Array) -> None:
+        """Raise unless NumPy arrays can be laid beside `x`, the argument `name`."""
+
+    def sees_values(self, x: Array) -> bool:
+        """Return whether what is done may depend on the numbers in `x`."""
+        return False
+
+    def records(self, *arrays: Array) -> bool:
+        """Return whether autodiff records what becomes of one of `arrays`."""
+        return False
+
+    def block(self, anchors: Array, candidates: Array) -> int | None:
+        """Return how many anchors a panel should hold."""
+        return max(self.panel // max(candidates.shape[0], 1), 64)
+
+    def several(self, x: Array, block: int | None) -> bool:
+        """Return whether the rows of `x` may be several panels."""
+        return block is not None and x.shape[0] > block

@@ -1,0 +1,120 @@
+"""Loops over panels of rows, in Python."""
+
+from collections.abc import Callable
+from typing import Any
+
+from metricops._frameworks.records import each, leaves, refilled, sliced
+from metricops._typing import Array, Namespace
+
+# An alias each: Dynamo cannot trace the union types of an inner function's signature.
+Body = Callable[[Any, Any, Any], tuple[Any, Any]]
+Step = tuple[Any, tuple[Array, ...]]
+Square = Callable[[Any, Any], Any]
+Meeting = Callable[[Any, Any, Any], tuple[Any, Any]]
+Merge = Callable[[Any, Any], Any]
+
+
+class Loops:
+    """Loops over panels of rows, in Python: those of a library without better ones."""
+
+    def __init__(self, xp: Namespace) -> None:
+        self.xp = xp
+
+    def fold(
+        self, body: Body, rows: Any, consts: Any, block: int | None
+    ) -> tuple[Any, Any]:
+        """Run ``body(carry, panel of rows, consts)`` over panels of `block` rows.
+
+        `rows`, what is carried and what each panel gives are records of arrays, whose
+        entries may be None or records. The first carry is None. Returns the last one,
+        and what the panels give of their rows, joined.
+        """
+        total = leaves(rows)[0].shape[0]
+        if block is None or block >= total:
+            return body(None, rows, consts)
+        carry, parts = None, []
+        for start in range(0, total, block):
+            panel = sliced(rows, start, min(start + block, total))
+            carry, out = body(carry, panel, consts)
+            parts.append(out)
+        return carry, self.joined(parts)
+
+    def joined(self, parts: list[Any]) -> Any:
+        """Return records of the same form as one, their arrays end to end."""
+        columns = zip(*map(leaves, parts), strict=True)
+        return refilled(
+            parts[0], [self.xp.concat(list(column), axis=0) for column in columns]
+        )
+
+    def sweep(
+        self,
+        square: Square,
+        rest: Meeting,
+        merge: Merge,
+        start: Any,
+        rows: Any,
+        block: int | None,
+    ) -> Any:
+        """Have each two panels of one set meet once, and return what comes of it.
+
+        ``square(panel, exists)`` returns what comes of a panel of rows with itself, and
+        ``rest(panel, others, exists)`` what comes of its meeting with others: for the
+        panel, and for the others. `exists` is which of their pairs there are, or None:
+        all. ``merge(old, new)`` adds up what came of the same rows, of which nothing
+        came at the `start`.
+        """
+        total = leaves(rows)[0].shape[0]
+        if block is None or block >= total:
+            return square(rows, None)
+        met, parts = start, []
+        for first in range(0, total, block):
+            count = min(block, total - first)
+            panel = sliced(rows, first, first + count)
+            found = merge(sliced(met, 0, count), square(panel, None))
+            met = sliced(met, count, total - first)
+            if first + count < total:
+                own, others = rest(panel, sliced(rows, first + count, total), None)
+                found, met = merge(found, own), merge(met, others)
+            parts.append(found)
+        return self.joined(parts)
+
+
+class Whole(Loops):
+    """One panel, whatever its size is to be."""
+
+    def fold(
+        self, body: Body, rows: Any, consts: Any, block: int | None
+    ) -> tuple[Any, Any]:
+        """Run `body` once over all rows."""
+        return body(None, rows, consts)
+
+    def sweep(
+        self,
+        square: Square,
+        rest: Meeting,
+        merge: Merge,
+        start: Any,
+        rows: Any,
+        block: int | None,
+    ) -> Any:
+        """Have all rows meet themselves."""
+        return square(rows, None)
+
+
+def filled(
+    body: Body, rows: Any, consts: Any, block: int, empty: Callable[[int, Array], Array]
+) -> tuple[Any, Any]:
+    """Do what `Loops.fold` does for several panels, by writing into the results.
+
+    ``empty(n, x)`` makes an array of n rows like those of `x`.
+    """
+    total = leaves(rows)[0].shape[0]
+    carry, out = body(None, sliced(rows, 0, block), consts)
+    outs = each(out, lambda x: empty(total, x))
+    for first in range(0, total, block):
+        last = min(first + block, total)
+        if first > 0:
+            carry, out = body(carry, sliced(rows, first, last), consts)
+        for whole, part in zip(leaves(outs), leaves(out), strict=True):
+            whole[first:last] = part
+    return carry, outs

@@ -1,0 +1,161 @@
+"""Operations that a framework may do better than the functions of the standard."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from metricops._frameworks.facts import Facts
+from metricops._frameworks.operations import Arrays
+from metricops._typing import Array
+
+_LEAST = np.finfo(np.longdouble).smallest_normal
+# Where a float is normal and so is its reciprocal, which XLA may multiply by.
+_RANGE: dict[int, tuple[Any, Any]] = {
+    32: (2.0**-126, 2.0**125),
+    64: (2.0**-1022, 2.0**1021),
+    96: (_LEAST, 1 / _LEAST / 2),
+    128: (_LEAST, 1 / _LEAST / 2),
+}
+
+
+class CrossEntropy(NamedTuple):
+    """What a framework has for the cross-entropy of rows with one positive each.
+
+    Each takes scores (b, m) and the columns of the positives (b,); None: it has none.
+    """
+
+    mean: Callable[[Array, Array], Array] | None = None
+    losses: Callable[[Array, Array], Array] | None = None
+    slopes: Callable[[Array, Array], tuple[Array, Array]] | None = None
+    """The losses, and their derivative by the scores."""
+
+
+class Primitives(Facts):
+    """Functions of arrays, each with the way that the standard has for it."""
+
+    def stop_gradient(self, x: Array) -> Array:
+        """Return `x`, seen as a constant by derivatives."""
+        return x
+
+    def pick(self, x: Array, columns: Array) -> Array:
+        """Return one column of each row of the matrix `x`, shape (n, 1)."""
+        return x[self.positions(x, 0, "anchors"), columns][:, None]
+
+    def gather(self, x: Array, indices: Array) -> Array:
+        """Return the entries, or rows, of `x` at a matrix of indices."""
+        flat = self.xp.take(x, self.xp.reshape(indices, (-1,)), axis=0)
+        return self.xp.reshape(flat, (*indices.shape, *x.shape[1:]))
+
+    def chosen(self, x: Array, columns: Array) -> Array:
+        """Return the entries of each row of `x` at its row of `columns`."""
+        return self.xp.take_along_axis(x, columns, axis=1)
+
+    def peak(self, x: Array, axis: int | tuple[int, ...]) -> Array:
+        """Return the largest along `axis`, kept, as a constant; 0 of an empty array."""
+        if 0 in x.shape:
+            return self.xp.sum(x, axis=axis, keepdims=True)
+        return self.xp.max(self.stop_gradient(x), axis=axis, keepdims=True)
+
+    def clip(self, x: Array, low: float, high: float) -> Array:
+        """Return `x`, no less than `low` and no more than `high`; NaN stays."""
+        return self.xp.minimum(self.xp.maximum(x, low), high)
+
+    def divisors(self, x: Array) -> Array:
+        """Return sizes as what may divide: not zero, nor without a reciprocal."""
+        bits = self.dtype(x).bits
+        return self.clip(x, *_RANGE.get(bits, _RANGE[64]))
+
+    def one_integer_dtype(self, x: Array, y: Array) -> tuple[Array, Array]:
+        """Return integers of two dtypes in the widest dtype there is."""
+        names = {self.dtype(x).name, self.dtype(y).name}
+        one = names.pop() if len(names) == 1 else self.host_dtype("int64", x)
+        wide = self.dtype_called(one)
+        return self.xp.astype(x, wide), self.xp.astype(y, wide)
+
+    def product(self, x: Array, y: Array) -> Array:
+        """Return the matrix product of two arrays of one dtype, in that dtype."""
+        return x @ y
+
+    def plus_product(self, total: Array | None, x: Array, y: Array) -> Array:
+        """Return ``x @ y`` added to `total`, which may be overwritten."""
+        product = self.product(x, y)
+        return product if total is None else total + product
+
+    def widened_product(self, x: Array, y: Array, dtype: Any) -> Array:
+        """Return the matrix product in a wider `dtype` than that of `x` and `y`."""
+        return self.product(self.xp.astype(x, dtype), self.xp.astype(y, dtype))
+
+    def dots(self, x: Array, y: Array, axis: int) -> Array:
+        """Return the sums of the products of two matrices along an axis."""
+        return self.xp.sum(x * y, axis=axis)
+
+    def running(self, x: Array) -> Array:
+        """Return the sums of each row up to each of its entries."""
+        return self.xp.cumulative_sum(x, axis=1)
+
+    def log_softmax(self, scores: Array) -> Array:
+        """Return the logarithms of each row's softmax."""
+        shifted = scores - self.peak(scores, 1)
+        partition = self.xp.sum(self.xp.exp(shifted), axis=1, keepdims=True)
+        return shifted - self.xp.log(partition)
+
+    def cross_entropy(self, scores: Array) -> CrossEntropy:
+        """Return what there is for the cross-entropy of rows of such scores."""
+        return CrossEntropy()
+
+    def largest(self, x: Array, k: int) -> tuple[Array, Array]:
+        """Return the `k` largest of each row and their columns, ties by column.
+
+        NaN comes after all numbers.
+        """
+        order = self.xp.argsort(-x, axis=1, stable=True)[:, :k]
+        return self.xp.take_along_axis(x, order, axis=1), order
+
+    def within(self, x: Array, k: int, slack: Array) -> tuple[Array, Array, Array]:
+        """Return the columns of each row that are near its `k` largest, and more.
+
+        Those that are `slack` or less below the k-th largest: columns in order, which
+        of them are such, and of each row whether no other one is.
+        """
+        raise NotImplementedError
+
+    def redone(
+        self,
+        right: Array,
+        function: Callable[[Array], Arrays],
+        rows: Array,
+        found: Arrays,
+    ) -> Arrays:
+        """Return what was `found`, for rows that are not `right` by ``function(rows)``.
+
+        What was found is the caller's to lose.
+        """
+        raise NotImplementedError
+
+    def when(self, some: Array, yes: Any, no: Any) -> Any:
+        """Return ``yes()`` if `some` is true, else ``no()``, of the same shapes."""
+        return yes() if bool(some) else no()
+
+    # Of the next few, `x` may be overwritten: nobody else holds it.
+
+    def plus(self, x: Array, y: Array) -> Array:
+        """Return ``x + y``."""
+        return x + y
+
+    def minus(self, x: Array, y: Array) -> Array:
+        """Return ``x - y``."""
+        return x - y
+
+    def times(self, x: Array, y: Array) -> Array:
+        """Return ``x * y``."""
+        return x * y
+
+    def exp(self, x: Array) -> Array:
+        """Return the exponentials of `x`."""
+        return self.xp.exp(x)
+
+    def put(self, x: Array, columns: Array, value: float) -> Array:
+        """Return `x` with one column of each row replaced."""
+        own = columns[:, None] == self.positions(x, 1, "candidates")[None, :]
+        return self.xp.where(own, value, x)

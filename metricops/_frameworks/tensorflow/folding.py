@@ -1,0 +1,73 @@
+"""A loop over panels in a graph, whose results are lists of TensorFlow's."""
+
+from typing import Any
+
+import tensorflow as tf
+
+from metricops._frameworks.loops import Body
+from metricops._frameworks.records import each, leaves, refilled
+from metricops._typing import Array
+
+
+def fold(body: Body, rows: Any, consts: Any, block: int, total: Any) -> tuple[Any, Any]:
+    """Run `body` over panels, all of one size but the first, a shorter one."""
+    if not isinstance(total, int):
+        total = tf.maximum(total, 1)
+        block = tf.minimum(block, total)
+    count = (total - 1) // block
+    first = total - count * block
+    form, start = body(None, each(rows, lambda x: x[:first]), consts)
+    panels = each(rows, lambda x: tf.reshape(x[first:], _panel_shape(x, count, block)))
+    # Lists by the raw operations: their element shape may be computed, as XLA wants it
+    # for a batch that was unknown while tracing.
+    heads = leaves(start)
+    shapes = [_panel_shape(x, block) for x in heads]
+    handles = [
+        tf.raw_ops.TensorListReserve(
+            element_shape=shape, num_elements=count, element_dtype=x.dtype
+        )
+        for shape, x in zip(shapes, heads, strict=True)
+    ]
+
+    def step(i: Array, carried: Any, handles: Any) -> Any:
+        panel = each(panels, lambda x: tf.gather(x, i))
+        carry, out = body(refilled(form, carried), panel, consts)
+        new = zip(handles, leaves(out), strict=True)
+        return i + 1, leaves(carry), [_written(handle, i, x) for handle, x in new]
+
+    _, carried, handles = tf.while_loop(
+        lambda i, *_: i < count,
+        step,
+        (tf.constant(0), leaves(form), handles),
+        parallel_iterations=1,  # more would hold more panels
+        maximum_iterations=count,
+    )
+    outs = zip(heads, handles, shapes, strict=True)
+    joined = [_joined(head, handle, shape) for head, handle, shape in outs]
+    return refilled(form, carried), refilled(start, joined)
+
+
+def _panel_shape(x: Array, *leading: Any) -> list[Any]:
+    return [*leading, *(_size(x, axis) for axis in range(1, x.shape.rank))]
+
+
+def _written(handle: Array, i: Array, item: Array) -> Array:
+    return tf.raw_ops.TensorListSetItem(input_handle=handle, index=i, item=item)
+
+
+def _joined(head: Array, handle: Array, shape: list[Any]) -> Array:
+    stacked = tf.raw_ops.TensorListStack(
+        input_handle=handle, element_shape=shape, element_dtype=head.dtype
+    )
+    # Not -1: of rows without features, it could be any number.
+    count = _size(stacked, 0) * _size(stacked, 1)
+    rest = tf.reshape(stacked, _panel_shape(head, count))
+    joined = tf.concat([head, rest], axis=0)
+    joined.set_shape([None, *head.shape[1:]])
+    return joined
+
+
+def _size(x: Array, axis: int) -> Any:
+    """Return the size of an axis, as a tensor where it is unknown."""
+    known = x.shape[axis]
+    return tf.shape(x)[axis] if known is None else known

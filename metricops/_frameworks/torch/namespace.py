@@ -1,0 +1,47 @@
+"""The array API over PyTorch: the wrappers of array-api-compat, less those that cost.
+
+They promote dtypes, which costs more than the operation; the kernels' arrays are of one
+dtype already. PyTorch takes `axis` and `keepdims` as they are.
+"""
+
+from types import SimpleNamespace
+from typing import Any
+
+import array_api_compat.torch
+import torch
+
+from metricops._typing import Array
+
+
+def _astype(x: Array, dtype: Any) -> Array:
+    return x.to(dtype)
+
+
+def _concat(arrays: list[Array], axis: int) -> Array:
+    return torch.cat(arrays, axis)  # which, unlike `concat`, batched gradients know
+
+
+def _transposed(x: Array) -> Array:
+    return x.mT
+
+
+def _take_along_axis(x: Array, indices: Array, axis: int = -1) -> Array:
+    # torch.take_along_dim would fix the sizes in an export.
+    return x.gather(axis, indices)
+
+
+NAMESPACE = SimpleNamespace(
+    **vars(array_api_compat.torch)
+    | {
+        "abs": torch.abs,
+        "astype": _astype,
+        "concat": _concat,
+        "equal": torch.eq,
+        "exp": torch.exp,
+        "log": torch.log,
+        "take_along_axis": _take_along_axis,
+    }
+    | {"matrix_transpose": _transposed, "max": torch.amax}
+    | {"maximum": torch.maximum, "mean": torch.mean, "sqrt": torch.sqrt}
+    | {"sum": torch.sum, "where": torch.where}
+)

@@ -1,0 +1,28 @@
+"""PyTorch while a graph is traced: tensors whose sizes may be symbols."""
+
+from metricops._frameworks.loops import Whole
+from metricops._frameworks.primitives import CrossEntropy
+from metricops._frameworks.torch.library import Torch
+from metricops._frameworks.torch.namespace import NAMESPACE
+from metricops._typing import Array
+
+
+class OnePanel(Torch):
+    """PyTorch tensors of a graph, whose sizes may be symbols: all in one panel."""
+
+    looping = Whole
+
+    def cross_entropy(self, scores: Array) -> CrossEntropy:
+        """Return nothing: PyTorch 2.13 has that of a symbolic square be a scalar."""
+        return CrossEntropy()
+
+    def block(self, anchors: Array, candidates: Array) -> int | None:
+        """Return None: as many rows as there are."""
+        return None
+
+    def several(self, x: Array, block: int | None) -> bool:
+        """Return False: all rows are one panel."""
+        return False
+
+
+ONE_PANEL = OnePanel(NAMESPACE, "PyTorch")

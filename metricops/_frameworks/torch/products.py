@@ -1,0 +1,77 @@
+"""Matrix products of PyTorch: by oneDNN where that is faster, and beside autocast."""
+
+from typing import Any
+
+import torch
+
+from metricops._frameworks.torch import private
+from metricops._typing import Array
+
+
+def product(x: Array, y: Array) -> Array:
+    """Return the matrix product in the dtype of both, also under autocast."""
+    if is_large(x, y) and suits_onednn(x, y):
+        return fast_product(x, y)
+    return _Product.apply(x, y) if is_autocast(x) else x @ y
+
+
+def plus_product(total: Array, x: Array, y: Array) -> Array:
+    """Return ``x @ y`` added to `total`, in place."""
+    if x.shape[1] < 128 or not suits_onednn(x, y):
+        return total.addmm_(x, y)
+    # The longer side stands last in a product, which goes by rows.
+    if x.shape[0] > y.shape[1]:
+        return total.add_(fast_product(y.mT, x.mT).mT)
+    return total.add_(fast_product(x, y))
+
+
+def is_autocast(x: Array) -> bool:
+    device = x.device.type
+    return device != "meta" and torch.is_autocast_enabled(device)
+
+
+def fast_product(x: Array, y: Array) -> Array:
+    # It would fall back to plain loops for a part of a transposed matrix.
+    y = y if y.is_contiguous() or y.mT.is_contiguous() else y.contiguous()
+    return private.linear(x.contiguous(), y.mT, None, "none", [], "")
+
+
+def is_large(x: Array, y: Array) -> bool:
+    if torch.compiler.is_compiling():  # it would be a guard on the size
+        return False
+    return x.ndim == 2 and x.numel() * y.shape[-1] >= 2**22
+
+
+def suits_onednn(x: Array, y: Array) -> bool:
+    """Return whether to take the product of oneDNN, as compiled models do.
+
+    That of MKL, which `torch.matmul` takes, has half its speed on some processors.
+    """
+    return (
+        x.is_cpu
+        and x.dtype == y.dtype == torch.float32
+        and private.linear is not None
+        and torch.backends.mkldnn.enabled
+        and not private.recorded()
+        and type(x) is type(y) is torch.Tensor
+    )
+
+
+class _Product(torch.autograd.Function):
+    """A matrix product that autocast leaves alone, backward too."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(x: Array, y: Array) -> Array:
+        with torch.autocast(x.device.type, enabled=False):
+            return x @ y
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+        ctx.save_for_backward(*inputs)
+
+    @staticmethod
+    def backward(ctx: Any, upstream: Array) -> Any:
+        x, y = ctx.saved_tensors
+        return product(upstream, y.mT), product(x.mT, upstream)
