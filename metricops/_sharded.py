@@ -44,12 +44,23 @@ class Side(NamedTuple):
 
     embeddings: Array
     labels: Array | None  # None: candidate i is the positive of anchor i
+    ids: Array | None
+    bias: Array | None  # of the candidates
     counts: list[int]  # everybody's rows, own first
 
     def gathered(self, group: Group) -> "Side":
         """Return the anchors, or the candidates, of all."""
-        labels = None if self.labels is None else group.gather(self.labels, self.counts)
-        return Side(group.gather(self.embeddings, self.counts), labels, self.counts)
+
+        def whole(x: Array | None) -> Array | None:
+            return None if x is None else group.gather(x, self.counts)
+
+        return Side(
+            group.gather(self.embeddings, self.counts),
+            whole(self.labels),
+            whole(self.ids),
+            whole(self.bias),
+            self.counts,
+        )
 
 
 class Member(NamedTuple):
@@ -90,12 +101,19 @@ def npairs_loss_of_group(
     for name, value in (
         ("labels", labels),
         ("candidate_labels", asked.candidate_labels),
+        ("ids", asked.ids),
+        ("candidate_ids", asked.candidate_ids),
     ):
         _check_alike(lib, name, value, given.anchors)
     member = Member(group, lib, given.anchors.dtype, given.weights, asked)
-    own, others = call.labels
-    rows = Side(anchors, own, group.counts(anchors))
-    columns = rows._replace(labels=own if others is None else others)
+    own, others = call.labels.anchors, call.labels.candidates
+    ids, other_ids = call.labels.ids, call.labels.candidate_ids
+    rows = Side(anchors, own, ids, None, group.counts(anchors))
+    columns = rows._replace(
+        labels=own if others is None else others,
+        ids=ids if other_ids is None else other_ids,
+        bias=given.bias,
+    )
     if candidates is not None:
         columns = columns._replace(
             embeddings=candidates, counts=group.counts(candidates)
@@ -131,6 +149,9 @@ def _one_way(member: Member, rows: Side, columns: Side) -> Array:
         candidates=others.embeddings,
         labels=rows.labels,
         candidate_labels=others.labels,
+        ids=rows.ids,
+        candidate_ids=others.ids,
+        candidate_bias=others.bias,
         sample_weight=weights,
     )
     return npairs_loss_from_embeddings(**asked._asdict())

@@ -87,6 +87,32 @@ def cross_entropy_loss(
     return reduced(losses, weights, reduction)
 
 
+def log_sum_exp(values: Row) -> float:
+    peak = max(values)
+    return peak + math.log(math.fsum(math.exp(value - peak) for value in values))
+
+
+def npairs_row(
+    similarity: Row, targets: Row, smoothing: float = 0.0, denominator: str = "all"
+) -> float | None:
+    """Return a row's loss; None where the anchor does not count."""
+    pairs = [(s, t) for s, t in zip(similarity, targets, strict=True) if s != -math.inf]
+    total = math.fsum(t for _, t in pairs)
+    negatives = [s for s, t in pairs if t == 0]
+    if total == 0 or (denominator == "negatives" and not negatives):
+        return None
+
+    def partition(own: float) -> float:
+        if denominator == "all":
+            return log_sum_exp([s for s, _ in pairs])
+        return log_sum_exp([own, *negatives] if denominator == "own" else negatives)
+
+    share = [(1 - smoothing) * t / total + smoothing / len(pairs) for _, t in pairs]
+    return math.fsum(
+        w * (partition(s) - s) for w, (s, _) in zip(share, pairs, strict=True)
+    )
+
+
 def embeddings_loss(
     anchors: Matrix,
     candidates: Matrix | None = None,
@@ -100,6 +126,11 @@ def embeddings_loss(
     l2_weight: float = 0.0,
     sample_weight: Any = None,
     reduction: str = "mean",
+    ids: Any = None,
+    candidate_ids: Any = None,
+    candidate_bias: Any = None,
+    label_smoothing: float = 0.0,
+    denominator: str = "all",
 ) -> Any:
     """Return the N-pairs loss of embeddings, with every option of the public one."""
     columns = anchors if candidates is None else candidates
@@ -112,20 +143,33 @@ def embeddings_loss(
         hot = len(labels) > 0 and isinstance(labels[0], list | tuple)
         targets = (shared_labels if hot else equal_labels)(labels, others)
     pair = cosine if normalize else inner_product
+    bias = [0.0] * len(columns) if candidate_bias is None else candidate_bias
+    other_ids = ids if candidate_ids is None else candidate_ids
+
+    def takes_part(i: int, j: int) -> bool:
+        if exclude_diagonal and i == j:
+            return False
+        return ids is None or bool(targets[i][j]) or ids[i] != other_ids[j]
+
     similarity = [
         [
-            -math.inf if exclude_diagonal and i == j else pair(a, c) / temperature
+            pair(a, c) / temperature + bias[j] if takes_part(i, j) else -math.inf
             for j, c in enumerate(columns)
         ]
         for i, a in enumerate(anchors)
     ]
-    loss = cross_entropy_loss(similarity, targets, sample_weight, reduction)
+
+    def direction(scores: Matrix, positives: Matrix) -> Any:
+        losses = [
+            npairs_row(s, t, label_smoothing, denominator)
+            for s, t in zip(scores, positives, strict=True)
+        ]
+        return reduced(losses, sample_weight, reduction)
+
+    loss = direction(similarity, targets)
     if symmetric:
-        other = cross_entropy_loss(
-            list(zip(*similarity, strict=True)),
-            list(zip(*targets, strict=True)),
-            sample_weight,
-            reduction,
+        other = direction(
+            list(zip(*similarity, strict=True)), list(zip(*targets, strict=True))
         )
         if reduction == "none":
             loss = [(a + b) / 2 for a, b in zip(loss, other, strict=True)]

@@ -32,6 +32,9 @@ CALLS: dict[str, dict[str, Any]] = {
     "multi-hot": {"candidates": C, "labels": HOT, "candidate_labels": OTHERS_HOT},
     "one set": {"labels": LABELS, "exclude_diagonal": True, "block_size": 2},
     "symmetric": {"candidates": C, "symmetric": True, "normalize": True},
+    "ids": {"candidates": C, "ids": [0, 1, 0], "candidate_ids": [1, 2, 0]},
+    "ids of one set": {"labels": LABELS, "ids": [0, 0, 1], "symmetric": True},
+    "bias": {"candidates": C, "candidate_bias": [0.5, -1.0, 0.0]},
 }
 
 

@@ -3,6 +3,7 @@
 from typing import Any
 
 from metricops import _checks
+from metricops._arguments.arrays import numbers
 from metricops._arguments.labels import check_classes, column, label_arrays
 from metricops._arguments.weights import sample_weights
 from metricops._frameworks import Library
@@ -53,10 +54,45 @@ def fitting_labels(
         given["candidate_labels"] = others
     arrays = _alike(lib, label_arrays(lib, "anchors", anchors, **given), list(given))
     own, last = arrays[0], list(given)[-1]
-    own = _one_each(lib, "labels", own, anchors, "anchor")
+    own = _one_each(lib, "labels", own, anchors, "a label", "anchor")
     other = own if len(arrays) == 1 else arrays[-1]
-    other = _one_each(lib, last, other, candidates, "candidate")
+    other = _one_each(lib, last, other, candidates, "a label", "candidate")
     return own, None if others is None and other is own else other
+
+
+def fitting_ids(
+    lib: Library, anchors: Array, candidates: Array, ids: Any, others: Any
+) -> tuple[Array | None, Array | None]:
+    """Return the ids of both sides, (n,) and (m,).
+
+    Those of the candidates are None if they are those of the anchors.
+    """
+    if ids is None:
+        if others is not None:
+            _checks.refuse_value("ids", "given where `candidate_ids` is", None)
+        return None, None
+    given = {"ids": ids}
+    if others is not None:
+        given["candidate_ids"] = others
+    arrays = label_arrays(lib, "anchors", anchors, **given)
+    arrays = [column(lib, name, x) for name, x in zip(given, arrays, strict=True)]
+    own, last = arrays[0], list(given)[-1]
+    own = _one_each(lib, "ids", own, anchors, "an id", "anchor")
+    other = own if len(arrays) == 1 else arrays[-1]
+    other = _one_each(lib, last, other, candidates, "an id", "candidate")
+    return own, None if others is None and other is own else other
+
+
+def fitting_bias(lib: Library, candidates: Array, bias: Any) -> Array:
+    """Return a bias for each candidate."""
+    need, kinds = "of real numbers", ("float", "int")
+    array = numbers(lib, "candidate_bias", bias, "anchors", candidates, need, kinds)
+    shape, count = lib.shape(array), lib.shape(candidates)[0]
+    if len(shape) != 1 or not _checks.same(shape[0], count):
+        known = "m" if count is None else count
+        _checks.refuse_shape("candidate_bias", f"shape ({known},)", shape)
+    need = "`candidate_bias` must have a number for each candidate."
+    return lib.agree(array, 0, candidates, 0, need)
 
 
 def _alike(lib: Library, arrays: list[Array], names: list[str]) -> list[Array]:
@@ -78,13 +114,15 @@ def _is_column(shape: _checks.Shape, widths: tuple[int | None, ...]) -> bool:
     return len(shape) == 1 or (len(shape) == 2 and shape[1] in widths)
 
 
-def _one_each(lib: Library, name: str, x: Array, rows: Array, word: str) -> Array:
-    """Return labels, having made sure that there is one for each of the rows."""
+def _one_each(
+    lib: Library, name: str, x: Array, rows: Array, what: str, word: str
+) -> Array:
+    """Return labels or ids, having made sure that there is one for each of the rows."""
     count = lib.shape(rows)[0]
     if not _checks.same(lib.shape(x)[0], count):
-        need = f"a label for each of {count} {word}s"
+        need = f"{what} for each of {count} {word}s"
         _checks.refuse_shape(name, need, lib.shape(x))
-    return lib.agree(x, 0, rows, 0, f"`{name}` must have a label for each {word}.")
+    return lib.agree(x, 0, rows, 0, f"`{name}` must have {what} for each {word}.")
 
 
 def row_weights(lib: Library, anchors: Array, sample_weight: Any) -> Array:

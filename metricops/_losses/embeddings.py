@@ -5,7 +5,9 @@ from typing import Any, NamedTuple, NoReturn
 from metricops import _checks
 from metricops._arguments.arrays import Inputs, float_arrays
 from metricops._arguments.embeddings import (
+    fitting_bias,
     fitting_candidates,
+    fitting_ids,
     fitting_labels,
     row_weights,
 )
@@ -36,6 +38,9 @@ class Arguments(NamedTuple):
     sample_weight: Any = None
     reduction: str = "mean"
     block_size: int | None = None
+    ids: Any = None
+    candidate_ids: Any = None
+    candidate_bias: Any = None
 
 
 class Call(NamedTuple):
@@ -77,6 +82,15 @@ def admitted(objective: Objective, asked: Arguments) -> Call:
         own, others = fitting_labels(lib, anchors, every, *given)
         labels = Labels(own, others)
         roles = _BY_LABELS if own.ndim == 1 else _BY_MULTIHOT
+    if asked.ids is not None or asked.candidate_ids is not None:
+        found = fitting_ids(lib, anchors, every, asked.ids, asked.candidate_ids)
+        labels = labels._replace(ids=found[0], candidate_ids=found[1])
+    bias = None
+    if asked.candidate_bias is not None:
+        if asked.symmetric:
+            need = "False where `candidate_bias` is given"
+            _checks.refuse_value("symmetric", need, asked.symmetric)
+        bias = fitting_bias(lib, every, asked.candidate_bias)
     number, temperature = asked.temperature, None
     if type(number) is not float or number != 1.0:
         number, temperature = temperature_of(lib, "anchors", anchors, number)
@@ -102,6 +116,7 @@ def admitted(objective: Objective, asked: Arguments) -> Call:
             None if asked.candidates is None else every,
             temperature,
             weights,
+            bias,
         ),
         labels,
     )

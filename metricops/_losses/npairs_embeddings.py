@@ -31,6 +31,9 @@ def npairs_loss_from_embeddings(
     sample_weight: Any = None,
     reduction: Reduction = "mean",
     block_size: int | None = None,
+    ids: Any = None,
+    candidate_ids: Any = None,
+    candidate_bias: Any = None,
 ) -> Array:
     """Return the N-pairs loss of embeddings, without ever holding their similarities.
 
@@ -69,6 +72,16 @@ def npairs_loss_from_embeddings(
     block_size : int, optional
         How many anchors a panel holds. Default: as many as suit the device. Any value
         gives the same result to rounding.
+    ids : array or list of shape (n,) or (n, 1), optional
+        What each anchor is: a pair of equal ids takes no part, unless the candidate is
+        a positive of the anchor. So an item that a batch holds twice is not its own
+        negative [4]_.
+    candidate_ids : array or list of shape (m,) or (m, 1), optional
+        The same of each candidate. Default: `ids`.
+    candidate_bias : array of shape (m,), optional
+        Added to the scores of each candidate, after the temperature; differentiable.
+        ``-log p`` of candidates drawn with probability p corrects for that [4]_. It
+        cannot be `symmetric`.
 
     Returns
     -------
@@ -91,6 +104,8 @@ def npairs_loss_from_embeddings(
        Contrastive Predictive Coding", 2018, equation 4.
     .. [3] A. Radford et al., "Learning Transferable Visual Models From Natural Language
        Supervision", ICML 2021, figure 3.
+    .. [4] X. Yi et al., "Sampling-Bias-Corrected Neural Modeling for Large Corpus Item
+       Recommendations", RecSys 2019, section 4.
 
     Examples
     --------
@@ -117,6 +132,9 @@ def npairs_loss_from_embeddings(
             sample_weight,
             reduction,
             block_size,
+            ids,
+            candidate_ids,
+            candidate_bias,
         ),
     )
     return loss_of(call)
@@ -137,6 +155,9 @@ def npairs_loss_and_grad(
     sample_weight: Any = None,
     reduction: Reduction = "mean",
     block_size: int | None = None,
+    ids: Any = None,
+    candidate_ids: Any = None,
+    candidate_bias: Any = None,
 ) -> tuple[Array, tuple[Array, Array | None, Array]]:
     """Return the N-pairs loss of embeddings and its gradients, without autodiff.
 
@@ -147,7 +168,9 @@ def npairs_loss_and_grad(
     ----------
     anchors, candidates, labels, candidate_labels, temperature, normalize, symmetric
         As in `npairs_loss_from_embeddings`.
-    exclude_diagonal, l2_weight, sample_weight, block_size
+    exclude_diagonal, l2_weight, sample_weight, block_size, ids, candidate_ids
+        As in `npairs_loss_from_embeddings`.
+    candidate_bias
         As in `npairs_loss_from_embeddings`.
     reduction : {"mean", "sum"}
         How to combine the anchors.
@@ -193,6 +216,9 @@ def npairs_loss_and_grad(
             sample_weight,
             reduction,
             block_size,
+            ids,
+            candidate_ids,
+            candidate_bias,
         ),
     )
     return loss_and_gradients(call)

@@ -50,6 +50,7 @@ class PositionSums(Sums):
         peak = lib.peak(scores, axis)
         flat = lib.xp.squeeze(peak, axis=axis)
         positive = lib.pick(scores, pairs.positive)[:, 0] if axis == 1 else flat
+        peak = finite(lib, peak)  # some rows of a column may all have its id
         shifted = lib.minus(scores, peak) if last else scores - peak
         exponentials = lib.put(lib.exp(shifted), pairs.positive, 0.0)
         return PositionRows(flat, lib.xp.sum(exponentials, axis=axis), positive)
@@ -60,7 +61,8 @@ class PositionSums(Sums):
         """Return the sums of the same rows over two sets of candidates."""
         xp = lib.xp
         peak = xp.maximum(old.peak, new.peak)
-        rest = old.rest * xp.exp(old.peak - peak) + new.rest * xp.exp(new.peak - peak)
+        safe = finite(lib, peak)
+        rest = old.rest * xp.exp(old.peak - safe) + new.rest * xp.exp(new.peak - safe)
         return PositionRows(peak, rest, new.positive)
 
     def paired(self, rows: PositionRows, columns: PositionRows) -> PositionRows:

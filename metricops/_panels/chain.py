@@ -27,6 +27,7 @@ class Products(NamedTuple):
     anchors: Array | None
     candidates: Array | None
     along: Array | None  # (n,): sum(u * dL/du) of each anchor u
+    bias: Array | None = None  # (m,): that of the bias, divided by the temperature
 
 
 def combined(
@@ -97,7 +98,11 @@ def chained(
     of_temperature = None
     if wanted.temperature:
         of_temperature = -lib.xp.sum(products.along) * problem.candidates.scale
-    return Given(of_anchors, of_candidates, of_temperature, None)
+    of_bias = None
+    if given.bias is not None and products.bias is not None:
+        of_bias = products.bias / problem.candidates.scale
+        of_bias = lib.xp.sum(of_bias) if given.bias.ndim == 0 else of_bias
+    return Given(of_anchors, of_candidates, of_temperature, None, of_bias)
 
 
 def with_penalty(lib: Library, config: Config, given: Given, gradients: Given) -> Given:

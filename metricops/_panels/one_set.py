@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from metricops._panels.chain import Products
 from metricops._panels.objective import Pairs, masked
 from metricops._panels.records import Problem, sums_of
+from metricops._panels.roles import without_equal_ids
 from metricops._panels.scores import scaled
 from metricops._typing import Array
 
@@ -23,6 +24,7 @@ class Members(NamedTuple):
     embeddings: Array
     scaled: Array  # embeddings / temperature
     labels: Array
+    ids: Array | None
     closing: Any = None
 
 
@@ -91,7 +93,7 @@ def gradients(problem: Problem, found: Any, upstream: Array) -> Products:
 def _members(problem: Problem, closing: Any) -> Members:
     given = problem.candidates
     x = given.embeddings
-    return Members(x, scaled(x, given.scale), given.labels, closing)
+    return Members(x, scaled(x, given.scale), given.labels, given.ids, closing)
 
 
 def _tile(
@@ -107,4 +109,6 @@ def _tile(
     pairs = Pairs(excluded=excluded, exists=exists)
     targets = masked(lib, targets, pairs, 0.0)
     pairs = pairs._replace(targets=targets)
+    if panel.ids is not None:
+        pairs = without_equal_ids(lib, pairs, panel.ids, others.ids)
     return masked(lib, scores, pairs, -float("inf")), pairs

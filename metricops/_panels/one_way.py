@@ -10,6 +10,7 @@ weighted losses, and ``e = dL/ds``. Then::
 
 from typing import Any, NamedTuple
 
+from metricops._frameworks import Library
 from metricops._panels.chain import Direction, Products
 from metricops._panels.objective import Slopes
 from metricops._panels.records import Candidates, Problem, Rows, Wanted
@@ -31,6 +32,7 @@ class Total(NamedTuple):
     """What the panels add up to, from one to the next."""
 
     candidates: Array | None  # (d, m): the gradient of the candidates, transposed
+    bias: Array | None = None  # (1, m): that of the bias, divided by the temperature
 
 
 class Out(NamedTuple):
@@ -85,15 +87,21 @@ def gradients(problem: Problem, wanted: Wanted) -> tuple[Direction, Products]:
     ) -> tuple[Total, Out]:
         panel = _panel(problem, rows, candidates)
         out = _rows_gradient(problem, wanted, rows, candidates, panel)
-        if not wanted.candidates:
+        if not (wanted.candidates or wanted.bias):
             return Total(None), out
-        weight = panel.pull
+        weight, error = panel.pull, panel.slopes.error
         if panel.slopes.factor is not None:
             weight = weight * panel.slopes.factor
-        # The panel stays as it lies: the thin sum is transposed at the end instead.
-        left = xp.matrix_transpose(panel.side.anchors * weight)
-        sofar = None if total is None else total.candidates
-        return Total(lib.plus_product(sofar, left, panel.slopes.error)), out
+        sofar = Total(None) if total is None else total
+        of_candidates = of_bias = None
+        if wanted.candidates:
+            # The panel stays as it lies: the thin sum is transposed at the end instead.
+            left = xp.matrix_transpose(panel.side.anchors * weight)
+            of_candidates = lib.plus_product(sofar.candidates, left, error)
+        if wanted.bias:
+            left = (xp.ones_like(panel.slopes.losses)[:, None] * weight)[None, :, 0]
+            of_bias = lib.plus_product(sofar.bias, left, error)
+        return Total(of_candidates, of_bias), out
 
     if problem.several:
         total, out = lib.loops.fold(
@@ -105,8 +113,11 @@ def gradients(problem: Problem, wanted: Wanted) -> tuple[Direction, Products]:
     if wanted.candidates:
         of_candidates = xp.matrix_transpose(total.candidates)
         of_candidates = plus_own(problem, of_candidates, out.own)
+    of_bias = None
+    if wanted.bias:
+        of_bias = _plus(lib, total.bias[0, :], out.own)
     direction = Direction(out.losses, out.counted)
-    return direction, Products(out.anchors, of_candidates, out.along)
+    return direction, Products(out.anchors, of_candidates, out.along, of_bias)
 
 
 def _panel(problem: Problem, rows: Rows, candidates: Candidates) -> Panel:
@@ -157,6 +168,13 @@ def plus_own(problem: Problem, of_candidates: Array, own: Array | None) -> Array
         return of_candidates
     lib = problem.library
     side = side_of(problem, problem.rows.anchors, None)
-    near, far = lib.split(of_candidates, side.anchors)
-    near = near + side.anchors * own[:, None]
+    return _plus(lib, of_candidates, side.anchors * own[:, None])
+
+
+def _plus(lib: Library, x: Array, first: Array | None) -> Array:
+    """Return `x` with `first` added to its first rows."""
+    if first is None:
+        return x
+    near, far = lib.split(x, first)
+    near = near + first
     return near if far is None else lib.xp.concat([near, far], axis=0)

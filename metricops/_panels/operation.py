@@ -102,7 +102,8 @@ def backward(
     losses, gradients = plans.pulled(problem, given, labels, saved, pull, asked)
     if asked.weights:
         gradients = gradients._replace(weights=upstream * losses)
-    each = zip(gradients, asked, strict=True)
+    # A program of before there was a bias wants none.
+    each = zip(gradients, wanted, strict=False)
     return tuple(x if there else None for x, there in each)
 
 

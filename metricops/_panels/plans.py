@@ -161,8 +161,9 @@ def _turned(given: Given, labels: Labels) -> tuple[Given, Labels]:
     """Return the other direction: the candidates as anchors."""
     every = given.anchors if given.candidates is None else given.candidates
     others = labels.anchors if labels.candidates is None else labels.candidates
+    ids = labels.ids if labels.candidate_ids is None else labels.candidate_ids
     return given._replace(anchors=every, candidates=given.anchors), Labels(
-        others, labels.anchors
+        others, labels.anchors, ids, labels.ids
     )
 
 

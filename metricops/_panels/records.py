@@ -30,6 +30,7 @@ class Given(NamedTuple):
     candidates: Array | None  # None: the anchors
     temperature: Array  # None: a number, in `Config`
     weights: Array | None  # (n,); None: all 1
+    bias: Array | None = None  # (m,) or (): added to the scores; None: 0
 
 
 class Wanted(NamedTuple):
@@ -39,13 +40,19 @@ class Wanted(NamedTuple):
     candidates: bool
     temperature: bool
     weights: bool
+    bias: bool = False
 
 
 class Labels(NamedTuple):
-    """The labels of a call; (n,), or multi-hot (n, c)."""
+    """The labels of a call, (n,) or multi-hot (n, c), and its ids, (n,).
+
+    A pair of equal ids takes no part, unless it is a positive.
+    """
 
     anchors: Array | None  # None: candidate i is the positive of anchor i
     candidates: Array | None  # None: those of the anchors
+    ids: Array | None = None  # None: all pairs take part
+    candidate_ids: Array | None = None  # None: those of the anchors
 
 
 class Rows(NamedTuple):
@@ -56,6 +63,7 @@ class Rows(NamedTuple):
     positions: Array | None = None  # (b,): where they stand among all anchors
     paired: Array | None = None  # (b, d): their positives, by position
     weights: Array | None = None  # (b,): what their losses are multiplied by
+    ids: Array | None = None
 
 
 class Candidates(NamedTuple):
@@ -64,6 +72,8 @@ class Candidates(NamedTuple):
     embeddings: Array  # (m, d), of unit length where that is asked for
     labels: Array | None
     scale: Array | float  # 1 / temperature
+    bias: Array | None = None
+    ids: Array | None = None
 
 
 class Problem(NamedTuple):
@@ -88,6 +98,7 @@ def problem_of(lib: Library, config: Config, given: Given, labels: Labels) -> Pr
     block = block_of(lib, config, anchors, every)
     units = unit_and_norm(lib, every) if config.normalize else None
     others = labels.anchors if labels.candidates is None else labels.candidates
+    ids = labels.ids if labels.candidate_ids is None else labels.candidate_ids
     number = config.temperature
     scale = 1 / given.temperature if number is None else 1 / number
     embeddings = every if units is None else units.unit
@@ -97,12 +108,13 @@ def problem_of(lib: Library, config: Config, given: Given, labels: Labels) -> Pr
     if labels.anchors is None or config.exclude_diagonal:
         positions = lib.positions(anchors, 0, "anchors")
     one_set = given.candidates is None and labels.candidates is None
+    one_set = one_set and labels.candidate_ids is None and given.bias is None
     one_set = one_set and lib.shape(anchors)[0] is not None
     return Problem(
         lib,
         config,
-        Rows(anchors, labels.anchors, positions, paired),
-        Candidates(embeddings, others, scale),
+        Rows(anchors, labels.anchors, positions, paired, None, labels.ids),
+        Candidates(embeddings, others, scale, given.bias, ids),
         units,
         None,
         one_set,

@@ -6,6 +6,7 @@ from typing import Any
 from metricops._arguments.matches import matches, shared_or_same
 from metricops._frameworks import Library
 from metricops._frameworks.programs import register_record
+from metricops._panels.objective import Pairs
 from metricops._typing import Array
 
 
@@ -57,6 +58,23 @@ class ByMultihot(Roles):
         Of one column, found at run time, whether its labels are the same.
         """
         return shared_or_same(lib, labels, others, dtype)
+
+
+def without_equal_ids(lib: Library, pairs: Pairs, ids: Array, others: Array) -> Pairs:
+    """Return the roles of pairs of which those of equal ids take no part.
+
+    A positive takes part whatever its ids.
+    """
+    xp = lib.xp
+    same = matches(lib, ids, others)
+    if pairs.targets is None:
+        same = lib.put(same, pairs.positive, False)
+    else:
+        same = xp.logical_and(same, pairs.targets == 0)
+    exists = xp.logical_not(same)
+    if pairs.exists is not None:
+        exists = xp.logical_and(exists, pairs.exists)
+    return pairs._replace(exists=exists)
 
 
 register_record("by_position", ByPosition)

@@ -4,22 +4,29 @@ from typing import NamedTuple
 
 from metricops._panels.objective import Pairs, masked
 from metricops._panels.records import Candidates, Problem, Rows
+from metricops._panels.roles import without_equal_ids
 from metricops._similarity.normalize import Units, unit_and_norm
 from metricops._typing import Array
 
 
 def pairs_of(problem: Problem, rows: Rows, candidates: Candidates) -> Pairs:
     """Return the roles of the pairs of some rows and all candidates."""
-    if rows.labels is None:
-        return Pairs(positive=rows.positions)
     lib, config = problem.library, problem.config
+    if rows.labels is None:
+        pairs = Pairs(positive=rows.positions)
+        if rows.ids is None:
+            return pairs
+        return without_equal_ids(lib, pairs, rows.ids, candidates.ids)
     dtype = candidates.embeddings.dtype
     targets = config.roles.targets(lib, rows.labels, candidates.labels, dtype)
     excluded = rows.positions if config.exclude_diagonal else None
     if excluded is not None:
         targets = lib.put(targets, excluded, 0.0)
     total = lib.xp.sum(targets, axis=1, keepdims=True)
-    return Pairs(targets=targets, total=total, excluded=excluded)
+    pairs = Pairs(targets=targets, total=total, excluded=excluded)
+    if rows.ids is None:
+        return pairs
+    return without_equal_ids(lib, pairs, rows.ids, candidates.ids)
 
 
 def scaled(x: Array, scale: Array | float) -> Array:
@@ -54,4 +61,6 @@ def scores_of(
     if not isinstance(candidates.scale, float) or candidates.scale != 1.0:
         anchors = anchors * candidates.scale
     scores = lib.product(anchors, columns)
+    if candidates.bias is not None:
+        scores = lib.plus(scores, candidates.bias)
     return masked(lib, scores, pairs, -float("inf"))

@@ -1,0 +1,216 @@
+"""Options of the N-pairs loss of embeddings: who takes part, biases, denominators."""
+
+import re
+from typing import Any
+
+import numpy as np
+import pytest
+
+import metricops
+from tests.conftest import Library
+from tests.definitions import embeddings_loss, numeric_gradient
+
+_GENERATOR = np.random.default_rng(13)
+ANCHORS, CANDIDATES = np.round(_GENERATOR.standard_normal((2, 5, 3)), 2)
+MORE = np.round(_GENERATOR.standard_normal((7, 3)), 2)
+LABELS = [0, 1, 0, 2, 1]
+MORE_LABELS = [1, 0, 0, 7, 2, 1, 2]
+HOT = [[1, 0, 0], [0, 1, 1], [1, 1, 0], [0, 0, 1], [0, 1, 0]]
+MORE_HOT = [*HOT, [0, 0, 0], [1, 1, 1]]
+IDS = [3, 1, 3, 2, 9]
+MORE_IDS = [3, 3, 1, 2, 1, 9, 3]
+BIAS = np.round(_GENERATOR.standard_normal(7), 2)
+WEIGHTS = [1.0, 0.5, 0.0, 2.0, 1.5]
+
+# What a call is made of: its embeddings, and whose labels.
+PLANS: dict[str, Any] = {
+    "position": ((ANCHORS, MORE), {}),
+    "labels": ((ANCHORS, MORE), {"labels": LABELS, "candidate_labels": MORE_LABELS}),
+    "multihot": ((ANCHORS, MORE), {"labels": HOT, "candidate_labels": MORE_HOT}),
+    "behind the batch": (
+        (ANCHORS, MORE),
+        {
+            "labels": LABELS,
+            "candidate_labels": [*LABELS, 7, 0],
+            "exclude_diagonal": True,
+        },
+    ),
+    "symmetric by position": ((ANCHORS, CANDIDATES), {"symmetric": True}),
+    "symmetric": ((ANCHORS, CANDIDATES), {"labels": LABELS, "symmetric": True}),
+    "one set": ((ANCHORS,), {"labels": LABELS, "exclude_diagonal": True}),
+    "one set with itself": ((ANCHORS,), {"labels": LABELS}),
+}
+# By the number of candidates, as ids and biases are theirs.
+OPTIONS: dict[str, Any] = {
+    "ids": {5: {"ids": IDS}, 7: {"ids": IDS, "candidate_ids": MORE_IDS}},
+    "bias": {7: {"candidate_bias": BIAS}, 5: {"candidate_bias": BIAS[:5]}},
+    "ids and bias": {
+        5: {"ids": IDS, "candidate_bias": BIAS[:5]},
+        7: {"ids": IDS, "candidate_ids": MORE_IDS, "candidate_bias": BIAS},
+    },
+}
+options = pytest.mark.parametrize("option", OPTIONS)
+# Tracing is slow: each option in the plans where it is met differently.
+TRACED = (
+    ("position", "ids"),
+    ("one set", "ids"),
+    ("symmetric by position", "ids"),
+    ("labels", "bias"),
+    ("position", "ids and bias"),
+)
+traced_calls = pytest.mark.parametrize(("plan", "option"), TRACED)
+
+
+def call_of(plan: str, option: str) -> tuple[Any, dict[str, Any]] | None:
+    """Return the arrays and options of a call, or None of one that is refused."""
+    arrays, given = PLANS[plan]
+    given = {**given, **OPTIONS[option][len(arrays[-1])], "temperature": 0.5}
+    return None if refused(given) else (arrays, given)
+
+
+def refused(given: dict[str, Any]) -> bool:
+    """Return whether two options exclude each other."""
+    return bool(given.get("symmetric")) and "candidate_bias" in given
+
+
+def plans_of(option: str, library: str) -> list[str]:
+    """Return the plans that an option is tested in."""
+    if library == "jax":  # compiles each
+        return [plan for plan, other in TRACED if other == option]
+    return [plan for plan in PLANS if call_of(plan, option) is not None]
+
+
+def split(given: dict[str, Any]) -> tuple[list[Any], dict[str, Any]]:
+    """Return the bias as an array to differentiate, and the other options."""
+    rest = dict(given)
+    bias = rest.pop("candidate_bias", None)
+    return ([] if bias is None else [bias]), rest
+
+
+def loss(*arrays: Any, sides: int, **given: Any) -> Any:
+    """Return the loss by its embeddings, and by the bias behind them if any."""
+    if len(arrays) > sides:
+        given["candidate_bias"] = arrays[sides]
+    return metricops.npairs_loss_from_embeddings(*arrays[:sides], **given)
+
+
+def definition(*arrays: Any, sides: int, upstream: Any = 1.0, **given: Any) -> float:
+    if len(arrays) > sides:
+        given["candidate_bias"] = arrays[sides]
+    given |= dict(zip(("anchors", "candidates"), arrays[:sides], strict=False))
+    found = embeddings_loss(**given)
+    return float(np.sum(np.multiply(upstream, found)))
+
+
+def check_value(run: Any, plan: str, option: str, block_size: Any) -> None:
+    arrays, given = call_of(plan, option) or ((), {})
+    result = run(loss, *arrays, sides=len(arrays), block_size=block_size, **given)
+    expected = definition(*(x.tolist() for x in arrays), sides=len(arrays), **given)
+    np.testing.assert_allclose(result, expected, rtol=2e-5, atol=2e-6)
+
+
+def check_gradient(
+    gradient: Any, plan: str, option: str, block_size: Any, **more: Any
+) -> None:
+    arrays, given = call_of(plan, option) or ((), {})
+    bias, given = split({**given, **more})
+    one: Any = [1.0, -2.0, 0.5, 3.0, 0.25] if more.get("reduction") == "none" else 1.0
+    given = {**given, "sides": len(arrays)}
+
+    def total(*moved: Any) -> float:
+        return definition(*moved, upstream=one, **given)
+
+    expected = numeric_gradient(total, *arrays, *bias)
+    found = gradient(loss, *arrays, *bias, block_size=block_size, upstream=one, **given)
+    for got, want in zip(found, expected, strict=True):
+        np.testing.assert_allclose(got, want, atol=1e-6)
+
+
+@options
+def test_values_are_right(run, option):
+    every = run.library.name in ("numpy", "torch")
+    for plan in plans_of(option, run.library.name):
+        for block_size in (1, 3, None) if every else (2,):
+            check_value(run, plan, option, block_size=block_size)
+
+
+@traced_calls
+def test_values_are_right_when_traced(traced, plan, option):
+    check_value(traced, plan, option, block_size=2)
+
+
+@pytest.mark.parametrize("reduction", ["mean", "none"])
+@options
+def test_gradients_are_right(gradient, option, reduction):
+    every = gradient.library.name == "torch"
+    for plan in plans_of(option, gradient.library.name):
+        for block_size in (1, 3, None) if every else (2,):
+            more = {"reduction": reduction, "sample_weight": WEIGHTS}
+            check_gradient(gradient, plan, option, block_size, **more)
+
+
+@traced_calls
+def test_gradients_are_right_when_traced(traced_gradient, plan, option):
+    check_gradient(traced_gradient, plan, option, 2)
+
+
+@pytest.mark.parametrize("name", ["numpy", "dask", "array_api_strict"])
+@options
+def test_gradients_need_no_autodiff(name, option):
+    library = Library(name)
+    for plan in plans_of(option, name):
+        arrays, given = call_of(plan, option) or ((), {})
+        own = [library.asarray(x) for x in arrays]
+        value, found = metricops.npairs_loss_and_grad(*own, block_size=2, **given)
+        assert library.to_numpy(value) == pytest.approx(
+            embeddings_loss(*(x.tolist() for x in arrays), **given)
+        )
+        expected = numeric_gradient(
+            lambda *x, given=given: float(embeddings_loss(*x, **given)), *arrays
+        )
+        for got, want in zip(found, expected, strict=False):
+            np.testing.assert_allclose(library.to_numpy(got), want, atol=1e-6)
+
+
+REFUSED: dict[str, Any] = {
+    "candidate_ids alone": (
+        {"candidate_ids": [0, 1]},
+        "`ids` must be given where `candidate_ids` is; got None.",
+    ),
+    "too few ids": (
+        {"ids": [0]},
+        "`ids` must have an id for each of 2 anchors; got shape (1,).",
+    ),
+    "too many ids": (
+        {"ids": [0, 1], "candidate_ids": [[0], [1], [2]]},
+        "`candidate_ids` must have an id for each of 2 candidates; got shape (3,).",
+    ),
+    "ids of several columns": (
+        {"ids": [[0, 1], [1, 1]]},
+        "`ids` must have shape (n,) or (n, 1); got shape (2, 2).",
+    ),
+    "a bias for each pair": (
+        {"candidate_bias": [[0.0, 1.0], [1.0, 1.0]]},
+        "`candidate_bias` must have shape (2,); got shape (2, 2).",
+    ),
+    "a bias of both directions": (
+        {"candidate_bias": [0.0, 1.0], "symmetric": True},
+        "`symmetric` must be False where `candidate_bias` is given; got True.",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_options_that_do_not_fit_are_refused(run, case):
+    given, message = REFUSED[case]
+    with pytest.raises(ValueError, match=re.escape(message)):
+        run(metricops.npairs_loss_from_embeddings, np.eye(2), np.eye(2), **given)
+
+
+def test_ids_may_be_strings():
+    x, y = ANCHORS, CANDIDATES
+    names = ["c", "a", "c", "b", "d"]
+    found, expected = (
+        metricops.npairs_loss_from_embeddings(x, y, ids=ids) for ids in (names, IDS)
+    )
+    assert found == expected
