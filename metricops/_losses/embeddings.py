@@ -15,12 +15,13 @@ from metricops._arguments.options import check_l2_weight, temperature_of
 from metricops._frameworks import Library, placed
 from metricops._panels.objective import Objective
 from metricops._panels.operation import OPERATION, value_and_gradients
-from metricops._panels.records import Config, Given, Labels, Wanted
+from metricops._panels.records import Config, Given, Labels, Options, Wanted
 from metricops._panels.roles import ByLabels, ByMultihot, ByPosition, Roles
 from metricops._typing import Array
 
 _BY_POSITION: Roles = ByPosition()
 _BY_LABELS, _BY_MULTIHOT = ByLabels(), ByMultihot()
+_NO_LABELS = Labels(None, None)
 
 
 class Arguments(NamedTuple):
@@ -54,6 +55,35 @@ class Call(NamedTuple):
 
 def admitted(objective: Objective, asked: Arguments) -> Call:
     """Return what a call of a loss is made of, having made sure that all fits."""
+    options = _options(asked)
+    if asked.candidates is None:
+        inputs = float_arrays(anchors=asked.anchors)
+    else:
+        inputs = float_arrays(anchors=asked.anchors, candidates=asked.candidates)
+    lib, anchors, every = inputs.library, inputs.arrays[0], inputs.arrays[-1]
+    shape = anchors.shape
+    alike = isinstance(shape, tuple) and shape == every.shape and len(shape) == 2
+    if not alike or lib.spreads:  # equal shapes fit, whatever the options
+        every = _candidates(lib, anchors, every, asked)
+    labels, roles = _NO_LABELS, _BY_POSITION
+    if asked.labels is not None:
+        labels, roles = _labels(lib, anchors, every, asked)
+    if asked.ids is not None or asked.candidate_ids is not None:
+        labels = _with_ids(lib, anchors, every, asked, labels)
+    number, temperature, weights, bias = asked.temperature, None, None, None
+    if type(number) is not float or number != 1.0:
+        number, temperature = temperature_of(lib, "anchors", anchors, number)
+    if asked.sample_weight is not None:
+        weights = row_weights(lib, anchors, asked.sample_weight)
+    if asked.candidate_bias is not None:
+        bias = fitting_bias(lib, every, asked.candidate_bias)
+    candidates = None if asked.candidates is None else every
+    given = Given(anchors, candidates, temperature, weights, bias)
+    return Call(inputs, Config(objective, roles, number, *options), given, labels)
+
+
+def _options(asked: Arguments) -> Options:
+    """Return the options that are words and numbers, having checked each."""
     if asked.reduction not in _checks.REDUCTIONS:
         _checks.check_reduction(asked.reduction)
     alone = asked.candidates is None or asked.candidate_labels is not None
@@ -61,46 +91,13 @@ def admitted(objective: Objective, asked: Arguments) -> Call:
         _refuse_unlabelled(asked)
     if type(asked.l2_weight) is not float or asked.l2_weight != 0:
         _check_penalty(asked)
+    if asked.candidate_bias is not None and asked.symmetric:
+        need = "False where `candidate_bias` is given"
+        _checks.refuse_value("symmetric", need, asked.symmetric)
     block_size = asked.block_size
     if block_size is not None:
         block_size = _checks.check_positive_int("block_size", block_size)
-    if asked.candidates is None:
-        inputs = float_arrays(anchors=asked.anchors)
-    else:
-        inputs = float_arrays(anchors=asked.anchors, candidates=asked.candidates)
-    lib, anchors, every = inputs.library, inputs.arrays[0], inputs.arrays[-1]
-    if lib.spreads:
-        lib.check_whole("anchors", anchors)
-        lib.check_whole("candidates", every)
-    shape = anchors.shape
-    alike = isinstance(shape, tuple) and shape == every.shape and len(shape) == 2
-    if not alike:  # equal shapes fit, whatever the options
-        every = _candidates(lib, anchors, every, asked)
-    labels, roles = Labels(None, None), _BY_POSITION
-    if asked.labels is not None:
-        given = asked.labels, asked.candidate_labels
-        own, others = fitting_labels(lib, anchors, every, *given)
-        labels = Labels(own, others)
-        roles = _BY_LABELS if own.ndim == 1 else _BY_MULTIHOT
-    if asked.ids is not None or asked.candidate_ids is not None:
-        found = fitting_ids(lib, anchors, every, asked.ids, asked.candidate_ids)
-        labels = labels._replace(ids=found[0], candidate_ids=found[1])
-    bias = None
-    if asked.candidate_bias is not None:
-        if asked.symmetric:
-            need = "False where `candidate_bias` is given"
-            _checks.refuse_value("symmetric", need, asked.symmetric)
-        bias = fitting_bias(lib, every, asked.candidate_bias)
-    number, temperature = asked.temperature, None
-    if type(number) is not float or number != 1.0:
-        number, temperature = temperature_of(lib, "anchors", anchors, number)
-    weights = None
-    if asked.sample_weight is not None:
-        weights = row_weights(lib, anchors, asked.sample_weight)
-    config = Config(
-        objective,
-        roles,
-        number,
+    return Options(
         bool(asked.normalize),
         bool(asked.symmetric),
         bool(asked.exclude_diagonal),
@@ -108,18 +105,24 @@ def admitted(objective: Objective, asked: Arguments) -> Call:
         asked.reduction,
         block_size,
     )
-    return Call(
-        inputs,
-        config,
-        Given(
-            anchors,
-            None if asked.candidates is None else every,
-            temperature,
-            weights,
-            bias,
-        ),
-        labels,
-    )
+
+
+def _labels(
+    lib: Library, anchors: Array, candidates: Array, asked: Arguments
+) -> tuple[Labels, Roles]:
+    """Return the labels of both sides, and what they mean."""
+    given = asked.labels, asked.candidate_labels
+    own, others = fitting_labels(lib, anchors, candidates, *given)
+    return Labels(own, others), _BY_LABELS if own.ndim == 1 else _BY_MULTIHOT
+
+
+def _with_ids(
+    lib: Library, anchors: Array, candidates: Array, asked: Arguments, labels: Labels
+) -> Labels:
+    """Return labels with the ids of both sides."""
+    given = asked.ids, asked.candidate_ids
+    own, others = fitting_ids(lib, anchors, candidates, *given)
+    return labels._replace(ids=own, candidate_ids=others)
 
 
 def loss_of(call: Call) -> Array:
@@ -145,7 +148,10 @@ def loss_and_gradients(call: Call) -> tuple[Array, tuple[Array, Array | None, Ar
 
 
 def _candidates(lib: Library, anchors: Array, every: Array, asked: Arguments) -> Array:
-    """Return the candidates, as many as the options ask for."""
+    """Return the candidates, as many as the options ask for, and on one device."""
+    if lib.spreads:
+        lib.check_whole("anchors", anchors)
+        lib.check_whole("candidates", every)
     option = None
     if asked.labels is None:
         option = "`labels` is None"

@@ -9,8 +9,19 @@ from metricops._similarity.normalize import Units, unit_and_norm
 from metricops._typing import Array
 
 
+class Options(NamedTuple):
+    """The options of a call that are words and numbers."""
+
+    normalize: bool
+    symmetric: bool
+    exclude_diagonal: bool
+    l2_weight: float
+    reduction: str
+    block_size: int | None  # None: as many rows as suit the device
+
+
 class Config(NamedTuple):
-    """What is static about a call."""
+    """What is static about a call: its loss, and then its `Options`."""
 
     objective: Objective
     roles: Roles
