@@ -156,6 +156,24 @@ def test_an_anchor_left_out_has_gradient_zero(gradient, normalize, block_size):
     np.testing.assert_allclose(found[1], expected[1], atol=1e-7)
 
 
+MASKED = {"exclude_diagonal": True, "normalize": True}
+of_one_label = pytest.mark.parametrize("labels", [[3], [[1, 0, 1]]], ids=str)
+
+
+@of_one_label
+def test_an_anchor_without_any_pair_has_gradient_zero(gradient, labels):
+    call = metricops.npairs_loss_from_embeddings
+    (found,) = gradient(call, np.float32(WHOLE[0, :1]), labels=labels, **MASKED)
+    np.testing.assert_array_equal(found, np.zeros((1, 3)))
+
+
+@of_one_label
+def test_an_anchor_without_any_pair_has_gradient_zero_traced(traced_gradient, labels):
+    call = metricops.npairs_loss_from_embeddings
+    (found,) = traced_gradient(call, np.float32(WHOLE[0, :1]), labels=labels, **MASKED)
+    np.testing.assert_array_equal(found, np.zeros((1, 3)))
+
+
 @blocks
 def test_no_candidates_leave_the_temperature_alone(gradient, block_size):
     def loss(anchors, candidates, temperature):

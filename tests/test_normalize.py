@@ -1,11 +1,12 @@
 """`l2_normalize`: every row to length 1, and zero to zero."""
 
 import math
+from functools import partial
 
 import numpy as np
 import pytest
 
-from metricops import l2_normalize
+from metricops import cosine_similarity, l2_normalize
 from tests.conftest import having
 from tests.definitions import normalized, numeric_gradient
 
@@ -126,6 +127,26 @@ def test_a_zero_row_has_no_gradient_when_traced(traced_gradient):
     x = np.asarray([[0.0, 0.0], [1.0, 2.0], [0.0, 0.0]], np.float32)
     (result,) = traced_gradient(l2_normalize, x, upstream=UPSTREAM)
     np.testing.assert_array_equal(result[[0, 2]], np.zeros((2, 2)))
+
+
+def beside_zeros(library, shape, x):
+    """Return the cosines of rows with rows of which a compiler knows that they are 0."""
+    return cosine_similarity(library.module.zeros(shape), x)
+
+
+@pytest.mark.parametrize("shape", [(2, 3), (2, 1), (1, 3)])
+def test_rows_that_are_known_to_be_zero_have_no_gradient(gradient, shape):
+    # XLA makes one square of what all entries are multiplied by: 0 times infinity.
+    call = partial(beside_zeros, gradient.library, shape)
+    (result,) = gradient(call, np.ones(shape, np.float32), upstream=np.ones(shape[0]))
+    np.testing.assert_array_equal(result, np.zeros(shape))
+
+
+@pytest.mark.parametrize("shape", [(2, 3), (2, 1), (1, 3)])
+def test_rows_that_are_known_to_be_zero_have_no_gradient_traced(traced_gradient, shape):
+    call = partial(beside_zeros, traced_gradient.library, shape)
+    (result,) = traced_gradient(call, np.ones(shape, np.float32), upstream=np.ones(shape[0]))
+    np.testing.assert_array_equal(result, np.zeros(shape))
 
 
 @pytest.mark.parametrize("scale", [1e30, 1e-30])

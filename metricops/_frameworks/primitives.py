@@ -73,6 +73,14 @@ class Primitives(Facts):
         wide = self.dtype_called(one)
         return self.xp.astype(x, wide), self.xp.astype(y, wide)
 
+    def unfolded(self, x: Array) -> Array:
+        """Return `x`, whose entries no compiler knows while it compiles.
+
+        It may make c**2 * s**2 of the square of c * s where it knows c: not a number
+        where c is 0 and s**2 infinite.
+        """
+        return x
+
     def product(self, x: Array, y: Array) -> Array:
         """Return the matrix product of two arrays of one dtype, in that dtype."""
         return x @ y

@@ -4,7 +4,7 @@ from metricops import _checks
 from metricops._arguments.arrays import float_arrays
 from metricops._frameworks import Library
 from metricops._frameworks.public import public
-from metricops._similarity.normalize import size
+from metricops._similarity.normalize import downscaled
 from metricops._typing import Array
 
 
@@ -63,7 +63,7 @@ def row_cosines(
 def cosines(lib: Library, x: Array, y: Array, axes: tuple[int, ...]) -> Array:
     """Return the cosines of two arrays of one shape, 0 of a zero vector."""
     xp = lib.xp
-    x, y = x / size(lib, x, axes), y / size(lib, y, axes)
+    x, y = (downscaled(lib, z, axes)[0] for z in (x, y))
     squares = xp.sum(x * x, axis=axes) * xp.sum(y * y, axis=axes)
     lengths = xp.sqrt(xp.where(squares == 0, float("inf"), squares))
     return lib.within_one(xp.sum(x * y, axis=axes) / lengths)

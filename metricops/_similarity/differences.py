@@ -40,7 +40,7 @@ class Config(NamedTuple):
 
 def sums(lib: Library, config: Config, x: Array, y: Array) -> Array:
     """Return the sums of x (..., n, d) and y (..., m, d), shape (..., n, m)."""
-    x, y = (_moved(lib, z, -2, 0) for z in (x, y))
+    x, y = (_moved(lib, lib.unfolded(z), -2, 0) for z in (x, y))
     sizes = [_largest(lib, z) if config.kind == "length" else None for z in (x, y)]
     rows, columns = _panels(lib, x, y)
 

@@ -66,19 +66,22 @@ def unit_and_norm(lib: Library, x: Array, axes: tuple[int, ...] = (-1,)) -> Unit
     A zero vector is given infinite length: so it stays zero, and so do its gradients.
     """
     xp = lib.xp
-    scale = size(lib, x, axes)
-    y = x / scale
+    y, scale = downscaled(lib, x, axes)
     squares = xp.sum(y * y, axis=axes, keepdims=True)
     length = xp.sqrt(xp.where(squares == 0, float("inf"), squares))
     return Units(y / length, scale, length)
 
 
-def size(lib: Library, x: Array, axes: tuple[int, ...]) -> Array:
-    """Return a number for each vector to divide it by, so that its squares are normal.
+def downscaled(
+    lib: Library, x: Array, axes: tuple[int, ...]
+) -> tuple[Array, Array]:
+    """Return vectors whose squares are normal, and what they were divided by.
 
     What is made of the quotients does not depend on it, so it has no derivative.
     """
-    return lib.divisors(lib.peak(lib.xp.abs(x), axes))
+    x = lib.unfolded(x)
+    scale = lib.divisors(lib.peak(lib.xp.abs(x), axes))
+    return x / scale, scale
 
 
 def unit_gradient(lib: Library, units: Units, upstream: Array) -> Array:

@@ -90,6 +90,11 @@ class Jax(Library):
         """Return `x`, seen as a constant by derivatives."""
         return jax.lax.stop_gradient(x)
 
+    def unfolded(self, x: Array) -> Array:
+        """Return `x`, whose entries XLA does not know while it compiles."""
+        traced = isinstance(x, jax.core.Tracer)
+        return jax.lax.optimization_barrier(x) if traced else x
+
     def product(self, x: Array, y: Array) -> Array:
         """Return the matrix product of two arrays of one dtype, in that dtype.
 
