@@ -48,6 +48,32 @@ OPTIONS: dict[str, Any] = {
         5: {"ids": IDS, "candidate_bias": BIAS[:5]},
         7: {"ids": IDS, "candidate_ids": MORE_IDS, "candidate_bias": BIAS},
     },
+    "smoothing": {
+        5: {"label_smoothing": 0.25},
+        7: {"label_smoothing": 0.25, "candidate_bias": BIAS},
+    },
+    "smoothing and ids": {
+        5: {"label_smoothing": 0.25, "ids": IDS},
+        7: {
+            "label_smoothing": 1.0,
+            "ids": IDS,
+            "candidate_ids": MORE_IDS,
+            "candidate_bias": BIAS,
+        },
+    },
+    "own": {5: {"denominator": "own"}, 7: {"denominator": "own"}},
+    "own and ids": {
+        5: {"denominator": "own", "ids": IDS},
+        7: {"denominator": "own", "ids": IDS, "candidate_ids": MORE_IDS},
+    },
+    "negatives": {
+        5: {"denominator": "negatives"},
+        7: {"denominator": "negatives", "candidate_bias": BIAS},
+    },
+    "negatives and ids": {
+        5: {"denominator": "negatives", "ids": IDS},
+        7: {"denominator": "negatives", "ids": [3] * 5, "candidate_ids": MORE_IDS},
+    },
 }
 options = pytest.mark.parametrize("option", OPTIONS)
 # Tracing is slow: each option in the plans where it is met differently.
@@ -57,6 +83,13 @@ TRACED = (
     ("symmetric by position", "ids"),
     ("labels", "bias"),
     ("position", "ids and bias"),
+    ("position", "smoothing"),
+    ("symmetric", "smoothing"),
+    ("one set", "smoothing and ids"),
+    ("labels", "own"),
+    ("one set", "own and ids"),
+    ("position", "negatives"),
+    ("symmetric", "negatives and ids"),
 )
 traced_calls = pytest.mark.parametrize(("plan", "option"), TRACED)
 
@@ -75,7 +108,7 @@ def refused(given: dict[str, Any]) -> bool:
 
 def plans_of(option: str, library: str) -> list[str]:
     """Return the plans that an option is tested in."""
-    if library == "jax":  # compiles each
+    if library not in ("numpy", "torch"):  # slow: only where it is met differently
         return [plan for plan, other in TRACED if other == option]
     return [plan for plan in PLANS if call_of(plan, option) is not None]
 
@@ -192,6 +225,22 @@ REFUSED: dict[str, Any] = {
     "a bias for each pair": (
         {"candidate_bias": [[0.0, 1.0], [1.0, 1.0]]},
         "`candidate_bias` must have shape (2,); got shape (2, 2).",
+    ),
+    "no such denominator": (
+        {"denominator": "own positive"},
+        '`denominator` must be "all", "own" or "negatives"; got \'own positive\'.',
+    ),
+    "too much smoothing": (
+        {"label_smoothing": 1.5},
+        "`label_smoothing` must be from 0 to 1; got 1.5.",
+    ),
+    "smoothing that is no number": (
+        {"label_smoothing": float("nan")},
+        "`label_smoothing` must be from 0 to 1; got nan.",
+    ),
+    "smoothing of another denominator": (
+        {"label_smoothing": 0.1, "denominator": "own"},
+        '`label_smoothing` must be 0 where `denominator` is not "all"; got 0.1.',
     ),
     "a bias of both directions": (
         {"candidate_bias": [0.0, 1.0], "symmetric": True},

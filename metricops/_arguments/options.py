@@ -30,3 +30,12 @@ def check_l2_weight(value: Any) -> None:
     """Raise unless `value` is a number, of Python or NumPy."""
     if type(value) is not float and not is_number(value):
         _checks.refuse_type("l2_weight", "a number", value)
+
+
+def check_share(name: str, value: Any) -> float:
+    """Return a number from 0 to 1, or raise unless `value` is one."""
+    if type(value) is not float and not is_number(value):
+        _checks.refuse_type(name, "a number", value)
+    if not 0 <= value <= 1:
+        _checks.refuse_value(name, "from 0 to 1", value)
+    return float(value)

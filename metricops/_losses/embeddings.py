@@ -66,7 +66,7 @@ def admitted(objective: Objective, asked: Arguments) -> Call:
     if not alike or lib.spreads:  # equal shapes fit, whatever the options
         every = _candidates(lib, anchors, every, asked)
     labels, roles = _NO_LABELS, _BY_POSITION
-    if asked.labels is not None:
+    if asked.labels is not None or objective.by_labels:
         labels, roles = _labels(lib, anchors, every, asked)
     if asked.ids is not None or asked.candidate_ids is not None:
         labels = _with_ids(lib, anchors, every, asked, labels)
@@ -111,6 +111,9 @@ def _labels(
     lib: Library, anchors: Array, candidates: Array, asked: Arguments
 ) -> tuple[Labels, Roles]:
     """Return the labels of both sides, and what they mean."""
+    if asked.labels is None:  # those of a row's positive are the row's position
+        own = lib.positions(anchors, 0, "anchors")
+        return Labels(own, lib.positions(candidates, 0, "candidates")), _BY_LABELS
     given = asked.labels, asked.candidate_labels
     own, others = fitting_labels(lib, anchors, candidates, *given)
     return Labels(own, others), _BY_LABELS if own.ndim == 1 else _BY_MULTIHOT

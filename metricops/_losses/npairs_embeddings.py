@@ -1,8 +1,9 @@
 """The public N-pairs loss of embeddings."""
 
-from typing import Any
+from typing import Any, Literal
 
 from metricops import _checks
+from metricops._arguments.options import check_share
 from metricops._frameworks.public import public
 from metricops._losses.embeddings import (
     Arguments,
@@ -10,10 +11,13 @@ from metricops._losses.embeddings import (
     loss_and_gradients,
     loss_of,
 )
+from metricops._losses.npairs_denominators import NegativesDenominator, OwnDenominator
 from metricops._losses.npairs_objective import NPairs
+from metricops._panels.objective import Objective
 from metricops._typing import Array, Reduction
 
-_NPAIRS = NPairs()
+_NPAIRS: Objective = NPairs()
+_DENOMINATORS = ("all", "own", "negatives")
 
 
 @public
@@ -34,6 +38,8 @@ def npairs_loss_from_embeddings(
     ids: Any = None,
     candidate_ids: Any = None,
     candidate_bias: Any = None,
+    label_smoothing: float = 0.0,
+    denominator: Literal["all", "own", "negatives"] = "all",
 ) -> Array:
     """Return the N-pairs loss of embeddings, without ever holding their similarities.
 
@@ -82,12 +88,21 @@ def npairs_loss_from_embeddings(
         Added to the scores of each candidate, after the temperature; differentiable.
         ``-log p`` of candidates drawn with probability p corrects for that [4]_. It
         cannot be `symmetric`.
+    label_smoothing : float
+        From 0 to 1: the share of the targets that is spread evenly over all candidates
+        that take part [5]_; only with ``denominator="all"``.
+    denominator : {"all", "own", "negatives"}
+        With what a positive competes: with all candidates; with itself and the
+        negatives, where the loss is the mean over the anchor's positives, as in NT-Xent
+        [6]_ for classes of any size; or with the negatives alone [7]_.
 
     Returns
     -------
     array of shape (), or (n,) if ``reduction="none"``
-        Nonnegative without `l2_weight`, in nats, in the dtype that the embeddings
-        promote to. An anchor without a positive has loss 0 and gradient 0.
+        In nats, in the dtype that the embeddings promote to; nonnegative, but with
+        `l2_weight`, or where the positives are not in the denominator. An anchor
+        without a positive, or without a negative where `denominator` is "negatives",
+        has loss 0 and gradient 0.
 
     Raises
     ------
@@ -106,6 +121,11 @@ def npairs_loss_from_embeddings(
        Supervision", ICML 2021, figure 3.
     .. [4] X. Yi et al., "Sampling-Bias-Corrected Neural Modeling for Large Corpus Item
        Recommendations", RecSys 2019, section 4.
+    .. [5] C. Szegedy et al., "Rethinking the Inception Architecture for Computer
+       Vision", CVPR 2016, section 7.
+    .. [6] T. Chen et al., "A Simple Framework for Contrastive Learning of Visual
+       Representations", ICML 2020, equation 1.
+    .. [7] C.-H. Yeh et al., "Decoupled Contrastive Learning", ECCV 2022, equation 6.
 
     Examples
     --------
@@ -117,8 +137,11 @@ def npairs_loss_from_embeddings(
     >>> round(float(loss), 4)
     0.1429
     """
+    objective = _NPAIRS
+    if denominator != "all" or type(label_smoothing) is not float or label_smoothing:
+        objective = _objective(denominator, label_smoothing, labels)
     call = admitted(
-        _NPAIRS,
+        objective,
         Arguments(
             anchors,
             candidates,
@@ -158,6 +181,8 @@ def npairs_loss_and_grad(
     ids: Any = None,
     candidate_ids: Any = None,
     candidate_bias: Any = None,
+    label_smoothing: float = 0.0,
+    denominator: Literal["all", "own", "negatives"] = "all",
 ) -> tuple[Array, tuple[Array, Array | None, Array]]:
     """Return the N-pairs loss of embeddings and its gradients, without autodiff.
 
@@ -170,7 +195,7 @@ def npairs_loss_and_grad(
         As in `npairs_loss_from_embeddings`.
     exclude_diagonal, l2_weight, sample_weight, block_size, ids, candidate_ids
         As in `npairs_loss_from_embeddings`.
-    candidate_bias
+    candidate_bias, label_smoothing, denominator
         As in `npairs_loss_from_embeddings`.
     reduction : {"mean", "sum"}
         How to combine the anchors.
@@ -201,8 +226,11 @@ def npairs_loss_and_grad(
     """
     if reduction not in ("mean", "sum"):
         _checks.check_reduction(reduction, ("mean", "sum"))
+    objective = _NPAIRS
+    if denominator != "all" or type(label_smoothing) is not float or label_smoothing:
+        objective = _objective(denominator, label_smoothing, labels)
     call = admitted(
-        _NPAIRS,
+        objective,
         Arguments(
             anchors,
             candidates,
@@ -222,3 +250,19 @@ def npairs_loss_and_grad(
         ),
     )
     return loss_and_gradients(call)
+
+
+def _objective(denominator: Any, label_smoothing: Any, labels: Any) -> Objective:
+    """Return the objective with options other than the default, or raise."""
+    if denominator not in _DENOMINATORS:
+        need = _checks.one_of(_DENOMINATORS)
+        _checks.refuse_value("denominator", need, denominator)
+    smoothing = check_share("label_smoothing", label_smoothing)
+    if smoothing != 0 and denominator != "all":
+        need = '0 where `denominator` is not "all"'
+        _checks.refuse_value("label_smoothing", need, label_smoothing)
+    if denominator == "negatives":
+        return NegativesDenominator()
+    if denominator == "own" and labels is not None:
+        return OwnDenominator()
+    return NPairs(smoothing)  # a row's only positive is its own by position

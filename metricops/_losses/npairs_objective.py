@@ -24,7 +24,12 @@ _BY_POSITION, _BY_TARGETS = PositionSums(), TargetSums()
 
 @dataclass(frozen=True)
 class NPairs(Objective):
-    """The cross-entropy of a row's softmax against its targets."""
+    """The cross-entropy of a row's softmax against its targets.
+
+    With `smoothing` e against ``(1 - e) * t``; the engine does the rest.
+    """
+
+    smoothing: float = 0.0
 
     def counted(self, lib: Library, pairs: Pairs) -> Array | None:
         """Return which rows have a positive, shape (b, 1)."""
@@ -33,7 +38,7 @@ class NPairs(Objective):
     def losses(self, lib: Library, scores: Array, pairs: Pairs) -> Array:
         """Return the rows' losses. The scores may be overwritten."""
         if pairs.targets is not None:
-            return _softmax(lib, scores, pairs)[0]
+            return _softmax(lib, scores, pairs, self.smoothing)[0]
         fused = lib.cross_entropy(scores).losses
         if fused is not None:
             return fused(scores, pairs.positive)
@@ -47,8 +52,11 @@ class NPairs(Objective):
             if fused is not None:
                 return Slopes(*fused(scores, pairs.positive))
             return _by_position(lib, scores, pairs)
-        losses, exponentials, partition = _softmax(lib, scores, pairs)
+        found = _softmax(lib, scores, pairs, self.smoothing)
+        losses, exponentials, partition = found
         share = partition / lib.xp.where(pairs.total == 0, 1.0, pairs.total)
+        if self.smoothing != 0:
+            share = share * (1 - self.smoothing)
         error = lib.minus(exponentials, lib.times(pairs.targets, share))
         return Slopes(losses, error, 1 / partition)
 
@@ -61,7 +69,9 @@ class NPairs(Objective):
 
     def sums(self, paired: bool) -> Sums | None:
         """Return how rows are closed that are met in parts."""
-        return _BY_POSITION if paired else _BY_TARGETS
+        if paired:
+            return _BY_POSITION
+        return _BY_TARGETS if self.smoothing == 0 else TargetSums(self.smoothing)
 
 
 def _parts(lib: Library, scores: Array, pairs: Pairs) -> tuple[Array, Array, Array]:
@@ -83,7 +93,9 @@ def _by_position(lib: Library, scores: Array, pairs: Pairs) -> Slopes:
     return Slopes(losses[:, 0], exponentials, 1 / partition, own[:, 0])
 
 
-def _softmax(lib: Library, scores: Array, pairs: Pairs) -> tuple[Array, Array, Array]:
+def _softmax(
+    lib: Library, scores: Array, pairs: Pairs, smoothing: float
+) -> tuple[Array, Array, Array]:
     """Return the losses against targets, the exponentials, and their sums.
 
     A row without a target has loss 0.
@@ -97,7 +109,10 @@ def _softmax(lib: Library, scores: Array, pairs: Pairs) -> tuple[Array, Array, A
     exponentials = masked(lib, lib.exp(shifted), pairs, 0.0)
     partition = xp.sum(exponentials, axis=1, keepdims=True)
     partition = xp.where(counted, partition, 1.0)
-    losses = xp.where(counted, xp.log(partition) - positive, 0.0)
+    losses = xp.log(partition) - positive
+    if smoothing != 0:
+        losses = losses + smoothing * (positive + peak)
+    losses = xp.where(counted, losses, 0.0)
     return losses[:, 0], exponentials, partition
 
 

@@ -3,6 +3,7 @@
 Parts of a row are added as they come, each relative to the largest score so far.
 """
 
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from metricops._frameworks import Library
@@ -91,10 +92,12 @@ class PositionSums(Sums):
         return rows.pull + columns.pull
 
 
+@dataclass(frozen=True)
 class TargetSums(Sums):
-    """The sums of a softmax against targets."""
+    """The sums of a softmax against targets, as `NPairs` smoothes them."""
 
     record = TargetRows
+    smoothing: float = 0.0
 
     def of(
         self, lib: Library, scores: Array, pairs: Pairs, axis: int, last: bool
@@ -136,7 +139,10 @@ class TargetSums(Sums):
         counted = sums.total != 0
         partition = xp.where(counted, sums.partition, 1.0)
         positive = sums.positive / xp.where(counted, sums.total, 1.0)
-        return xp.where(counted, xp.log(partition) - positive, 0.0), counted
+        losses = xp.log(partition) - positive
+        if self.smoothing != 0:
+            losses = losses + self.smoothing * (positive + finite(lib, sums.peak))
+        return xp.where(counted, losses, 0.0), counted
 
     def closing(self, lib: Library, sums: TargetRows, upstream: Array) -> Closing:
         """Return what `error` needs of each row, where its loss weighs `upstream`."""
@@ -145,6 +151,7 @@ class TargetSums(Sums):
         upstream = xp.where(counted, upstream, 0.0)
         push = upstream / xp.where(counted, sums.partition, 1.0)
         pull = upstream / xp.where(counted, sums.total, 1.0)
+        pull = pull if self.smoothing == 0 else pull * (1 - self.smoothing)
         return Closing(finite(lib, sums.peak), push, pull)
 
     def error(

@@ -91,6 +91,9 @@ class Objective:
     that are exported can name it.
     """
 
+    smoothing = 0.0  # the engine subtracts so much of the mean score; see `smoothing`
+    by_labels = False  # whether it wants targets by position too
+
     def counted(self, lib: Library, pairs: Pairs) -> Array | None:
         """Return which rows count by their targets, shape (b, 1); None: all.
 

@@ -50,6 +50,8 @@ def mean(problem: Problem) -> Array | None:
     lib, rows = problem.library, problem.rows
     if rows.labels is not None or problem.several or not lib.shape(rows.anchors)[0]:
         return None  # and the mean of nothing is 0
+    if problem.config.objective.smoothing != 0:
+        return None
     pairs = pairs_of(problem, rows, problem.candidates)
     side = side_of(problem, rows.anchors, None)
     scores = scores_of(problem, side.anchors, problem.candidates, pairs)
@@ -115,7 +117,7 @@ def gradients(problem: Problem, wanted: Wanted) -> tuple[Direction, Products]:
         of_candidates = plus_own(problem, of_candidates, out.own)
     of_bias = None
     if wanted.bias:
-        of_bias = _plus(lib, total.bias[0, :], out.own)
+        of_bias = plus_first(lib, total.bias[0, :], out.own)
     direction = Direction(out.losses, out.counted)
     return direction, Products(out.anchors, of_candidates, out.along, of_bias)
 
@@ -168,10 +170,10 @@ def plus_own(problem: Problem, of_candidates: Array, own: Array | None) -> Array
         return of_candidates
     lib = problem.library
     side = side_of(problem, problem.rows.anchors, None)
-    return _plus(lib, of_candidates, side.anchors * own[:, None])
+    return plus_first(lib, of_candidates, side.anchors * own[:, None])
 
 
-def _plus(lib: Library, x: Array, first: Array | None) -> Array:
+def plus_first(lib: Library, x: Array, first: Array | None) -> Array:
     """Return `x` with `first` added to its first rows."""
     if first is None:
         return x

@@ -4,10 +4,11 @@ The differentiable arrays are those of `Given`, the constant ones those of `Labe
 """
 
 from metricops._frameworks import Arrays, Library, Operation, placed, register
-from metricops._panels import one_way, plans
+from metricops._panels import one_way, plans, smoothing
 from metricops._panels.chain import (
     combined,
     penalised,
+    upstream_of,
     weights_gradient,
     with_penalty,
 )
@@ -34,6 +35,8 @@ def value(lib: Library, config: Config, arrays: Arrays, constants: Arrays) -> Ar
             return penalised(lib, config, given, loss)
     by_halves = problem.one_set and problem.several
     directions, _ = plans.losses(problem, given, labels, by_halves)
+    if config.objective.smoothing != 0:
+        directions = smoothing.losses(problem, given, labels, directions)
     return combined(lib, config, given, directions)
 
 
@@ -65,8 +68,15 @@ def value_and_saved(
     if config.reduction == "none":
         # By what is static alone, as it decides how many arrays are saved.
         directions, sums = plans.losses(problem, given, labels, problem.one_set)
+        if config.objective.smoothing != 0:
+            directions = smoothing.losses(problem, given, labels, directions)
         return combined(lib, config, given, directions), sums
     directions, gradients = plans.gradients(problem, given, labels, asked)
+    if config.objective.smoothing != 0:
+        directions = smoothing.losses(problem, given, labels, directions)
+        pulls = [upstream_of(lib, config, given.weights, one) for one in directions]
+        more = smoothing.gradients(problem, given, labels, directions, pulls)
+        gradients = smoothing.plus(gradients, more)
     gradients = with_penalty(lib, config, given, gradients)
     if asked.weights:
         of_weights = weights_gradient(lib, config, given.weights, directions)
@@ -99,8 +109,14 @@ def backward(
     given, labels, asked = Given(*arrays), Labels(*constants), Wanted(*wanted)
     problem = problem_of(lib, config, given, labels)
     pull = upstream if given.weights is None else upstream * given.weights
-    losses, gradients = plans.pulled(problem, given, labels, saved, pull, asked)
+    directions, gradients = plans.pulled(problem, given, labels, saved, pull, asked)
+    if config.objective.smoothing != 0:
+        directions = smoothing.losses(problem, given, labels, directions)
+        pulls = [pull for _ in directions]
+        more = smoothing.gradients(problem, given, labels, directions, pulls)
+        gradients = smoothing.plus(gradients, more)
     if asked.weights:
+        losses = sum(one.losses for one in directions) / len(directions)
         gradients = gradients._replace(weights=upstream * losses)
     # A program of before there was a bias wants none.
     each = zip(gradients, wanted, strict=False)

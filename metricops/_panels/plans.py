@@ -36,7 +36,9 @@ def losses(
     if not problem.symmetric:
         return (one_way.losses(problem),), ()
     if sums is None:
-        turned = problem_of(problem.library, problem.config, *_turned(given, labels))
+        turned = problem_of(
+            problem.library, problem.config, *turned_given(given, labels)
+        )
         return (one_way.losses(problem), one_way.losses(turned)), ()
     problem = both_ways.prepared(problem)
     both = both_ways.gathered(problem)
@@ -55,7 +57,7 @@ def gradients(
     one, found = _one_way(problem, given, wanted, None)
     if not problem.symmetric:
         return (one,), found
-    back, others = _turned(given, labels)
+    back, others = turned_given(given, labels)
     turned = problem_of(lib, config, back, others)
     other, returned = _one_way(turned, back, _swapped(given, wanted), None)
     return (one, other), _mean_of(given, found, returned)
@@ -68,8 +70,11 @@ def pulled(
     saved: Arrays,
     upstream: Array,
     wanted: Wanted,
-) -> tuple[Array, Given]:
-    """Return the loss of each row, and the gradients of their sum by `upstream`."""
+) -> tuple[Directions, Given]:
+    """Return the losses of each direction, and the gradients of the rows' loss.
+
+    That is the mean of the directions, and the sum of the rows weighted by `upstream`.
+    """
     lib, config = problem.library, problem.config
     by_halves = problem.one_set
     if (by_halves or problem.symmetric) and sums_of(problem) is not None:
@@ -77,11 +82,11 @@ def pulled(
         return solve(problem, given, saved, upstream, wanted)
     one, found = _one_way(problem, given, wanted, upstream)
     if not problem.symmetric:
-        return one.losses, found
-    back, others = _turned(given, labels)
+        return (one,), found
+    back, others = turned_given(given, labels)
     turned = problem_of(lib, config, back, others)
     other, returned = _one_way(turned, back, _swapped(given, wanted), upstream)
-    return (one.losses + other.losses) / 2, _mean_of(given, found, returned)
+    return (one, other), _mean_of(given, found, returned)
 
 
 def _one_way(
@@ -133,31 +138,30 @@ def _from_both(
 
 def _pulled_by_halves(
     problem: Problem, given: Given, saved: Arrays, upstream: Array, wanted: Wanted
-) -> tuple[Array, Given]:
+) -> tuple[Directions, Given]:
     sums = sums_of(problem)
     found = sums.record(*saved)
-    each, _ = sums.losses(problem.library, found)
+    one = Direction(*sums.losses(problem.library, found))
     products = one_set.gradients(problem, found, upstream)
-    return each, chained(problem, given, wanted, products)
+    return (one,), chained(problem, given, wanted, products)
 
 
 def _pulled_from_both(
     problem: Problem, given: Given, saved: Arrays, upstream: Array, wanted: Wanted
-) -> tuple[Array, Given]:
+) -> tuple[Directions, Given]:
     problem = both_ways.prepared(problem)
     record, rest = sums_of(problem).record, iter(saved)
     rows = record(*islice(rest, len(record._fields)))
     both, half = Both(rows, record(*rest)), upstream / 2
-    one, other = both_ways.directions(problem, both)
+    directions = both_ways.directions(problem, both)
     asked = wanted
     if given.candidates is None and wanted.anchors:
         asked = wanted._replace(candidates=True)
     products = both_ways.gradients(problem, both, Both(half, half), asked)
-    each = (one.losses + other.losses) / 2
-    return each, chained(problem, given, wanted, products)
+    return directions, chained(problem, given, wanted, products)
 
 
-def _turned(given: Given, labels: Labels) -> tuple[Given, Labels]:
+def turned_given(given: Given, labels: Labels) -> tuple[Given, Labels]:
     """Return the other direction: the candidates as anchors."""
     every = given.anchors if given.candidates is None else given.candidates
     others = labels.anchors if labels.candidates is None else labels.candidates
