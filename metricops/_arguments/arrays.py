@@ -17,14 +17,22 @@ from metricops._frameworks.host import (
 from metricops._typing import Array, Namespace
 
 
+class Main(NamedTuple):
+    """The one or two main arrays of a call, as they are given."""
+
+    library: Library
+    first: Array
+    second: Array  # the first one again, where there is only one
+
+
 class Inputs(NamedTuple):
-    """The main arrays of a call, widened to float32 at least."""
+    """The one or two main arrays of a call, widened to float32 at least."""
 
     library: Library
     xp: Namespace
-    arrays: tuple[Array, ...]
-    dtype: Any
-    """The dtype in which the result goes out."""
+    first: Array
+    second: Array  # the first one again, where there is only one
+    dtype: Any  # in which the result goes out
 
     def narrow(self, result: Array) -> Array:
         """Return `result` in the dtype that goes out."""
@@ -33,14 +41,23 @@ class Inputs(NamedTuple):
         )
 
 
-def main_arrays(**given: Any) -> tuple[Library, list[Array]]:
-    """Return the one library of the main arrays of a call, and them, real and dense."""
+class FloatDtypes(NamedTuple):
+    """The dtypes of a computation with arrays of several dtypes."""
+
+    promoted: Any  # what the arrays promote to, as a float
+    computed: Any  # the same, or float32 where that is wider
+    result: Any  # in which the result goes out
+
+
+def main_arrays(**given: Any) -> Main:
+    """Return the main arrays of a call, one or two, all real and of one library."""
     lib, arrays, _ = _admitted(given)
-    return lib, arrays
+    first, second = arrays if len(arrays) == 2 else (*arrays, *arrays)
+    return Main(lib, first, second)
 
 
 def _admitted(given: dict[str, Any]) -> tuple[Library, list[Array], list[Dtype]]:
-    """Return what `main_arrays` does, and what the dtypes are."""
+    """Return the library of the main arrays, these, and what their dtypes are."""
     lib = known_library(*given.values())
     if lib is None:
         lib, given = _one_library(given)
@@ -75,30 +92,34 @@ def _one_library(given: dict[str, Any]) -> tuple[Library, dict[str, Any]]:
 
 def float_arrays(**given: Any) -> Inputs:
     """Return the main arrays of a call in the float dtype to compute in."""
-    lib, arrays, found = _admitted(given)
-    if found[0] == found[-1] and found[0].is_wide:  # there are two at most
-        return Inputs(lib, lib.xp, tuple(arrays), arrays[0].dtype)
-    dtype, wide, narrow = float_dtypes(lib, arrays)
+    lib, arrays, dtypes = _admitted(given)
+    first, second = arrays if len(arrays) == 2 else (*arrays, *arrays)
+    one, *_ = dtypes
+    if one.is_wide and dtypes.count(one) == len(dtypes):
+        return Inputs(lib, lib.xp, first, second, first.dtype)
+    found = float_dtypes(lib, first, second)
+    wide = found.computed
     wider = [x if x.dtype == wide else lib.xp.astype(x, wide) for x in arrays]
-    return Inputs(lib, lib.xp, tuple(wider), dtype if wide == dtype else narrow)
+    first, second = wider if len(wider) == 2 else (*wider, *wider)
+    return Inputs(lib, lib.xp, first, second, found.result)
 
 
-def float_dtypes(lib: Library, arrays: list[Array]) -> tuple[Any, Any, Any]:
-    """Return the dtype that `arrays` promote to, to compute in, and of results."""
-    found = [(lib.dtype(x), x.dtype) for x in arrays]
-    floats = [pair for pair in found if pair[0].kind == "float"]
+def float_dtypes(lib: Library, first: Array, second: Array) -> FloatDtypes:
+    """Return the dtypes of a computation with two arrays."""
+    both = [(lib.dtype(x), x.dtype) for x in (first, second)]
+    floats = [(word, dtype) for word, dtype in both if word.kind == "float"]
     if not floats:
-        dtype = lib.default_float(arrays[0])
-        return dtype, dtype, dtype
+        dtype = lib.default_float(first)
+        return FloatDtypes(dtype, dtype, dtype)
     bits = max(word.bits for word, _ in floats)
     widest = {word.name: dtype for word, dtype in floats if word.bits == bits}
     name, dtype = next(iter(widest.items()))
     if bits >= 32:  # by its name, as NumPy may have the bytes in another order
         dtype = lib.dtype_called(name)
-        return dtype, dtype, dtype
+        return FloatDtypes(dtype, dtype, dtype)
     if len(widest) == 2:  # float16 and bfloat16 hold none of each other
         dtype = lib.xp.float32
-    return dtype, lib.xp.float32, lib.narrow_dtype(dtype, arrays[0])
+    return FloatDtypes(dtype, lib.xp.float32, lib.narrow_dtype(dtype, first))
 
 
 def array_of_plain(name: str, value: Any) -> Array:

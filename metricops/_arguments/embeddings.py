@@ -52,12 +52,8 @@ def fitting_labels(
     given = {"labels": labels}
     if others is not None:
         given["candidate_labels"] = others
-    arrays = _alike(lib, label_arrays(lib, "anchors", anchors, **given), list(given))
-    own, last = arrays[0], list(given)[-1]
-    own = _one_each(lib, "labels", own, anchors, "a label", "anchor")
-    other = own if len(arrays) == 1 else arrays[-1]
-    other = _one_each(lib, last, other, candidates, "a label", "candidate")
-    return own, None if others is None and other is own else other
+    named = _alike(lib, label_arrays(lib, "anchors", anchors, **given))
+    return _both_sides(lib, named, anchors, candidates, "a label")
 
 
 def fitting_ids(
@@ -75,12 +71,8 @@ def fitting_ids(
     if others is not None:
         given["candidate_ids"] = others
     arrays = label_arrays(lib, "anchors", anchors, **given)
-    arrays = [column(lib, name, x) for name, x in zip(given, arrays, strict=True)]
-    own, last = arrays[0], list(given)[-1]
-    own = _one_each(lib, "ids", own, anchors, "an id", "anchor")
-    other = own if len(arrays) == 1 else arrays[-1]
-    other = _one_each(lib, last, other, candidates, "an id", "candidate")
-    return own, None if others is None and other is own else other
+    named = {name: column(lib, name, x) for name, x in arrays.items()}
+    return _both_sides(lib, named, anchors, candidates, "an id")
 
 
 def fitting_bias(lib: Library, candidates: Array, bias: Any) -> Array:
@@ -95,23 +87,40 @@ def fitting_bias(lib: Library, candidates: Array, bias: Any) -> Array:
     return lib.agree(array, 0, candidates, 0, need)
 
 
-def _alike(lib: Library, arrays: list[Array], names: list[str]) -> list[Array]:
+def _alike(lib: Library, named: dict[str, Array]) -> dict[str, Array]:
     """Return labels that are all of shape (n,), or all multi-hot."""
-    shapes = [lib.shape(x) for x in arrays]
-    # One width that is known is that of both.
-    widths = (1, None) if any(_is_column(shape, (1,)) for shape in shapes) else (1,)
-    if all(_is_column(shape, widths) for shape in shapes):
-        return [column(lib, name, x) for name, x in zip(names, arrays, strict=True)]
-    for name, shape in zip(names, shapes, strict=True):
+    shapes = {name: lib.shape(x) for name, x in named.items()}
+    # Where one side has a column, so has the other, if its width is not known.
+    one_known = any(_is_column(shape, (1,)) for shape in shapes.values())
+    widths = (1, None) if one_known else (1,)
+    if all(_is_column(shape, widths) for shape in shapes.values()):
+        return {name: column(lib, name, x) for name, x in named.items()}
+    for name, shape in shapes.items():
         need = "(n,), (n, 1) or (n, c)" if name == "labels" else "(m, c), as `labels`"
         _checks.check_rank(name, shape, 2, need)
-    check_classes(lib, arrays, "candidate_labels")
-    return arrays
+    check_classes(lib, named)
+    return named
 
 
 def _is_column(shape: _checks.Shape, widths: tuple[int | None, ...]) -> bool:
     """Return whether labels of a shape are one a row."""
     return len(shape) == 1 or (len(shape) == 2 and shape[1] in widths)
+
+
+def _both_sides(
+    lib: Library, named: dict[str, Array], anchors: Array, candidates: Array, what: str
+) -> tuple[Array, Array | None]:
+    """Return labels or ids of both sides, having made sure that there are enough.
+
+    `named` are those of the anchors, and maybe those of the candidates, by argument.
+    """
+    (name, given), *others = named.items()
+    own = _one_each(lib, name, given, anchors, what, "anchor")
+    if others:
+        ((name, given),) = others
+        return own, _one_each(lib, name, given, candidates, what, "candidate")
+    same = _one_each(lib, name, own, candidates, what, "candidate")
+    return own, None if same is own else same
 
 
 def _one_each(

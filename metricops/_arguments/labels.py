@@ -24,7 +24,9 @@ _LABELS = "of integers, bools, real floats or strings"
 _MULTIHOT = "of integers, bools or real floats where it is multi-hot"
 
 
-def label_arrays(lib: Library, main: str, like: Array, **given: Any) -> list[Array]:
+def label_arrays(
+    lib: Library, main: str, like: Array, **given: Any
+) -> dict[str, Array]:
     """Return each of the labels `given` as an array of the library of `main`.
 
     Lists and NumPy arrays that the library would change (strings, or 64-bit integers
@@ -35,45 +37,47 @@ def label_arrays(lib: Library, main: str, like: Array, **given: Any) -> list[Arr
     if arrays is not None:
         return arrays
     arrays = _companions(lib, main, like, given)
-    for name, x in zip(given, arrays, strict=True):
+    for name, x in arrays.items():
         found = lib.dtype(x)
         if found.kind not in _KINDS:
             _checks.refuse_dtype(name, _LABELS, found.name)
-    return [_constant(lib, x) for x in arrays]
+    return {name: _constant(lib, x) for name, x in arrays.items()}
 
 
-def multihot_arrays(lib: Library, main: str, like: Array, **given: Any) -> list[Array]:
+def multihot_arrays(
+    lib: Library, main: str, like: Array, **given: Any
+) -> dict[str, Array]:
     """Return labels known to be multi-hot as arrays of the library of `main`.
 
     They are counts, in the dtype of `like`, and have no derivative.
     """
-    return [
-        _constant(lib, numbers(lib, name, x, main, like, _MULTIHOT))
+    return {
+        name: _constant(lib, numbers(lib, name, x, main, like, _MULTIHOT))
         for name, x in given.items()
-    ]
+    }
 
 
 def _constant(lib: Library, labels: Array) -> Array:
     return lib.stop_gradient(labels) if lib.dtype(labels).kind == "float" else labels
 
 
-def _known(lib: Library, given: dict[str, Any]) -> list[Array] | None:
+def _known(lib: Library, given: dict[str, Any]) -> dict[str, Array] | None:
     """Return labels that are numbers in arrays of the library, and None for others."""
     if known_library(*given.values()) is not lib:
         return None
-    arrays = []
+    arrays = {}
     for name, value in given.items():
         x = lib.convert(name, value)
         kind = lib.dtype(x).kind
         if kind not in _KINDS:
             return None
-        arrays.append(lib.stop_gradient(x) if kind == "float" else x)
+        arrays[name] = lib.stop_gradient(x) if kind == "float" else x
     return arrays
 
 
 def _companions(
     lib: Library, main: str, like: Array, given: dict[str, Any]
-) -> list[Array]:
+) -> dict[str, Array]:
     """Return labels of which some are lists, NumPy arrays or variables."""
     values = {name: unwrap(x) for name, x in given.items()}
     dtype = None
@@ -87,7 +91,9 @@ def _companions(
             dtype = like.dtype
         elif not all(is_held(lib, like, x) for x in host.values()):
             values = _coded(host, values)
-    return [companion(lib, name, x, main, like, dtype) for name, x in values.items()]
+    return {
+        name: companion(lib, name, x, main, like, dtype) for name, x in values.items()
+    }
 
 
 def _on_host(name: str, value: Any) -> Any:
@@ -135,17 +141,14 @@ def column(lib: Library, name: str, labels: Array) -> Array:
     return labels
 
 
-def check_classes(
-    lib: Library,
-    multihot: list[Array],
-    name: str = "column_labels",
-    first: str = "labels",
-) -> None:
-    """Raise unless both multi-hot labels have the same number of classes."""
-    classes = [lib.shape(x)[1] for x in multihot]
-    if not _checks.same(classes[0], classes[-1]):
-        need = f"{classes[0]} classes, as `{first}`"
-        _checks.refuse_shape(name, need, lib.shape(multihot[-1]))
+def check_classes(lib: Library, multihot: dict[str, Array]) -> None:
+    """Raise unless all multi-hot labels have the same number of classes."""
+    (first, labels), *others = multihot.items()
+    classes = lib.shape(labels)[1]
+    for name, x in others:
+        if not _checks.same(classes, lib.shape(x)[1]):
+            need = f"{classes} classes, as `{first}`"
+            _checks.refuse_shape(name, need, lib.shape(x))
 
 
 def _refuse_beside_array(host: dict[str, Array], values: dict[str, Any]) -> None:

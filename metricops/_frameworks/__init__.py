@@ -60,11 +60,13 @@ def library(name: str, x: Array) -> Library:
     return _resolve(name, x) if found is None else found
 
 
-def known_library(*arrays: Array) -> Library | None:
+def known_library(first: Array, *others: Array) -> Library | None:
     """Return the library of arrays all of one library met before, or else None."""
-    found = _BY_TYPE.get(type(arrays[0]))
-    same = len(arrays) == 1 or _BY_TYPE.get(type(arrays[-1])) is found
-    return found if same else None
+    found = _BY_TYPE.get(type(first))
+    for x in others:
+        if _BY_TYPE.get(type(x)) is not found:
+            return None
+    return found
 
 
 def unwrap(x: Array) -> Array:

@@ -64,6 +64,6 @@ def cosine_similarity_loss(
     _checks.check_reduction(reduction)
     inputs = float_arrays(y_true=y_true, y_pred=y_pred)
     lib = inputs.library
-    losses = -row_cosines(lib, "y_true", "y_pred", inputs.arrays, axis)
+    losses = -row_cosines("y_true", "y_pred", inputs, axis)
     weights = sample_weights(lib, sample_weight, "y_pred", losses)
     return inputs.narrow(reduce_losses(lib, losses, weights, reduction))

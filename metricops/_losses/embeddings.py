@@ -60,7 +60,7 @@ def admitted(objective: Objective, asked: Arguments) -> Call:
         inputs = float_arrays(anchors=asked.anchors)
     else:
         inputs = float_arrays(anchors=asked.anchors, candidates=asked.candidates)
-    lib, anchors, every = inputs.library, inputs.arrays[0], inputs.arrays[-1]
+    lib, anchors, every = inputs.library, inputs.first, inputs.second
     shape = anchors.shape
     alike = isinstance(shape, tuple) and shape == every.shape and len(shape) == 2
     if not alike or lib.spreads:  # equal shapes fit, whatever the options

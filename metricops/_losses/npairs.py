@@ -76,11 +76,10 @@ def npairs_loss(
     0.2539
     """
     inputs = _checked(similarity, reduction)
-    lib, (wide,) = inputs.library, inputs.arrays
+    lib, wide = inputs.library, inputs.first
     given = _given(labels, column_labels)
     arrays = label_arrays(lib, "similarity", wide, **given)
-    columns = [column(lib, name, x) for name, x in zip(given, arrays, strict=True)]
-    _check_sizes(lib, wide, columns)
+    columns = {name: column(lib, name, x) for name, x in arrays.items()}
     rows, others = _agreed(lib, wide, columns)
     targets = lib.xp.astype(matches(lib, rows, others), wide.dtype)
     return inputs.narrow(cross_entropy(lib, wide, targets, sample_weight, reduction))
@@ -137,13 +136,12 @@ def npairs_multilabel_loss(
     1.4205
     """
     inputs = _checked(similarity, reduction)
-    lib, (wide,) = inputs.library, inputs.arrays
+    lib, wide = inputs.library, inputs.first
     given = _given(labels, column_labels)
     both = multihot_arrays(lib, "similarity", wide, **given)
-    for name, x in zip(given, both, strict=True):
+    for name, x in both.items():
         _checks.check_rank(name, lib.shape(x), 2, "(n, c), multi-hot")
     check_classes(lib, both)
-    _check_sizes(lib, wide, both)
     rows, others = _agreed(lib, wide, both)
     targets = shared(lib, rows, others, wide.dtype)
     return inputs.narrow(cross_entropy(lib, wide, targets, sample_weight, reduction))
@@ -152,7 +150,7 @@ def npairs_multilabel_loss(
 def _checked(similarity: Array, reduction: str) -> Inputs:
     _checks.check_reduction(reduction)
     inputs = float_arrays(similarity=similarity)
-    shape = inputs.library.shape(inputs.arrays[0])
+    shape = inputs.library.shape(inputs.first)
     _checks.check_rank("similarity", shape, 2, "(n, m)")
     return inputs
 
@@ -164,21 +162,24 @@ def _given(labels: Any, others: Any) -> dict[str, Any]:
     return given
 
 
-def _check_sizes(lib: Library, similarity: Array, arrays: list[Array]) -> None:
-    n, m = lib.shape(similarity)
-    rows, columns = lib.shape(arrays[0]), lib.shape(arrays[-1])
-    if not _checks.same(rows[0], n):
-        _checks.refuse_shape("labels", f"a label for each of {n} rows", rows)
-    if not _checks.same(columns[0], m):
-        name = "labels" if len(arrays) == 1 else "column_labels"
-        _checks.refuse_shape(name, f"a label for each of {m} columns", columns)
-
-
 def _agreed(
-    lib: Library, similarity: Array, arrays: list[Array]
+    lib: Library, similarity: Array, given: dict[str, Array]
 ) -> tuple[Array, Array]:
+    """Return the labels of the rows and of the columns, one for each."""
+    n, m = lib.shape(similarity)
+    labels = given["labels"]
+    name = "column_labels" if "column_labels" in given else "labels"
+    others = given[name]
+    _check_count("labels", lib.shape(labels), n, "rows")
+    _check_count(name, lib.shape(others), m, "columns")
     need = "`labels` must have a label for each row of `similarity`."
-    rows = lib.agree(arrays[0], 0, similarity, 0, need)
-    name = "labels" if len(arrays) == 1 else "column_labels"
+    rows = lib.agree(labels, 0, similarity, 0, need)
     need = f"`{name}` must have a label for each column of `similarity`."
-    return rows, lib.agree(arrays[-1], 0, similarity, 1, need)
+    return rows, lib.agree(others, 0, similarity, 1, need)
+
+
+def _check_count(name: str, shape: _checks.Shape, count: int | None, word: str) -> None:
+    """Raise unless there is a label for each of `count` rows or columns."""
+    given, *_ = shape
+    if not _checks.same(given, count):
+        _checks.refuse_shape(name, f"a label for each of {count} {word}", shape)

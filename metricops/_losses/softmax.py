@@ -55,7 +55,7 @@ def softmax_cross_entropy(
     """
     _checks.check_reduction(reduction)
     inputs = float_arrays(similarity=similarity)
-    lib, (wide,) = inputs.library, inputs.arrays
+    lib, wide = inputs.library, inputs.first
     shape = lib.shape(wide)
     _checks.check_rank("similarity", shape, 2, "(n, m)")
     array = numbers(lib, "targets", targets, "similarity", wide)

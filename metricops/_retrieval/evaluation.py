@@ -65,7 +65,7 @@ def evaluate(
         )
     inputs = checked_pair(queries.rows, keys.rows)
     labels = _labels(inputs, metric, queries.labels, keys.labels)
-    lib, (left, right) = inputs.library, (inputs.arrays[0], inputs.arrays[-1])
+    lib, left, right = inputs.library, inputs.first, inputs.second
     places = lib.positions(left, 0, "queries") if alone else None
     numbers = [depth for depth in depths if depth is not None]
     most = max(numbers) if len(numbers) == len(depths) else None
@@ -142,20 +142,25 @@ def _labels(
     lib, given = inputs.library, {"query_labels": labels}
     if others is not None:
         given["key_labels"] = others
-    arrays = label_arrays(lib, "queries", inputs.arrays[0], **given)
-    if metric.multilabel and all(_is_multihot(lib, x) for x in arrays):
-        check_classes(lib, arrays, "key_labels", "query_labels")
+    arrays = label_arrays(lib, "queries", inputs.first, **given)
+    if metric.multilabel and all(_is_multihot(lib, x) for x in arrays.values()):
+        check_classes(lib, arrays)
     else:
-        arrays = [column(lib, name, x) for name, x in zip(given, arrays, strict=True)]
-    checked = []
-    for name, x, rows in zip(given, arrays, inputs.arrays, strict=False):
-        count = lib.shape(rows)[0]
-        if not _checks.same(lib.shape(x)[0], count):
-            need = f"a label for each of {count} rows"
-            _checks.refuse_shape(name, need, lib.shape(x))
-        need = f"`{name}` must have a label for each row."
-        checked.append(lib.agree(x, 0, rows, 0, need))
-    return checked[0], checked[-1]
+        arrays = {name: column(lib, name, x) for name, x in arrays.items()}
+    own = _one_each(lib, "query_labels", arrays["query_labels"], inputs.first)
+    if others is None:
+        return own, own
+    return own, _one_each(lib, "key_labels", arrays["key_labels"], inputs.second)
+
+
+def _one_each(lib: Library, name: str, labels: Array, rows: Array) -> Array:
+    """Return labels, having made sure that there is one for each of the rows."""
+    count = lib.shape(rows)[0]
+    if not _checks.same(lib.shape(labels)[0], count):
+        need = f"a label for each of {count} rows"
+        _checks.refuse_shape(name, need, lib.shape(labels))
+    need = f"`{name}` must have a label for each row."
+    return lib.agree(labels, 0, rows, 0, need)
 
 
 def _is_multihot(lib: Library, labels: Array) -> bool:

@@ -71,11 +71,11 @@ def nearest_neighbors(
     k = _checks.check_positive_int("k", k)
     block_size = _checks.check_block_size(block_size)
     inputs = checked_pair(queries, keys)
-    lib, rows = inputs.library, inputs.arrays[0]
+    lib, rows = inputs.library, inputs.first
     places = lib.positions(rows, 0, "queries") if keys is None else None
     config = checked_search(inputs, keys is None, k, name, block_size)
     if progress is None:
-        found = lib.compiled(search, config, rows, inputs.arrays[-1], places)
+        found = lib.compiled(search, config, rows, inputs.second, places)
     else:
         found = _shown(inputs, config, places, progress)
     values, indices = found
@@ -89,7 +89,7 @@ def _shown(
     if not callable(progress):
         msg = f"`progress` must wrap an iterable of panels; got {progress!r}."
         raise TypeError(msg)
-    lib, (rows, keys) = inputs.library, (inputs.arrays[0], inputs.arrays[-1])
+    lib, rows, keys = inputs.library, inputs.first, inputs.second
     count = lib.known_rows(rows)
     if count is None:
         need = "None where the number of queries is open"
@@ -113,7 +113,7 @@ def checked_pair(queries: Array, keys: Array | None) -> Inputs:
         else float_arrays(queries=queries, keys=keys)
     )
     lib = inputs.library
-    left, right = lib.shape(inputs.arrays[0]), lib.shape(inputs.arrays[-1])
+    left, right = lib.shape(inputs.first), lib.shape(inputs.second)
     _checks.check_rank("queries", left, 2, "(n, d)")
     if len(right) != 2 or not _checks.same(left[1], right[1]):
         _checks.refuse_shape("keys", f"shape (m, {left[1]}), to fit `queries`", right)
@@ -124,7 +124,7 @@ def checked_search(
     inputs: Inputs, alone: bool, k: int | None, metric: str, block: int | None
 ) -> Search:
     """Return what is static about a search, having made sure that `k` fits."""
-    queries, keys = inputs.arrays[0], inputs.arrays[-1]
+    queries, keys = inputs.first, inputs.second
     count = inputs.library.known_rows(keys)
     if k is not None and count is not None and k > count - alone:
         most = max(count - alone, 0)

@@ -1,7 +1,7 @@
 """Cosine similarity of rows."""
 
 from metricops import _checks
-from metricops._arguments.arrays import float_arrays
+from metricops._arguments.arrays import Inputs, float_arrays
 from metricops._frameworks import Library
 from metricops._frameworks.public import public
 from metricops._similarity.normalize import downscaled
@@ -41,18 +41,14 @@ def cosine_similarity(x: Array, y: Array, *, axis: int | tuple[int, ...] = -1) -
     [1.0, 0.0, 0.0]
     """
     inputs = float_arrays(x=x, y=y)
-    return inputs.narrow(row_cosines(inputs.library, "x", "y", inputs.arrays, axis))
+    return inputs.narrow(row_cosines("x", "y", inputs, axis))
 
 
 def row_cosines(
-    lib: Library,
-    first: str,
-    second: str,
-    arrays: tuple[Array, ...],
-    axis: int | tuple[int, ...],
+    first: str, second: str, inputs: Inputs, axis: int | tuple[int, ...]
 ) -> Array:
     """Return the cosines along `axis` of the arguments called `first` and `second`."""
-    x, y = arrays
+    lib, x, y = inputs.library, inputs.first, inputs.second
     shape = lib.shape(x)
     _checks.check_same_shape(second, lib.shape(y), first, shape)
     for i in range(len(shape)):

@@ -211,5 +211,5 @@ def _distances(metric: Any, x: Array, y: Array | None) -> Array:
 def _prepared(x: Array, y: Array | None) -> tuple[Inputs, Array, Array | None]:
     """Return the rows to compute with, having made sure that they fit."""
     inputs = float_arrays(x=x) if y is None else float_arrays(x=x, y=y)
-    left, right = fitting_pair(inputs.library, list(inputs.arrays))
+    left, right = fitting_pair(inputs.library, inputs.first, inputs.second)
     return inputs, left, None if y is None else right

@@ -1,6 +1,6 @@
 """The dot product along an axis of each sample of a batch."""
 
-from typing import Any, NoReturn
+from typing import Any, NamedTuple
 
 from metricops import _checks
 from metricops._arguments.arrays import float_arrays, main_arrays
@@ -58,29 +58,47 @@ def dot(
     """
     if normalize:
         inputs = float_arrays(x=x, y=y)
-        lib, arrays = inputs.library, list(inputs.arrays)
-        first, second = _check(lib, arrays, axes)
-        if arrays[0].ndim == arrays[1].ndim == 2:
-            return inputs.narrow(cosines(lib, arrays[0], arrays[1], (1,))[:, None])
-        units = [unit(lib, arrays[0], (first,)), unit(lib, arrays[1], (second,))]
-        return inputs.narrow(lib.within_one(_contract(lib, units, first, second)))
-    lib, arrays = main_arrays(x=x, y=y)
-    first, second = _check(lib, arrays, axes)
-    return _contract(lib, arrays, first, second)
+        lib = inputs.library
+        left, right = _factors(lib, inputs.first, inputs.second, axes)
+        if left.array.ndim == right.array.ndim == 2:
+            of_rows = cosines(lib, left.array, right.array, (1,))
+            return inputs.narrow(of_rows[:, None])
+        left, right = (
+            Factor(unit(lib, side.array, (side.axis,)), side.axis)
+            for side in (left, right)
+        )
+        return inputs.narrow(lib.within_one(_contract(lib, left, right)))
+    main = main_arrays(x=x, y=y)
+    left, right = _factors(main.library, main.first, main.second, axes)
+    return _contract(main.library, left, right)
 
 
-def _contract(lib: Library, arrays: list[Array], first: int, second: int) -> Array:
-    x, y = arrays
+class Factor(NamedTuple):
+    """An array of a product, and the axis along which it is summed."""
+
+    array: Array
+    axis: int
+
+
+class Matrices(NamedTuple):
+    """A factor as a batch of matrices."""
+
+    array: Array  # (batch, others, axis)
+    sizes: list[Any]  # of the other axes
+
+
+def _contract(lib: Library, left: Factor, right: Factor) -> Array:
+    """Return the product of two factors, summed along their axes."""
+    x, y = left.array, right.array
     if x.ndim == y.ndim == 2 and x.dtype == y.dtype and _is_wide_float(lib, x):
         return lib.xp.sum(x * y, axis=1, keepdims=True)
-    left, rows = _flattened(lib, x, first)
-    right, columns = _flattened(lib, y, second)
-    out = promoted_product(lib, left, lib.xp.matrix_transpose(right))
-    if len(rows) > 1 or len(columns) > 1:
-        return lib.xp.reshape(out, (lib.size(x, 0), *rows, *columns))
-    if not rows:
+    rows, columns = _matrices(lib, left), _matrices(lib, right)
+    out = promoted_product(lib, rows.array, lib.xp.matrix_transpose(columns.array))
+    if len(rows.sizes) > 1 or len(columns.sizes) > 1:
+        return lib.xp.reshape(out, (lib.size(x, 0), *rows.sizes, *columns.sizes))
+    if not rows.sizes:
         return out[:, 0, ...]
-    return out if columns else out[..., 0]
+    return out if columns.sizes else out[..., 0]
 
 
 def _is_wide_float(lib: Library, x: Array) -> bool:
@@ -88,20 +106,21 @@ def _is_wide_float(lib: Library, x: Array) -> bool:
     return found.kind == "float" and found.bits >= 32
 
 
-def _flattened(lib: Library, x: Array, axis: int) -> tuple[Array, list[Any]]:
-    """Return `x` as (batch, others, axis), and the sizes of the others.
+def _matrices(lib: Library, factor: Factor) -> Matrices:
+    """Return a factor as a batch of matrices.
 
     Nothing is reshaped that need not be: Dask may not know the sizes.
     """
+    x, axis = factor.array, factor.axis
     others = [i for i in range(1, x.ndim) if i != axis]
     sizes = [lib.size(x, i) for i in others]
     moved = lib.xp.permute_dims(x, (0, *others, axis))
     if not others:
-        return moved[:, None, :], sizes
+        return Matrices(moved[:, None, :], sizes)
     if len(others) == 1:
-        return moved, sizes
-    total = _product(sizes)
-    return lib.xp.reshape(moved, (lib.size(x, 0), total, lib.size(x, axis))), sizes
+        return Matrices(moved, sizes)
+    shape = (lib.size(x, 0), _product(sizes), lib.size(x, axis))
+    return Matrices(lib.xp.reshape(moved, shape), sizes)
 
 
 def _product(sizes: list[Any]) -> Any:
@@ -111,35 +130,30 @@ def _product(sizes: list[Any]) -> Any:
     return total
 
 
-def _check(lib: Library, arrays: list[Array], axes: Any) -> tuple[int, int]:
-    """Return the axes counted from the front, having made sure that they fit."""
-    x, y = arrays
-    shapes = {"x": lib.shape(x), "y": lib.shape(y)}
+def _factors(lib: Library, x: Array, y: Array, axes: Any) -> tuple[Factor, Factor]:
+    """Return both factors, having made sure that they fit each other."""
     pair = tuple(axes) if isinstance(axes, (tuple, list)) else (axes, axes)
     if len(pair) != 2:
         _checks.refuse_value("axes", "an int or a pair of ints", axes)
-    found = []
-    for (name, shape), axis in zip(shapes.items(), pair, strict=True):
-        if len(shape) < 2:
-            _checks.refuse_shape(name, "shape (batch, ...) of two axes or more", shape)
-        found.append(_checks.check_axis(axis, len(shape), "axes"))
-        if found[-1] == 0:
-            _refuse_batch_axis(axes)
-    first, second = found
-    if not _checks.same(shapes["x"][0], shapes["y"][0]):
-        _checks.refuse_shape(
-            "y", f"the batch size of `x`, {shapes['x'][0]}", shapes["y"]
-        )
-    length = shapes["x"][first]
-    if not _checks.same(length, shapes["y"][second]):
-        need = f"size {length} along axis {second}, as `x` along axis {first}"
-        _checks.refuse_shape("y", need, shapes["y"])
+    first, second = pair
+    left, right = lib.shape(x), lib.shape(y)
+    first = _checked_axis("x", left, first, axes)
+    second = _checked_axis("y", right, second, axes)
+    if not _checks.same(left[0], right[0]):
+        _checks.refuse_shape("y", f"the batch size of `x`, {left[0]}", right)
+    if not _checks.same(left[first], right[second]):
+        need = f"size {left[first]} along axis {second}, as `x` along axis {first}"
+        _checks.refuse_shape("y", need, right)
     y = lib.agree(y, 0, x, 0, "`y` must have the batch size of `x`.")
-    arrays[1] = lib.agree(
-        y, second, x, first, "`y` must have the size of `x` along its axis."
-    )
-    return first, second
+    need = "`y` must have the size of `x` along its axis."
+    return Factor(x, first), Factor(lib.agree(y, second, x, first, need), second)
 
 
-def _refuse_batch_axis(axes: Any) -> NoReturn:
-    _checks.refuse_value("axes", "axes other than the batch axis, 0", axes)
+def _checked_axis(name: str, shape: _checks.Shape, axis: Any, axes: Any) -> int:
+    """Return an axis counted from the front, having made sure that it is no batch."""
+    if len(shape) < 2:
+        _checks.refuse_shape(name, "shape (batch, ...) of two axes or more", shape)
+    found = _checks.check_axis(axis, len(shape), "axes")
+    if found == 0:
+        _checks.refuse_value("axes", "axes other than the batch axis, 0", axes)
+    return found

@@ -42,9 +42,8 @@ def l2_normalize(x: Array, *, axis: int | tuple[int, ...] = -1) -> Array:
     [[0.6, 0.8], [0.0, 0.0]]
     """
     inputs = float_arrays(x=x)
-    (wide,) = inputs.arrays
-    axes = _checks.check_axes(axis, wide.ndim)
-    return inputs.narrow(unit(inputs.library, wide, axes))
+    axes = _checks.check_axes(axis, inputs.first.ndim)
+    return inputs.narrow(unit(inputs.library, inputs.first, axes))
 
 
 class Units(NamedTuple):

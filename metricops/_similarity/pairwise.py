@@ -43,8 +43,9 @@ def pairwise_inner_product(x: Array, y: Array | None = None) -> Array:
     >>> pairwise_inner_product(x, np.asarray([[5.0, 9.0], [3.0, 6.0]])).tolist()
     [[23.0, 15.0], [51.0, 33.0], [79.0, 51.0]]
     """
-    lib, arrays = main_arrays(x=x) if y is None else main_arrays(x=x, y=y)
-    left, right = fitting_pair(lib, arrays)
+    main = main_arrays(x=x) if y is None else main_arrays(x=x, y=y)
+    lib = main.library
+    left, right = fitting_pair(lib, main.first, main.second)
     return promoted_product(lib, left, lib.xp.matrix_transpose(right))
 
 
@@ -81,7 +82,7 @@ def pairwise_cosine_similarity(x: Array, y: Array | None = None) -> Array:
     """
     inputs = float_arrays(x=x) if y is None else float_arrays(x=x, y=y)
     lib = inputs.library
-    left, right = fitting_pair(lib, list(inputs.arrays))
+    left, right = fitting_pair(lib, inputs.first, inputs.second)
     rows = unit(lib, left)
     columns = rows if y is None else unit(lib, right)
     cosines = lib.product(rows, lib.xp.matrix_transpose(columns))
@@ -100,22 +101,23 @@ def promoted_product(lib: Library, left: Array, right: Array) -> Array:
         # Dask sums products of int32 in int64.
         cut = left.dtype == right.dtype != product.dtype
         return xp.astype(product, left.dtype) if cut else product
-    dtype, wide, narrow = float_dtypes(lib, [left, right])
+    dtypes = float_dtypes(lib, left, right)
     left, right = (
-        x if x.dtype == dtype else xp.astype(x, dtype) for x in (left, right)
+        x if x.dtype == dtypes.promoted else xp.astype(x, dtypes.promoted)
+        for x in (left, right)
     )
-    if wide == dtype:
+    if dtypes.computed == dtypes.promoted:
         return lib.product(left, right)
-    return xp.astype(lib.widened_product(left, right, wide), narrow)
+    product = lib.widened_product(left, right, dtypes.computed)
+    return xp.astype(product, dtypes.result)
 
 
 def _widen_small(lib: Library, x: Array) -> Array:
     return lib.xp.astype(x, lib.xp.int32) if lib.dtype(x).bits < 32 else x
 
 
-def fitting_pair(lib: Library, arrays: list[Array]) -> tuple[Array, Array]:
+def fitting_pair(lib: Library, x: Array, y: Array) -> tuple[Array, Array]:
     """Return the rows of both sides, having made sure that they fit each other."""
-    x, y = arrays[0], arrays[-1]
     shape = lib.shape(x)
     if len(shape) < 2:
         _checks.refuse_shape("x", "shape (..., n, d)", shape)
