@@ -145,7 +145,9 @@ def test_rows_that_are_known_to_be_zero_have_no_gradient(gradient, shape):
 @pytest.mark.parametrize("shape", [(2, 3), (2, 1), (1, 3)])
 def test_rows_that_are_known_to_be_zero_have_no_gradient_traced(traced_gradient, shape):
     call = partial(beside_zeros, traced_gradient.library, shape)
-    (result,) = traced_gradient(call, np.ones(shape, np.float32), upstream=np.ones(shape[0]))
+    (result,) = traced_gradient(
+        call, np.ones(shape, np.float32), upstream=np.ones(shape[0])
+    )
     np.testing.assert_array_equal(result, np.zeros(shape))
 
 

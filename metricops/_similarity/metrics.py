@@ -6,8 +6,8 @@ from typing import Any
 
 from metricops._frameworks import Library
 from metricops._similarity import operation
-from metricops._similarity.differences import Config
 from metricops._similarity.normalize import unit, unit_and_norm
+from metricops._similarity.panel_sums import Config
 from metricops._typing import Array
 
 ALIASES = {

@@ -71,9 +71,7 @@ def unit_and_norm(lib: Library, x: Array, axes: tuple[int, ...] = (-1,)) -> Unit
     return Units(y / length, scale, length)
 
 
-def downscaled(
-    lib: Library, x: Array, axes: tuple[int, ...]
-) -> tuple[Array, Array]:
+def downscaled(lib: Library, x: Array, axes: tuple[int, ...]) -> tuple[Array, Array]:
     """Return vectors whose squares are normal, and what they were divided by.
 
     What is made of the quotients does not depend on it, so it has no derivative.

@@ -8,7 +8,7 @@ from functools import partial
 
 from metricops._frameworks import Arrays, Library, Operation, register
 from metricops._similarity import differences, products
-from metricops._similarity.differences import Config
+from metricops._similarity.panel_sums import Config
 from metricops._typing import Array
 
 

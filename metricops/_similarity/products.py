@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from metricops._frameworks import Arrays, Library, Step
 from metricops._similarity import differences
-from metricops._similarity.differences import Config
+from metricops._similarity.panel_sums import Config, without_mean
 from metricops._typing import Array
 
 _ERROR = 1e-7  # relative, of squares from a product
@@ -103,7 +103,7 @@ def pull(
     if y is None:
         found = (found[0] + found[1],)
     narrow = (xp.astype(z, x.dtype) for z in found)
-    return tuple(differences.without_mean(lib, config, z) for z in narrow)
+    return tuple(without_mean(lib, config, z) for z in narrow)
 
 
 def _weights(
@@ -177,7 +177,7 @@ def _prepared(
     """Return the rows of both sides, in float64 and centred."""
     given = [x] if y is None else [x, y]
     wide = [lib.xp.astype(z, lib.xp.float64) for z in given]
-    wide = [differences.without_mean(lib, config, z) for z in wide]
+    wide = [without_mean(lib, config, z) for z in wide]
     centre = _centre(lib, wide)
     less = [z - centre for z in wide]
     rows = [_rows(lib, *pair) for pair in zip(given, less, strict=True)]
@@ -195,7 +195,7 @@ def _centre(lib: Library, wide: list[Array]) -> Array:
     means = [xp.sum(z, axis=0, keepdims=True) / lib.count(z) for z in kept]
     mean = means[0] if len(means) == 1 else (means[0] + means[1]) / 2
     size = lib.peak(xp.abs(mean), axis=(0, 1))
-    # A power of two; see `_largest` of `differences`.
+    # A power of two; see `panel_sums._size`.
     power = ((size + size * 2.0**-52) - size) * 2.0**52
     # Beside this, numbers are multiples of the power over 2**16.
     large = power * (1.5 * 2.0**36)
