@@ -10,6 +10,7 @@ from metricops._losses.npairs_embeddings import (
     npairs_loss_from_embeddings as npairs_loss_from_embeddings,
 )
 from metricops._losses.softmax import softmax_cross_entropy as softmax_cross_entropy
+from metricops._losses.value_and_grad import value_and_grad as value_and_grad
 from metricops._retrieval.mean_average_precision import (
     mean_average_precision as mean_average_precision,
 )

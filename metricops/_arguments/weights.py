@@ -67,6 +67,29 @@ def factor_of(
     return reciprocal(lib, mass_of(lib, reduction, losses, weights, counted))
 
 
+def slopes_of_reduced(
+    lib: Library,
+    reduction: str,
+    losses: Array,
+    weights: Array | None,
+    counted: Array | None = None,
+) -> tuple[Array, Array]:
+    """Return the derivatives of the reduced loss by the losses, and by the weights.
+
+    With losses l and the factor f of their sum, d(f * sum(w * l)) / dw is f * l; of a
+    weighted mean, whose factor is 1 / sum(w), it is f * (l - f * sum(w * l)).
+    """
+    xp = lib.xp
+    factor = factor_of(lib, reduction, losses, weights, counted)
+    each = xp.ones_like(losses) if weights is None else xp.ones_like(losses) * weights
+    of_weights = losses
+    if reduction == "weighted_mean":
+        of_weights = losses - xp.sum(losses * each) * factor
+    if counted is not None:
+        of_weights = xp.where(counted, of_weights, 0.0)
+    return each * factor, of_weights * factor
+
+
 def mass_of(
     lib: Library,
     reduction: str,

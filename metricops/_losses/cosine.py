@@ -1,16 +1,66 @@
 """The loss made of the cosine similarity of rows."""
 
+from dataclasses import dataclass
 from typing import Any
 
 from metricops import _checks
 from metricops._arguments.arrays import float_arrays
 from metricops._arguments.weights import reduce_losses, sample_weights
+from metricops._frameworks import Library
 from metricops._frameworks.public import public
-from metricops._similarity.cosine import row_cosines
+from metricops._losses.solvable import (
+    Formula,
+    Solvable,
+    differentiated,
+    solve_formula,
+)
+from metricops._similarity.cosine import cosines, row_cosines
+from metricops._similarity.normalize import unit_and_norm, unit_gradient
 from metricops._typing import Array, Reduction
+
+_NAMES = ("y_true", "y_pred", "sample_weight")
+
+
+@dataclass(frozen=True)
+class Cosine(Formula):
+    """Minus the cosine of each two vectors."""
+
+    axes: tuple[int, ...]
+
+    def losses(self, lib: Library, *arrays: Array) -> tuple[Array, None]:
+        """Return minus the cosines; all count."""
+        y_true, y_pred = arrays
+        return -cosines(lib, y_true, y_pred, self.axes), None
+
+    def slopes(
+        self, lib: Library, upstream: Array, *arrays: Array
+    ) -> tuple[Array, ...]:
+        """Return the gradients by both arrays."""
+        for axis in sorted(self.axes):
+            upstream = upstream[(*(slice(None),) * axis, None, ...)]
+        left, right = (unit_and_norm(lib, x, self.axes) for x in arrays)
+        pairs = (left, right), (right, left)
+        return tuple(
+            unit_gradient(lib, one, -upstream * other.unit, self.axes)
+            for one, other in pairs
+        )
+
+
+def _solvable(
+    y_true: Any, y_pred: Any, axis: Any, sample_weight: Any, reduction: str
+) -> Solvable:
+    """Return a call as `value_and_grad` takes it."""
+    _checks.check_reduction(reduction)
+    inputs = float_arrays(y_true=y_true, y_pred=y_pred)
+    losses = row_cosines("y_true", "y_pred", inputs, axis)
+    weights = sample_weights(inputs.library, sample_weight, "y_pred", losses)
+    formula = Cosine(reduction, _checks.check_axes(axis, inputs.first.ndim))
+    arrays = inputs.first, inputs.second, weights
+    return Solvable(inputs, solve_formula, formula, arrays, (), _NAMES)
 
 
 @public
+@differentiated(_solvable)
 def cosine_similarity_loss(
     y_true: Array,
     y_pred: Array,

@@ -13,6 +13,7 @@ from metricops._arguments.embeddings import (
 )
 from metricops._arguments.options import check_l2_weight, temperature_of
 from metricops._frameworks import Library, placed
+from metricops._losses.solvable import Solvable
 from metricops._panels.objective import Objective
 from metricops._panels.operation import OPERATION, value_and_gradients
 from metricops._panels.records import Config, Given, Labels, Options, Wanted
@@ -22,6 +23,8 @@ from metricops._typing import Array
 _BY_POSITION: Roles = ByPosition()
 _BY_LABELS, _BY_MULTIHOT = ByLabels(), ByMultihot()
 _NO_LABELS = Labels(None, None)
+# The argument that each array of `Given` is.
+_NAMES = ("anchors", "candidates", "temperature", "sample_weight", "candidate_bias")
 
 
 class Arguments(NamedTuple):
@@ -126,6 +129,12 @@ def _with_ids(
     given = asked.ids, asked.candidate_ids
     own, others = fitting_ids(lib, anchors, candidates, *given)
     return labels._replace(ids=own, candidate_ids=others)
+
+
+def solvable(call: Call) -> Solvable:
+    """Return a call as `value_and_grad` takes it."""
+    constants = call.given, call.labels
+    return Solvable(call.inputs, value_and_gradients, call.config, *constants, _NAMES)
 
 
 def loss_of(call: Call) -> Array:

@@ -13,11 +13,25 @@ from metricops._arguments.labels import (
 from metricops._arguments.matches import matches, shared
 from metricops._frameworks import Library
 from metricops._frameworks.public import public
-from metricops._losses.softmax import cross_entropy
+from metricops._losses.softmax import cross_entropy, solvable
+from metricops._losses.solvable import Solvable, differentiated
 from metricops._typing import Array, Reduction
 
 
+def _solvable(sample_weight: Any, reduction: str, **given: Any) -> Solvable:
+    """Return a call as `value_and_grad` takes it."""
+    found = _equal(**given, reduction=reduction)
+    return solvable(*found, sample_weight, reduction)
+
+
+def _multilabel_solvable(sample_weight: Any, reduction: str, **given: Any) -> Solvable:
+    """Return a call as `value_and_grad` takes it."""
+    found = _shared(**given, reduction=reduction)
+    return solvable(*found, sample_weight, reduction)
+
+
 @public
+@differentiated(_solvable)
 def npairs_loss(
     similarity: Array,
     labels: Any,
@@ -75,17 +89,13 @@ def npairs_loss(
     >>> round(float(npairs_loss(similarity, [0, 1, 2, 3])), 4)
     0.2539
     """
-    inputs = _checked(similarity, reduction)
+    inputs, targets = _equal(similarity, labels, column_labels, reduction)
     lib, wide = inputs.library, inputs.first
-    given = _given(labels, column_labels)
-    arrays = label_arrays(lib, "similarity", wide, **given)
-    columns = {name: column(lib, name, x) for name, x in arrays.items()}
-    rows, others = _agreed(lib, wide, columns)
-    targets = lib.xp.astype(matches(lib, rows, others), wide.dtype)
     return inputs.narrow(cross_entropy(lib, wide, targets, sample_weight, reduction))
 
 
 @public
+@differentiated(_multilabel_solvable)
 def npairs_multilabel_loss(
     similarity: Array,
     labels: Any,
@@ -135,6 +145,28 @@ def npairs_multilabel_loss(
     >>> round(float(loss), 4)
     1.4205
     """
+    inputs, targets = _shared(similarity, labels, column_labels, reduction)
+    lib, wide = inputs.library, inputs.first
+    return inputs.narrow(cross_entropy(lib, wide, targets, sample_weight, reduction))
+
+
+def _equal(
+    similarity: Any, labels: Any, column_labels: Any, reduction: str
+) -> tuple[Inputs, Array]:
+    """Return the similarities, and where labels are equal as their targets."""
+    inputs = _checked(similarity, reduction)
+    lib, wide = inputs.library, inputs.first
+    given = _given(labels, column_labels)
+    arrays = label_arrays(lib, "similarity", wide, **given)
+    columns = {name: column(lib, name, x) for name, x in arrays.items()}
+    rows, others = _agreed(lib, wide, columns)
+    return inputs, lib.xp.astype(matches(lib, rows, others), wide.dtype)
+
+
+def _shared(
+    similarity: Any, labels: Any, column_labels: Any, reduction: str
+) -> tuple[Inputs, Array]:
+    """Return the similarities, and the numbers of shared labels as their targets."""
     inputs = _checked(similarity, reduction)
     lib, wide = inputs.library, inputs.first
     given = _given(labels, column_labels)
@@ -143,8 +175,7 @@ def npairs_multilabel_loss(
         _checks.check_rank(name, lib.shape(x), 2, "(n, c), multi-hot")
     check_classes(lib, both)
     rows, others = _agreed(lib, wide, both)
-    targets = shared(lib, rows, others, wide.dtype)
-    return inputs.narrow(cross_entropy(lib, wide, targets, sample_weight, reduction))
+    return inputs, shared(lib, rows, others, wide.dtype)
 
 
 def _checked(similarity: Array, reduction: str) -> Inputs:

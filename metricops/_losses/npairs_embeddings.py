@@ -10,9 +10,11 @@ from metricops._losses.embeddings import (
     admitted,
     loss_and_gradients,
     loss_of,
+    solvable,
 )
 from metricops._losses.npairs_denominators import NegativesDenominator, OwnDenominator
 from metricops._losses.npairs_objective import NPairs
+from metricops._losses.solvable import Solvable, differentiated
 from metricops._panels.objective import Objective
 from metricops._typing import Array, Reduction
 
@@ -20,7 +22,14 @@ _NPAIRS: Objective = NPairs()
 _DENOMINATORS = ("all", "own", "negatives")
 
 
+def _solvable(label_smoothing: Any, denominator: Any, **given: Any) -> Solvable:
+    """Return a call as `value_and_grad` takes it."""
+    objective = _objective(denominator, label_smoothing, given["labels"])
+    return solvable(admitted(objective, Arguments(**given)))
+
+
 @public
+@differentiated(_solvable)
 def npairs_loss_from_embeddings(
     anchors: Array,
     candidates: Array | None = None,

@@ -1,16 +1,74 @@
 """The cross-entropy of a softmax over rows, against any targets."""
 
+from dataclasses import dataclass
 from typing import Any
 
 from metricops import _checks
-from metricops._arguments.arrays import float_arrays, numbers
+from metricops._arguments.arrays import Inputs, float_arrays, numbers
 from metricops._arguments.weights import reduce_losses, sample_weights
 from metricops._frameworks import Library
 from metricops._frameworks.public import public
+from metricops._losses.solvable import (
+    Formula,
+    Solvable,
+    differentiated,
+    solve_formula,
+)
 from metricops._typing import Array, Reduction
+
+_NAMES = ("similarity", "targets", "sample_weight")
+
+
+@dataclass(frozen=True)
+class CrossEntropy(Formula):
+    """The cross-entropy of each row's softmax against its targets."""
+
+    def losses(self, lib: Library, *arrays: Array) -> tuple[Array, Array]:
+        """Return the losses of the rows, and which of them count."""
+        return _rows(lib, *arrays)
+
+    def slopes(
+        self, lib: Library, upstream: Array, *arrays: Array
+    ) -> tuple[Array, ...]:
+        """Return the gradients by similarities and targets.
+
+        With the logarithms l of the softmax, and targets t of sum T, the loss is
+        ``-sum(t * l) / T``.
+        """
+        xp, (s, t) = lib.xp, arrays
+        losses, counted = (x[:, None] for x in _rows(lib, s, t))
+        if s.shape[1] == 0:
+            return s, t
+        met = xp.logical_and(counted, s != -float("inf"))
+        total = xp.sum(xp.where(met, t, 0.0), axis=1, keepdims=True)
+        total = xp.where(counted, total, 1.0)
+        logs = xp.where(met, lib.log_softmax(xp.where(counted, s, 0.0)), 0.0)
+        of_scores = xp.where(met, xp.exp(logs) - t / total, 0.0)
+        of_targets = xp.where(met, (-logs - losses) / total, 0.0)
+        return of_scores * upstream[:, None], of_targets * upstream[:, None]
+
+
+def solvable(
+    inputs: Inputs, targets: Array, sample_weight: Any, reduction: str
+) -> Solvable:
+    """Return a call of a loss of similarities as `value_and_grad` takes it."""
+    lib, wide = inputs.library, inputs.first
+    like = lib.xp.sum(wide, axis=1)
+    arrays = wide, targets, sample_weights(lib, sample_weight, "similarity", like)
+    formula = CrossEntropy(reduction)
+    return Solvable(inputs, solve_formula, formula, arrays, (), _NAMES)
+
+
+def _solvable(
+    similarity: Any, targets: Any, sample_weight: Any, reduction: str
+) -> Solvable:
+    return solvable(
+        *_admitted(similarity, targets, reduction), sample_weight, reduction
+    )
 
 
 @public
+@differentiated(_solvable)
 def softmax_cross_entropy(
     similarity: Array,
     targets: Any,
@@ -53,6 +111,13 @@ def softmax_cross_entropy(
     >>> round(float(softmax_cross_entropy(similarity, np.eye(2))), 4)
     0.1269
     """
+    inputs, array = _admitted(similarity, targets, reduction)
+    lib, wide = inputs.library, inputs.first
+    return inputs.narrow(cross_entropy(lib, wide, array, sample_weight, reduction))
+
+
+def _admitted(similarity: Any, targets: Any, reduction: str) -> tuple[Inputs, Array]:
+    """Return the similarities, and the targets that fit them."""
     _checks.check_reduction(reduction)
     inputs = float_arrays(similarity=similarity)
     lib, wide = inputs.library, inputs.first
@@ -62,7 +127,7 @@ def softmax_cross_entropy(
     _checks.check_same_shape("targets", lib.shape(array), "similarity", shape)
     for axis in (0, 1):
         array = lib.agree(array, axis, wide, axis, "`targets` must fit `similarity`.")
-    return inputs.narrow(cross_entropy(lib, wide, array, sample_weight, reduction))
+    return inputs, array
 
 
 def cross_entropy(

@@ -81,10 +81,12 @@ def downscaled(lib: Library, x: Array, axes: tuple[int, ...]) -> tuple[Array, Ar
     return x / scale, scale
 
 
-def unit_gradient(lib: Library, units: Units, upstream: Array) -> Array:
-    """Return the gradient of the rows x that `units` are of.
+def unit_gradient(
+    lib: Library, units: Units, upstream: Array, axes: tuple[int, ...] = (-1,)
+) -> Array:
+    """Return the gradient of the vectors x that `units` are of, along `axes`.
 
     With u = x / |x| and g the gradient by u, it is (g - u (g · u)) / |x|.
     """
-    along = lib.xp.sum(upstream * units.unit, axis=-1, keepdims=True)
+    along = lib.xp.sum(upstream * units.unit, axis=axes, keepdims=True)
     return (upstream - units.unit * along) / units.length / units.scale
