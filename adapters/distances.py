@@ -3,6 +3,8 @@
 The names, aliases, configs and numbers of ``tensorflow_similarity.distances``, over the
 functions of metricops, and without TensorFlow or Keras: `metricops.adapters.keras` has
 the same classes, registered there.
+
+The module is long, as it has a class for each distance.
 """
 
 from abc import ABC, abstractmethod

@@ -1,4 +1,7 @@
-"""PyTorch modules over the functions of metricops."""
+"""PyTorch modules over the functions of metricops.
+
+The module is long, as each module has its options and their description.
+"""
 
 from typing import Any
 

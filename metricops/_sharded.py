@@ -16,7 +16,7 @@ from metricops._arguments.matches import matches, shared
 from metricops._arguments.weights import mass_of, reciprocal
 from metricops._frameworks import Library, unwrap
 from metricops._frameworks.host import is_numpy, is_plain, labels_from_plain
-from metricops._losses.embeddings import Arguments, admitted
+from metricops._losses.embeddings import Arguments, Call, admitted
 from metricops._losses.npairs_embeddings import npairs_loss_from_embeddings
 from metricops._losses.npairs_objective import NPairs
 from metricops._typing import Array
@@ -97,14 +97,9 @@ def npairs_loss_of_group(
     asked = Arguments(anchors, candidates, labels, **options)
     # Whoever is mistaken raises here, before anybody waits for anybody.
     call = admitted(NPairs(), asked)
+    for name in ("labels", "candidate_labels", "ids", "candidate_ids"):
+        _check_alike(call, name, getattr(asked, name))
     lib, given = call.inputs.library, call.given
-    for name, value in (
-        ("labels", labels),
-        ("candidate_labels", asked.candidate_labels),
-        ("ids", asked.ids),
-        ("candidate_ids", asked.candidate_ids),
-    ):
-        _check_alike(lib, name, value, given.anchors)
     member = Member(group, lib, given.anchors.dtype, given.weights, asked)
     own, others = call.labels.anchors, call.labels.candidates
     ids, other_ids = call.labels.ids, call.labels.candidate_ids
@@ -122,9 +117,9 @@ def npairs_loss_of_group(
     return (loss + _one_way(member, columns, rows)) / 2 if asked.symmetric else loss
 
 
-def _check_alike(lib: Library, name: str, value: Any, like: Array) -> None:
+def _check_alike(call: Call, name: str, value: Any) -> None:
     """Raise if labels got codes, which would mean other labels to other members."""
-    value = unwrap(value)
+    lib, like, value = call.inputs.library, call.given.anchors, unwrap(value)
     if is_plain(value):
         value = labels_from_plain(name, value)
     if not is_numpy(value) or lib.traces_numpy() or is_held(lib, like, value):
@@ -141,7 +136,8 @@ def _one_way(member: Member, rows: Side, columns: Side) -> Array:
     if asked.reduction != "none":
         factor = member.group.size * _factor(member, rows, others)
         weights = factor if weights is None else weights * factor
-        share = rows.counts[0] / max(sum(rows.counts), 1)
+        own, *_ = rows.counts
+        share = own / max(sum(rows.counts), 1)
         l2_weight = asked.l2_weight * member.group.size * share
         asked = asked._replace(reduction="sum", l2_weight=l2_weight)
     asked = asked._replace(

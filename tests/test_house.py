@@ -97,3 +97,50 @@ def test_a_call_soon_comes_to_its_first_product():
     changes = sum(a != b for a, b in pairwise(files))
     assert 0 < len(calls) <= 24, calls
     assert changes <= 12, calls
+
+
+def lines_of(nodes):
+    """Return the numbers of the lines that nodes take."""
+    ends = [(node.lineno, node.end_lineno or node.lineno) for node in nodes]
+    return {line for first, last in ends for line in range(first, last + 1)}
+
+
+def own_lines(function):
+    """Return how many lines a function has, without its docstring and inner ones."""
+    inner = (ast.FunctionDef, ast.AsyncFunctionDef)
+    body = function.body[1:] if ast.get_docstring(function) else function.body
+    nested = [x for x in ast.walk(function) if isinstance(x, inner) and x != function]
+    return len(lines_of(body) - lines_of(nested))
+
+
+# Longer ones, and why.
+LONG = {
+    "npairs_loss_from_embeddings": "writes out its options, which are documentation",
+    "npairs_loss_and_grad": "writes out its options, which are documentation",
+    "problem_of": "fills one record of ten fields",
+}
+
+
+@pytest.mark.parametrize(
+    "folder", [ROOT, ROOT.parent / "adapters"], ids=lambda x: x.name
+)
+def test_functions_have_about_twenty_lines(folder):
+    functions = [
+        (path.name, node.name, own_lines(node))
+        for path in folder.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))
+    ]
+    assert functions
+    assert not [f for f in functions if f[-1] > 25 and f[1] not in LONG]
+
+
+@pytest.mark.parametrize(
+    "folder", [ROOT, ROOT.parent / "adapters"], ids=lambda x: x.name
+)
+def test_modules_have_about_two_hundred_lines_or_say_why(folder):
+    texts = {path.name: path.read_text() for path in folder.rglob("*.py")}
+    long = {name: text for name, text in texts.items() if text.count("\n") > 215}
+    said = {name: ast.get_docstring(ast.parse(text)) for name, text in long.items()}
+    assert texts
+    assert not [name for name, words in said.items() if "is long, as" not in str(words)]

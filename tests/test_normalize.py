@@ -130,7 +130,7 @@ def test_a_zero_row_has_no_gradient_when_traced(traced_gradient):
 
 
 def beside_zeros(library, shape, x):
-    """Return the cosines of rows with rows of which a compiler knows that they are 0."""
+    """Return the cosines with rows of which a compiler knows that they are 0."""
     return cosine_similarity(library.module.zeros(shape), x)
 
 

@@ -1,4 +1,7 @@
-"""Layers: similarities within a model, and an embedding of unit length."""
+"""Layers: similarities within a model, and an embedding of unit length.
+
+The module is long, as each layer has its options and their description.
+"""
 
 import operator
 from collections.abc import Sequence

@@ -1,4 +1,7 @@
-"""Losses: Keras' dtypes, masks and reductions around the functions of metricops."""
+"""Losses: Keras' dtypes, masks and reductions around the functions of metricops.
+
+The module is long, as each loss has its options and their description.
+"""
 
 from collections.abc import Mapping
 from typing import Any, Literal, TypeAlias

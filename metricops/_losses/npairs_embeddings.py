@@ -1,4 +1,7 @@
-"""The public N-pairs loss of embeddings."""
+"""The public N-pairs loss of embeddings.
+
+The module is long, as both signatures and all options are written out and described.
+"""
 
 from typing import Any, Literal
 

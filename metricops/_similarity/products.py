@@ -7,6 +7,8 @@ differences. The gradient is two products: of W, what is upstream over the lengt
 the rows of ``rowsum(W)·x - W·y``, once more without the pairs that are too near.
 
 Nothing need be scaled, since float64 holds the squares of all that float32 holds.
+
+The module is long, as values and gradients share all that one derivation needs.
 """
 
 from collections.abc import Callable

@@ -18,16 +18,10 @@ def fold(body: Body, rows: Any, consts: Any, block: int, total: Any) -> tuple[An
     first = total - count * block
     form, start = body(None, each(rows, lambda x: x[:first]), consts)
     panels = each(rows, lambda x: tf.reshape(x[first:], _panel_shape(x, count, block)))
-    # Lists by the raw operations: their element shape may be computed, as XLA wants it
-    # for a batch that was unknown while tracing.
     heads = leaves(start)
     shapes = [_panel_shape(x, block) for x in heads]
-    handles = [
-        tf.raw_ops.TensorListReserve(
-            element_shape=shape, num_elements=count, element_dtype=x.dtype
-        )
-        for shape, x in zip(shapes, heads, strict=True)
-    ]
+    pairs = zip(heads, shapes, strict=True)
+    lists = [_list_of(x, shape, count) for x, shape in pairs]
 
     def step(i: Array, carried: Any, handles: Any) -> Any:
         panel = each(panels, lambda x: tf.gather(x, i))
@@ -35,20 +29,31 @@ def fold(body: Body, rows: Any, consts: Any, block: int, total: Any) -> tuple[An
         new = zip(handles, leaves(out), strict=True)
         return i + 1, leaves(carry), [_written(handle, i, x) for handle, x in new]
 
-    _, carried, handles = tf.while_loop(
+    _, carried, lists = tf.while_loop(
         lambda i, *_: i < count,
         step,
-        (tf.constant(0), leaves(form), handles),
+        (tf.constant(0), leaves(form), lists),
         parallel_iterations=1,  # more would hold more panels
         maximum_iterations=count,
     )
-    outs = zip(heads, handles, shapes, strict=True)
+    outs = zip(heads, lists, shapes, strict=True)
     joined = [_joined(head, handle, shape) for head, handle, shape in outs]
     return refilled(form, carried), refilled(start, joined)
 
 
 def _panel_shape(x: Array, *leading: Any) -> list[Any]:
     return [*leading, *(_size(x, axis) for axis in range(1, x.shape.rank))]
+
+
+def _list_of(x: Array, shape: list[Any], count: Any) -> Array:
+    """Return a list for `count` panels of that shape.
+
+    By the raw operation: its element shape may be computed, as XLA wants it for a batch
+    that was unknown while tracing.
+    """
+    return tf.raw_ops.TensorListReserve(
+        element_shape=shape, num_elements=count, element_dtype=x.dtype
+    )
 
 
 def _written(handle: Array, i: Array, item: Array) -> Array:

@@ -21,6 +21,7 @@ from metricops._frameworks.operations import (
     placed,
 )
 from metricops._frameworks.torch import gradients, private
+from metricops._frameworks.torch.batching import batched
 from metricops._frameworks.torch.gradients import Call
 from metricops._frameworks.torch.library import TORCH, Torch
 from metricops._frameworks.torch.one_panel import ONE_PANEL
@@ -203,26 +204,6 @@ def _pull(ctx: Any, upstream: Array) -> Any:
     return None, None, *nothing, every
 
 
-def _batched(operator: Any) -> Any:
-    """Return how `torch.func.vmap` batches an operator: one call for each."""
-
-    def rule(info: Any, in_dims: Any, *arguments: Any) -> Any:
-        rows = [
-            operator(*_row(list(arguments), list(in_dims), i))
-            for i in range(info.batch_size)
-        ]
-        stacked = [torch.stack(column) for column in zip(*rows, strict=True)]
-        return stacked, [0] * len(stacked)
-
-    return rule
-
-
-def _row(x: Any, dim: Any, i: int) -> Any:
-    if isinstance(dim, (list, tuple)):
-        return [_row(part, own, i) for part, own in zip(x, dim, strict=True)]
-    return x if dim is None else x.select(dim, i)
-
-
 _CALL.register_autograd(_pull, setup_context=_save)
-_RUN.register_vmap(_batched(_RUN))
-_GRADIENT.register_vmap(_batched(_GRADIENT))
+_RUN.register_vmap(batched(_RUN))
+_GRADIENT.register_vmap(batched(_GRADIENT))
