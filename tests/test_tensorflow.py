@@ -3,6 +3,8 @@
 import functools
 import pathlib
 import re
+import subprocess
+import sys
 import types
 from typing import Any
 
@@ -531,3 +533,33 @@ def test_one_empty_set_has_no_losses_and_a_gradient(tf, how):
     losses, found = traced_by(tf, how, slope)(tf.zeros((0, 3)), labels)
     assert tuple(losses.shape) == (0,)
     assert tuple(found.shape) == (0, 3)
+
+
+# A product of an empty constant and another constant ended the process.
+EMPTY = """
+import tensorflow as tf, metricops
+
+for labels, others in (((0,), (4,)), ((0, 3), (4, 3)), ((4,), (0,))):
+    for compiled in (False, True):
+
+        @tf.function(jit_compile=compiled)
+        def step(anchors, candidates):
+            with tf.GradientTape() as tape:
+                tape.watch(anchors)
+                loss = metricops.npairs_loss_from_embeddings(
+                    anchors,
+                    candidates,
+                    tf.zeros(labels, tf.int32),
+                    candidate_labels=tf.zeros(others, tf.int32),
+                )
+            return loss, tape.gradient(loss, anchors)
+
+        loss, slope = step(tf.ones((labels[0], 2)), tf.ones((others[0], 2)))
+        assert loss == 0 and slope.shape == (labels[0], 2), (labels, compiled)
+"""
+
+
+def test_a_graph_of_no_anchors_with_constant_labels_runs(tf):
+    command = [sys.executable, "-c", EMPTY]
+    run = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr[-2000:]

@@ -191,9 +191,21 @@ class TensorFlow(Library):
         self, operation: Operation, config: Any, arrays: Arrays, constants: Arrays
     ) -> Array:
         """Return the value of `operation`, with its gradient."""
+        constants = tuple(None if x is None else _kept(x) for x in constants)
         return gradients.differentiable(
             gradients.Call(self, _BY_STEP, operation, config, arrays, constants)
         )
+
+
+def _kept(x: Array) -> Array:
+    """Return `x`; in a graph, an empty one as no constant.
+
+    Where TensorFlow's optimizer gathers the constant factors of a product, it divides
+    by the number of entries of an empty one, and the process ends.
+    """
+    if tf.executing_eagerly() or 0 not in x.shape:
+        return x
+    return tf.raw_ops.PlaceholderWithDefault(input=x, shape=x.shape)
 
 
 def _with_size(x: Array, axis: int, size: int | None) -> list[int | None]:
