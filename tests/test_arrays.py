@@ -640,3 +640,36 @@ def test_one_weight_does_beside_unknown_chunks():
         )
         expected = 2 * metricops.cosine_similarity_loss(X, Y)
         np.testing.assert_allclose(loss.compute(), expected, rtol=1e-5)
+
+
+MISMATCHED: dict[str, Any] = {
+    "labels": lambda x, y: metricops.npairs_loss_from_embeddings(x, None, y[:, 0]),
+    "candidate_labels": lambda x, y: metricops.npairs_loss_from_embeddings(
+        y, x, y[:, 0], candidate_labels=y[:, 0]
+    ),
+    "column_labels": lambda x, y: metricops.npairs_loss(
+        metricops.pairwise_inner_product(y, x), y[:, 0], column_labels=y[:, 0]
+    ),
+    "query_labels": lambda x, y: metricops.recall_at_k(x, y[:, 0], k=1),
+    "key_labels": lambda x, y: metricops.recall_at_k(y, y[:, 0], x, y[:, 0], k=1),
+    "sample_weight": lambda x, y: metricops.cosine_similarity_loss(
+        x, x, sample_weight=y[:, 0]
+    ),
+    "targets": metricops.softmax_cross_entropy,
+    "y": metricops.cosine_similarity,
+}
+
+
+@pytest.mark.parametrize("argument", MISMATCHED)
+def test_unknown_chunks_beside_known_ones_are_refused(argument):
+    known = require("dask.array").from_array(np.asarray(Y), chunks=2)
+    words = rf"^`{argument}` must .*call its compute_chunk_sizes\(\)"
+    for given in ((unknown(X), known), (known, unknown(X))):
+        with pytest.raises(ValueError, match=words):
+            MISMATCHED[argument](*given)
+
+
+def test_a_search_among_keys_of_unknown_chunks_is_refused():
+    known = require("dask.array").from_array(np.asarray(Y), chunks=2)
+    with pytest.raises(ValueError, match=r"^`keys` must have known chunks"):
+        metricops.nearest_neighbors(known, unknown(X))

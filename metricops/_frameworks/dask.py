@@ -35,6 +35,19 @@ class Dask(Library):
         for axis in range(x.ndim):
             self._check_known(name, x, axis)
 
+    def agree(
+        self, x: Array, axis: int, other: Array, other_axis: int, need: str
+    ) -> Array:
+        """Return `x`, or raise where one of two sizes is of unknown chunks.
+
+        Two of unknown chunks are taken to be the same, as Dask does.
+        """
+        sizes = self.shape(x)[axis], self.shape(other)[other_axis]
+        if None in sizes and sizes != (None, None):
+            msg = f"{need} One has unknown chunks: call its compute_chunk_sizes()."
+            raise ValueError(msg)
+        return x
+
     def asarray(self, value: Any, like: Array, dtype: Any = None) -> Array:
         """Return a number or NumPy array as a Dask array."""
         return self.xp.asarray(np.asarray(value, dtype=dtype))
@@ -111,6 +124,7 @@ class Dask(Library):
 
     def largest(self, x: Array, k: int) -> tuple[Array, Array]:
         """Return the `k` largest of each row and their columns, ties by column."""
+        self._check_known("keys", x, 1)
         whole = x.rechunk({1: -1})
         chunks = (whole.chunks[0], (k,))
 
