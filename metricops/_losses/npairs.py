@@ -3,7 +3,7 @@
 from typing import Any
 
 from metricops import _checks
-from metricops._arguments.arrays import Inputs, float_arrays
+from metricops._arguments.arrays import Inputs
 from metricops._arguments.labels import (
     check_classes,
     column,
@@ -11,7 +11,11 @@ from metricops._arguments.labels import (
     multihot_arrays,
 )
 from metricops._arguments.matches import matches, shared
-from metricops._frameworks import Library
+from metricops._arguments.matrices import (
+    checked_similarity,
+    fitting_labels,
+    given_labels,
+)
 from metricops._frameworks.public import public
 from metricops._losses.softmax import cross_entropy, solvable
 from metricops._losses.solvable import Solvable, differentiated
@@ -154,12 +158,12 @@ def _equal(
     similarity: Any, labels: Any, column_labels: Any, reduction: str
 ) -> tuple[Inputs, Array]:
     """Return the similarities, and where labels are equal as their targets."""
-    inputs = _checked(similarity, reduction)
+    inputs = checked_similarity(similarity, reduction)
     lib, wide = inputs.library, inputs.first
-    given = _given(labels, column_labels)
+    given = given_labels(labels, column_labels)
     arrays = label_arrays(lib, "similarity", wide, **given)
     columns = {name: column(lib, name, x) for name, x in arrays.items()}
-    rows, others = _agreed(lib, wide, columns)
+    rows, others = fitting_labels(lib, wide, columns)
     return inputs, lib.xp.astype(matches(lib, rows, others), wide.dtype)
 
 
@@ -167,50 +171,12 @@ def _shared(
     similarity: Any, labels: Any, column_labels: Any, reduction: str
 ) -> tuple[Inputs, Array]:
     """Return the similarities, and the numbers of shared labels as their targets."""
-    inputs = _checked(similarity, reduction)
+    inputs = checked_similarity(similarity, reduction)
     lib, wide = inputs.library, inputs.first
-    given = _given(labels, column_labels)
+    given = given_labels(labels, column_labels)
     both = multihot_arrays(lib, "similarity", wide, **given)
     for name, x in both.items():
         _checks.check_rank(name, lib.shape(x), 2, "(n, c), multi-hot")
     check_classes(lib, both)
-    rows, others = _agreed(lib, wide, both)
+    rows, others = fitting_labels(lib, wide, both)
     return inputs, shared(lib, rows, others, wide.dtype)
-
-
-def _checked(similarity: Array, reduction: str) -> Inputs:
-    _checks.check_reduction(reduction)
-    inputs = float_arrays(similarity=similarity)
-    shape = inputs.library.shape(inputs.first)
-    _checks.check_rank("similarity", shape, 2, "(n, m)")
-    return inputs
-
-
-def _given(labels: Any, others: Any) -> dict[str, Any]:
-    given = {"labels": labels}
-    if others is not None:
-        given["column_labels"] = others
-    return given
-
-
-def _agreed(
-    lib: Library, similarity: Array, given: dict[str, Array]
-) -> tuple[Array, Array]:
-    """Return the labels of the rows and of the columns, one for each."""
-    n, m = lib.shape(similarity)
-    labels = given["labels"]
-    name = "column_labels" if "column_labels" in given else "labels"
-    others = given[name]
-    _check_count("labels", lib.shape(labels), n, "rows")
-    _check_count(name, lib.shape(others), m, "columns")
-    need = "`labels` must have a label for each row of `similarity`."
-    rows = lib.agree(labels, 0, similarity, 0, need)
-    need = f"`{name}` must have a label for each column of `similarity`."
-    return rows, lib.agree(others, 0, similarity, 1, need)
-
-
-def _check_count(name: str, shape: _checks.Shape, count: int | None, word: str) -> None:
-    """Raise unless there is a label for each of `count` rows or columns."""
-    given, *_ = shape
-    if not _checks.same(given, count):
-        _checks.refuse_shape(name, f"a label for each of {count} {word}", shape)
