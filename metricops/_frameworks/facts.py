@@ -137,6 +137,14 @@ class Facts:
         """Return whether autodiff records what becomes of one of `arrays`."""
         return False
 
+    def looks(self, x: Array) -> bool:
+        """Return whether a look at a number of `x` costs nothing."""
+        return False
+
+    def recorded(self, x: Array) -> bool:
+        """Return whether autodiff may see the steps of what is done with `x`."""
+        return False
+
     def block(self, anchors: Array, candidates: Array) -> int | None:
         """Return how many anchors a panel should hold."""
         return max(self.panel // max(candidates.shape[0], 1), 64)

@@ -8,7 +8,7 @@ import array_api_compat.numpy
 import numpy as np
 
 from metricops._checks import Shape
-from metricops._frameworks import numpy_selection
+from metricops._frameworks import numpy_panels, numpy_selection
 from metricops._frameworks.library import Library
 from metricops._frameworks.loops import Body, Loops, filled
 from metricops._frameworks.operations import Arrays
@@ -73,14 +73,22 @@ class NumPy(Library):
         """Return ``x - y``, in place."""
         return np.subtract(x, y, out=x)
 
+    def less(self, x: Array, y: Array, factor: Array) -> Array:
+        """Return ``x - y * factor``, in place."""
+        return numpy_panels.less(x, y, factor)
+
     def exp(self, x: Array) -> Array:
         """Return the exponentials of `x`, in place."""
         return np.exp(x, out=x)
 
-    def put(self, x: Array, columns: Array, value: float) -> Array:
+    def put(self, x: Array, columns: Array, value: Any) -> Array:
         """Return `x` with one column of each row replaced, in place."""
         x[np.arange(x.shape[0]), columns] = value
         return x
+
+    def looks(self, x: Array) -> bool:
+        """Return True."""
+        return True
 
     def sees_values(self, x: Array) -> bool:
         """Return True."""

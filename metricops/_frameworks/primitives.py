@@ -19,13 +19,17 @@ _RANGE: dict[int, tuple[Any, Any]] = {
 }
 
 
+SMALL = 0.01  # a loss of which a softmax beside 1 keeps too few digits
+
+
 class CrossEntropy(NamedTuple):
     """What a framework has for the cross-entropy of rows with one positive each.
 
     Each takes scores (b, m) and the columns of the positives (b,); None: it has none.
     """
 
-    mean: Callable[[Array, Array], Array] | None = None
+    mean: Callable[[Array, Array], Array | None] | None = None
+    """None where it is less than `SMALL`."""
     losses: Callable[[Array, Array], Array] | None = None
     slopes: Callable[[Array, Array], tuple[Array, Array]] | None = None
     """The losses, and their derivative by the scores."""
@@ -159,11 +163,16 @@ class Primitives(Facts):
         """Return ``x * y``."""
         return x * y
 
+    def less(self, x: Array, y: Array, factor: Array) -> Array:
+        """Return ``x - y * factor``."""
+        return x - y * factor
+
     def exp(self, x: Array) -> Array:
         """Return the exponentials of `x`."""
         return self.xp.exp(x)
 
-    def put(self, x: Array, columns: Array, value: float) -> Array:
-        """Return `x` with one column of each row replaced."""
+    def put(self, x: Array, columns: Array, value: Any) -> Array:
+        """Return `x` with one column of each row replaced, by a number or by (n,)."""
         own = columns[:, None] == self.positions(x, 1, "candidates")[None, :]
+        value = value[:, None] if getattr(value, "ndim", 0) else value
         return self.xp.where(own, value, x)

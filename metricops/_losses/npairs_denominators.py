@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 from metricops._frameworks import Library
 from metricops._frameworks.programs import register_record
-from metricops._losses.npairs_sums import finite
+from metricops._losses.npairs_terms import finite
 from metricops._panels.objective import Objective, Pairs, Slopes, negatives
 from metricops._typing import Array
 

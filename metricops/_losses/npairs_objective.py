@@ -5,17 +5,30 @@ Of a row of scores s with peak p, and targets t scaled to sum to 1::
     Z = sum(exp(s - p)),    loss = log Z - sum(t * (s - p)),
     dloss/ds = exp(s - p) / Z - t
 
-By position a row has one positive, of score s₊. Let R be Z without its exponential, and
-d = s₊ - p, which is never above 0. Then nothing cancels where the loss is small::
+Where the loss is small, a row has one positive, its score s₊ is the peak, and all of
+these are differences of numbers near 1. By position, let R be Z without the positive's
+exponential, and d = s₊ - p, which is never above 0. Then nothing cancels::
 
     loss = log1p(R + expm1(d)) - d,    dloss/ds₊ = -R / Z
+
+Against targets, let R = Z - 1 be the sum of exp(s - p) - t. A positive that is alone
+and the peak has exactly 0 there, so that nothing cancels in::
+
+    loss = log1p(R) - sum(t * (s - p)),    dloss/ds = (exp(s - p) - t - R * t) / Z
+
+Autodiff takes neither apart. What it sees is the loss as a softplus, where the scores
+of positives that are alone are left out of the sum::
+
+    loss = log(1 + exp(z)),    z = log(sum of the others' exp(s)) - s₊
 """
 
 from dataclasses import dataclass
 
 from metricops._frameworks import Library
+from metricops._frameworks.primitives import SMALL
 from metricops._frameworks.programs import register_record
-from metricops._losses.npairs_sums import PositionSums, TargetSums, finite, of_positive
+from metricops._losses.npairs_sums import PositionSums, TargetSums
+from metricops._losses.npairs_terms import finite, log_ratio, of_positive
 from metricops._panels.objective import Objective, Pairs, Slopes, Sums, masked
 from metricops._typing import Array
 
@@ -38,34 +51,41 @@ class NPairs(Objective):
     def losses(self, lib: Library, scores: Array, pairs: Pairs) -> Array:
         """Return the rows' losses. The scores may be overwritten."""
         if pairs.targets is not None:
-            return _softmax(lib, scores, pairs, self.smoothing)[0]
+            return _against_targets(lib, scores, pairs, self.smoothing)
         fused = lib.cross_entropy(scores).losses
-        if fused is not None:
-            return fused(scores, pairs.positive)
-        _, rest, difference = _parts(lib, scores, pairs)
-        return of_positive(lib, rest, difference)[:, 0]
+        if fused is None:
+            return _by_position(lib, scores, pairs)
+        found = fused(scores, pairs.positive)
+        return lib.when(
+            lib.xp.any(found < SMALL),
+            lambda: _by_position(lib, scores, pairs),
+            lambda: found,
+        )
 
     def slopes(self, lib: Library, scores: Array, pairs: Pairs) -> Slopes:
         """Return losses and derivatives. The scores may be overwritten."""
-        if pairs.targets is None:
-            fused = lib.cross_entropy(scores).slopes
-            if fused is not None:
-                return Slopes(*fused(scores, pairs.positive))
-            return _by_position(lib, scores, pairs)
-        found = _softmax(lib, scores, pairs, self.smoothing)
-        losses, exponentials, partition = found
-        share = partition / lib.xp.where(pairs.total == 0, 1.0, pairs.total)
-        if self.smoothing != 0:
-            share = share * (1 - self.smoothing)
-        error = lib.minus(exponentials, lib.times(pairs.targets, share))
-        return Slopes(losses, error, 1 / partition)
+        if pairs.targets is not None:
+            return _slopes_against_targets(lib, scores, pairs, self.smoothing)
+        fused = lib.cross_entropy(scores).slopes
+        if fused is None:
+            return _slopes_by_position(lib, scores, pairs)
+        losses, error = fused(scores, pairs.positive)
+        found = lib.when(
+            lib.xp.any(losses < SMALL),
+            lambda: _repaired(lib, losses, error, pairs),
+            lambda: (losses, error),
+        )
+        return Slopes(*found)
 
     def mean(self, lib: Library, scores: Array, pairs: Pairs) -> Array:
         """Return the mean of the losses, which a framework may have in one call."""
         fused = lib.cross_entropy(scores).mean
         if pairs.targets is not None or fused is None:
             return super().mean(lib, scores, pairs)
-        return fused(scores, pairs.positive)
+        found = fused(scores, pairs.positive)
+        if found is None:
+            return lib.xp.mean(_by_position(lib, scores, pairs))
+        return found
 
     def sums(self, paired: bool) -> Sums | None:
         """Return how rows are closed that are met in parts."""
@@ -74,46 +94,113 @@ class NPairs(Objective):
         return _BY_TARGETS if self.smoothing == 0 else TargetSums(self.smoothing)
 
 
-def _parts(lib: Library, scores: Array, pairs: Pairs) -> tuple[Array, Array, Array]:
-    """Return the exponentials without the positive's, R, and d of the formula."""
+def _by_position(lib: Library, scores: Array, pairs: Pairs) -> Array:
+    """Return the losses of rows with one positive each."""
+    if not lib.recorded(scores):
+        return _parts(lib, scores, pairs)[0][:, 0]
+    positive = lib.pick(scores, pairs.positive)
+    others = lib.put(scores, pairs.positive, -float("inf"))
+    return _of_others(lib, others, positive, 0.0)[:, 0]
+
+
+def _slopes_by_position(lib: Library, scores: Array, pairs: Pairs) -> Slopes:
+    """Return what the formula for one positive gives."""
+    losses, exponentials, rest, partition = _parts(lib, scores, pairs)
+    own = -rest / partition
+    return Slopes(losses[:, 0], exponentials, 1 / partition, own[:, 0])
+
+
+def _parts(
+    lib: Library, scores: Array, pairs: Pairs
+) -> tuple[Array, Array, Array, Array]:
+    """Return the losses, the exponentials without the positive's, R, and Z."""
     peak = lib.peak(scores, 1)
     difference = lib.pick(scores, pairs.positive) - peak
     exponentials = lib.exp(lib.minus(scores, peak))
     exponentials = lib.put(exponentials, pairs.positive, 0.0)
     rest = lib.xp.sum(exponentials, axis=1, keepdims=True)
-    return exponentials, rest, difference
-
-
-def _by_position(lib: Library, scores: Array, pairs: Pairs) -> Slopes:
-    """Return what the formula for one positive gives."""
-    exponentials, rest, difference = _parts(lib, scores, pairs)
-    partition = rest + lib.xp.exp(difference)
     losses = of_positive(lib, rest, difference)
-    own = -rest / partition
-    return Slopes(losses[:, 0], exponentials, 1 / partition, own[:, 0])
+    return losses, exponentials, rest, rest + lib.xp.exp(difference)
 
 
-def _softmax(
+def _repaired(
+    lib: Library, losses: Array, error: Array, pairs: Pairs
+) -> tuple[Array, Array]:
+    """Return losses and their slopes, those of the positives from all the others."""
+    xp = lib.xp
+    error = lib.put(error, pairs.positive, 0.0)
+    rest = xp.sum(error, axis=1)
+    exact = -xp.log1p(-xp.minimum(rest, 0.5 * xp.ones_like(rest)))
+    losses = xp.where(losses < SMALL, exact, losses)
+    return losses, lib.put(error, pairs.positive, -rest)
+
+
+def _against_targets(
     lib: Library, scores: Array, pairs: Pairs, smoothing: float
-) -> tuple[Array, Array, Array]:
-    """Return the losses against targets, the exponentials, and their sums.
+) -> Array:
+    """Return the losses against targets; of none it is 0."""
+    exact = lib.recorded(scores) and smoothing == 0
+    if not exact or lib.looks(scores):
+        found = _target_parts(lib, scores, pairs, smoothing)[0][:, 0]
+        if not exact or lib.xp.mean(found).item() >= SMALL:
+            return found
+    return _apart_from_targets(lib, scores, pairs)
 
-    A row without a target has loss 0.
-    """
+
+def _apart_from_targets(lib: Library, scores: Array, pairs: Pairs) -> Array:
+    """Return the losses against targets, for autodiff."""
     xp = lib.xp
     counted = pairs.total != 0
+    share = pairs.targets / xp.where(counted, pairs.total, 1.0)
+    alone = share == 1
+    others = xp.where(alone, -float("inf"), scores)
+    positive = lib.dots(share, xp.where(share == 0, 0.0, scores), 1)[:, None]
+    there = xp.any(alone, axis=1, keepdims=True)
+    none = xp.where(there, 0.0, -float("inf") + positive * 0)
+    found = _of_others(lib, others, positive, none)
+    return xp.where(counted, found, 0.0)[:, 0]
+
+
+def _of_others(
+    lib: Library, others: Array, positive: Array, own: Array | float
+) -> Array:
+    """Return log(exp(z) + exp(own)), which autodiff sees as it is."""
+    peak = lib.peak(others, 1)
+    exponentials = lib.exp(lib.minus(others, finite(lib, peak)))
+    rest = lib.xp.sum(exponentials, axis=1, keepdims=True)
+    less = log_ratio(lib, rest, peak - positive)
+    return lib.xp.logaddexp(less, own + lib.xp.zeros_like(less))
+
+
+def _slopes_against_targets(
+    lib: Library, scores: Array, pairs: Pairs, smoothing: float
+) -> Slopes:
+    """Return what the formula for targets gives; a row without any has loss 0."""
+    found = _target_parts(lib, scores, pairs, smoothing)
+    losses, error, rest, share = found
+    pull = rest if smoothing == 0 else rest - smoothing * (1 + rest)
+    error = lib.less(error, pairs.targets, pull * share)
+    return Slopes(losses[:, 0], error, 1 / (1 + rest))
+
+
+def _target_parts(
+    lib: Library, scores: Array, pairs: Pairs, smoothing: float
+) -> tuple[Array, Array, Array, Array]:
+    """Return the losses, exp(s - p) - t, R, and what scales the targets to sum to 1."""
+    xp = lib.xp
+    counted = pairs.total != 0
+    share = 1 / xp.where(counted, pairs.total, 1.0)
     peak = finite(lib, lib.peak(scores, 1))
     shifted = masked(lib, lib.minus(scores, peak), pairs, 0.0)
-    share = 1 / xp.where(counted, pairs.total, 1.0)
     positive = lib.dots(pairs.targets, shifted, 1)[:, None] * share
     exponentials = masked(lib, lib.exp(shifted), pairs, 0.0)
-    partition = xp.sum(exponentials, axis=1, keepdims=True)
-    partition = xp.where(counted, partition, 1.0)
-    losses = xp.log(partition) - positive
+    error = lib.less(exponentials, pairs.targets, share)
+    rest = xp.where(counted, xp.sum(error, axis=1, keepdims=True), 0.0)
+    losses = xp.log1p(rest) - positive
     if smoothing != 0:
         losses = losses + smoothing * (positive + peak)
     losses = xp.where(counted, losses, 0.0)
-    return losses[:, 0], exponentials, partition
+    return losses, error, rest, share
 
 
 register_record("npairs", NPairs)

@@ -1,12 +1,15 @@
 """What closes a softmax whose row of scores is met in parts; see `npairs_objective`.
 
 Parts of a row are added as they come, each relative to the largest score so far.
+
+The module is long, as sums by position and against targets are one derivation.
 """
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from metricops._frameworks import Library
+from metricops._losses.npairs_terms import finite, log_ratio, may_hold, of_positive
 from metricops._panels.objective import Pairs, Sums, masked
 from metricops._typing import Array
 
@@ -23,7 +26,8 @@ class TargetRows(NamedTuple):
     """The sums of rows with targets, of shape (n,)."""
 
     peak: Array  # minus infinity of a row that has met no candidate
-    partition: Array  # sum(exp(s - peak))
+    rest: Array  # sum(exp(s - peak)) less `apart`
+    apart: Array  # in how many parts a positive is alone
     positive: Array  # sum(t * (s - peak))
     total: Array  # sum(t)
 
@@ -34,6 +38,18 @@ class Closing(NamedTuple):
     peak: Array
     push: Array  # what exp(s - peak) is multiplied by: upstream / Z
     pull: Array  # what t is multiplied by, or the slope at the only positive
+
+
+class ClosingTargets(NamedTuple):
+    """The same against targets, whose factor is `alone` plus `pull`.
+
+    Taken away first, `alone` leaves exactly 0 of a positive that is alone and the peak.
+    """
+
+    peak: Array
+    push: Array
+    pull: Array
+    alone: Array
 
 
 class PositionSums(Sums):
@@ -73,7 +89,10 @@ class PositionSums(Sums):
 
     def losses(self, lib: Library, sums: PositionRows) -> tuple[Array, None]:
         """Return the losses; all count."""
-        return of_positive(lib, sums.rest, sums.positive - sums.peak), None
+        if not lib.recorded(sums.peak):
+            return of_positive(lib, sums.rest, sums.positive - sums.peak), None
+        less = log_ratio(lib, sums.rest, sums.peak - sums.positive)
+        return lib.xp.logaddexp(less, lib.xp.zeros_like(less)), None
 
     def closing(self, lib: Library, sums: PositionRows, upstream: Array) -> Closing:
         """Return what `error` needs of each row, where its loss weighs `upstream`."""
@@ -110,16 +129,18 @@ class TargetSums(Sums):
         shifted = masked(lib, shifted, pairs, 0.0)
         positive = lib.dots(pairs.targets, shifted, axis)
         exponentials = masked(lib, lib.exp(shifted), pairs, 0.0)
-        return TargetRows(
-            xp.squeeze(peak, axis=axis),
-            xp.sum(exponentials, axis=axis),
-            positive,
-            xp.sum(pairs.targets, axis=axis),
-        )
+        total = xp.sum(pairs.targets, axis=axis, keepdims=True)
+        alone = xp.astype(total == 1, scores.dtype)
+        if may_hold(lib, alone):
+            exponentials = lib.less(exponentials, pairs.targets, alone)
+        rest = xp.sum(exponentials, axis=axis)
+        flat = (xp.squeeze(x, axis=axis) for x in (peak, alone, total))
+        peak, alone, total = flat
+        return TargetRows(peak, rest, alone, positive, total)
 
     def nothing(self, lib: Library, zeros: Array) -> TargetRows:
         """Return the sums of rows that have met no candidate."""
-        return TargetRows(zeros - float("inf"), zeros, zeros, zeros)
+        return TargetRows(zeros - float("inf"), zeros, zeros, zeros, zeros)
 
     def merged(self, lib: Library, old: TargetRows, new: TargetRows) -> TargetRows:
         """Return the sums of the same rows over two sets of candidates."""
@@ -128,7 +149,8 @@ class TargetSums(Sums):
         first, second = (self._relative(lib, one, peak) for one in (old, new))
         return TargetRows(
             peak,
-            first.partition + second.partition,
+            first.rest + second.rest,
+            first.apart + second.apart,
             first.positive + second.positive,
             first.total + second.total,
         )
@@ -137,37 +159,50 @@ class TargetSums(Sums):
         """Return the losses, 0 of rows without a target, which do not count."""
         xp = lib.xp
         counted = sums.total != 0
-        partition = xp.where(counted, sums.partition, 1.0)
+        rest = xp.where(counted, sums.rest + (sums.apart - 1), 0.0)
         positive = sums.positive / xp.where(counted, sums.total, 1.0)
-        losses = xp.log(partition) - positive
+        losses = xp.log1p(rest) - positive
         if self.smoothing != 0:
             losses = losses + self.smoothing * (positive + finite(lib, sums.peak))
         return xp.where(counted, losses, 0.0), counted
 
-    def closing(self, lib: Library, sums: TargetRows, upstream: Array) -> Closing:
+    def closing(
+        self, lib: Library, sums: TargetRows, upstream: Array
+    ) -> ClosingTargets:
         """Return what `error` needs of each row, where its loss weighs `upstream`."""
         xp = lib.xp
         counted = sums.total != 0
         upstream = xp.where(counted, upstream, 0.0)
-        push = upstream / xp.where(counted, sums.partition, 1.0)
+        push = upstream / xp.where(counted, sums.rest + sums.apart, 1.0)
         pull = upstream / xp.where(counted, sums.total, 1.0)
-        pull = pull if self.smoothing == 0 else pull * (1 - self.smoothing)
-        return Closing(finite(lib, sums.peak), push, pull)
+        if self.smoothing != 0:
+            pull, alone = pull * (1 - self.smoothing), xp.zeros_like(push)
+            return ClosingTargets(finite(lib, sums.peak), push, pull, alone)
+        one = xp.logical_and(sums.total == 1, sums.apart == 1)
+        pull = xp.where(one, push * sums.rest, pull)
+        return ClosingTargets(
+            finite(lib, sums.peak), push, pull, xp.where(one, push, 0.0)
+        )
 
     def error(
         self,
         lib: Library,
         scores: Array,
         pairs: Pairs,
-        rows: Closing,
-        columns: Closing | None,
+        rows: ClosingTargets,
+        columns: ClosingTargets | None,
     ) -> Array:
         """Return the derivative by the scores of rows, and of columns if given."""
-        pull = rows.pull[:, None]
-        if columns is not None:
-            pull = pull + columns.pull[None, :]
         error = _pushes(lib, scores, rows, columns)
-        return lib.minus(error, lib.times(pairs.targets, pull))
+        alone, pull = rows.alone[:, None], rows.pull[:, None]
+        some = may_hold(lib, alone)
+        if columns is not None:
+            some = some or may_hold(lib, columns.alone)
+            alone = alone + columns.alone[None, :] if some else alone
+            pull = pull + columns.pull[None, :]
+        if some:
+            error = lib.less(error, pairs.targets, alone)
+        return lib.less(error, pairs.targets, pull)
 
     def _relative(self, lib: Library, sums: TargetRows, peak: Array) -> TargetRows:
         """Return the sums relative to another peak; 0 where nothing was met."""
@@ -175,25 +210,12 @@ class TargetSums(Sums):
         peak = finite(lib, peak)
         down = xp.where(sums.peak == -float("inf"), peak, sums.peak) - peak
         return sums._replace(
-            partition=sums.partition * xp.exp(down),
+            rest=sums.rest * xp.exp(down) + sums.apart * xp.expm1(down),
             positive=sums.positive + sums.total * down,
         )
 
 
-def of_positive(lib: Library, rest: Array, difference: Array) -> Array:
-    """Return the loss of a row with one positive, less the peak by `difference`."""
-    xp = lib.xp
-    return xp.log1p(rest + xp.expm1(difference)) - difference
-
-
-def finite(lib: Library, peak: Array) -> Array:
-    """Return a peak that scores may be less by, also where none was met."""
-    return lib.xp.where(peak == -float("inf"), 0.0, peak)
-
-
-def _pushes(
-    lib: Library, scores: Array, rows: Closing, columns: Closing | None
-) -> Array:
+def _pushes(lib: Library, scores: Array, rows: Any, columns: Any) -> Array:
     """Return the sum of exp(scores - peak) * push for rows, and for columns if given.
 
     The scores may be overwritten.

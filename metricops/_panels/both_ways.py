@@ -8,6 +8,7 @@ both directions from the same scores, three products a panel.
 from typing import Any, NamedTuple
 
 from metricops._panels.chain import Direction, Products
+from metricops._panels.objective import Pairs, turned_pairs
 from metricops._panels.one_way import Total, plus_own
 from metricops._panels.records import Candidates, Problem, Rows, Wanted, sums_of
 from metricops._panels.scores import pairs_of, scaled, scores_of
@@ -52,6 +53,28 @@ def prepared(problem: Problem) -> Problem:
     units = unit_and_norm(problem.library, problem.rows.anchors)
     rows = problem.rows._replace(anchors=units.unit)
     return problem._replace(rows=rows, row_units=units)
+
+
+def losses(problem: Problem) -> tuple[Direction, Direction]:
+    """Return the losses of the rows, and of the columns, of the only panel."""
+    lib, objective = problem.library, problem.config.objective
+    problem = prepared(problem)
+    pairs = pairs_of(problem, problem.rows, problem.candidates)
+    scores = scores_of(problem, problem.rows.anchors, problem.candidates, pairs)
+    turned = lib.xp.matrix_transpose(scores)
+    if not lib.recorded(scores):  # then the scores may be overwritten
+        turned = turned + 0.0
+
+    def direction(scores: Array, pairs: Pairs) -> Direction:
+        counted = None if pairs.targets is None else objective.counted(lib, pairs)
+        found = objective.losses(lib, scores, pairs)
+        if counted is None:
+            return Direction(found, None)
+        counted = counted[:, 0]
+        return Direction(lib.xp.where(counted, found, 0.0), counted)
+
+    columns = direction(turned, turned_pairs(lib, pairs))
+    return direction(scores, pairs), columns
 
 
 def gathered(problem: Problem) -> Both:

@@ -132,6 +132,17 @@ def masked(lib: Library, x: Array, pairs: Pairs, value: float) -> Array:
     return x if pairs.exists is None else lib.xp.where(pairs.exists, x, value)
 
 
+def turned_pairs(lib: Library, pairs: Pairs) -> Pairs:
+    """Return the roles of the pairs of a square panel, seen from its columns."""
+    turn, total = lib.xp.matrix_transpose, pairs.total
+    targets, exists = (
+        None if x is None else turn(x) for x in (pairs.targets, pairs.exists)
+    )
+    if targets is not None:
+        total = lib.xp.sum(targets, axis=1, keepdims=True)
+    return pairs._replace(targets=targets, total=total, exists=exists)
+
+
 def negatives(lib: Library, pairs: Pairs, like: Array) -> Array:
     """Return which pairs of a panel such as `like` are negatives, shape (b, m)."""
     xp = lib.xp

@@ -4,7 +4,7 @@ The differentiable arrays are those of `Given`, the constant ones those of `Labe
 """
 
 from metricops._frameworks import Arrays, Library, Operation, placed, register
-from metricops._panels import one_way, plans, smoothing
+from metricops._panels import both_ways, one_way, plans, smoothing
 from metricops._panels.chain import (
     combined,
     penalised,
@@ -19,6 +19,7 @@ from metricops._panels.records import (
     Wanted,
     block_of,
     problem_of,
+    sums_of,
 )
 from metricops._typing import Array
 
@@ -33,8 +34,12 @@ def value(lib: Library, config: Config, arrays: Arrays, constants: Arrays) -> Ar
         loss = one_way.mean(problem)
         if loss is not None:
             return penalised(lib, config, given, loss)
-    by_halves = problem.one_set and problem.several
-    directions, _ = plans.losses(problem, given, labels, by_halves)
+    directions: plans.Directions
+    if problem.symmetric and not problem.several and sums_of(problem) is not None:
+        directions = both_ways.losses(problem)
+    else:
+        by_halves = problem.one_set and problem.several
+        directions, _ = plans.losses(problem, given, labels, by_halves)
     if config.objective.smoothing != 0:
         directions = smoothing.losses(problem, given, labels, directions)
     return combined(lib, config, given, directions)

@@ -86,6 +86,10 @@ class Jax(Library):
         """Return integers of two dtypes as they are: JAX promotes them."""
         return x, y
 
+    def recorded(self, x: Array) -> bool:
+        """Return True: a tracer does not tell who looks on."""
+        return True
+
     def stop_gradient(self, x: Array) -> Array:
         """Return `x`, seen as a constant by derivatives."""
         return jax.lax.stop_gradient(x)

@@ -14,7 +14,7 @@ from metricops._frameworks.loops import Loops
 from metricops._frameworks.operations import Arrays, Operation
 from metricops._frameworks.primitives import CrossEntropy
 from metricops._frameworks.records import each
-from metricops._frameworks.tensorflow import distances, gradients, namespace
+from metricops._frameworks.tensorflow import distances, gradients, namespace, private
 from metricops._frameworks.tensorflow.loops import Stepwise, WhileLoops
 from metricops._typing import Array
 
@@ -119,7 +119,8 @@ class TensorFlow(Library):
 
     def cross_entropy(self, scores: Array) -> CrossEntropy:
         """Return what there is for the cross-entropy of rows of such scores."""
-        if not scores.shape[1]:  # there may be no columns, which they refuse
+        # There may be no columns, which they refuse; XLA has none that is fused.
+        if not scores.shape[1] or private.in_xla():
             return CrossEntropy()
         return CrossEntropy(None, _row_losses, _row_slopes)
 
@@ -218,6 +219,14 @@ class _ByStep(TensorFlow):
     """TensorFlow without its loops, for what differentiates each step of the way."""
 
     looping = Stepwise
+
+    def recorded(self, x: Array) -> bool:
+        """Return True."""
+        return True
+
+    def cross_entropy(self, scores: Array) -> CrossEntropy:
+        """Return nothing, as it would be chosen by a look."""
+        return CrossEntropy()
 
 
 TENSORFLOW = TensorFlow(namespace, "TensorFlow")

@@ -21,6 +21,7 @@ exp = tf.exp
 expm1 = tf.math.expm1
 log = tf.math.log
 log1p = tf.math.log1p
+logaddexp = tf.experimental.numpy.logaddexp
 logical_and = tf.logical_and
 logical_not = tf.logical_not
 maximum = tf.maximum

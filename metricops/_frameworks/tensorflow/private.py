@@ -7,6 +7,8 @@ operation is differentiated step by step, which is right, but holds every panel.
 import contextlib
 from collections.abc import Sequence
 
+import tensorflow as tf
+
 from metricops._typing import Array
 
 try:
@@ -14,7 +16,21 @@ try:
 except ImportError:  # a TensorFlow that keeps them elsewhere
     forwardprop_util = record = None
 
+# Buys programs for XLA without a choice of two ways, of which it would compile both.
+try:
+    from tensorflow.python.ops import control_flow_util
+except ImportError:
+    control_flow_util = None
+
 _OF_RECORD = ("stop_recording", "should_record_backprop", "could_possibly_record")
+
+
+def in_xla() -> bool:
+    """Return whether a graph is being traced that XLA is known to compile."""
+    ask = getattr(control_flow_util, "GraphOrParentsInXlaContext", None)
+    if ask is None or tf.executing_eagerly():
+        return False
+    return bool(ask(tf.compat.v1.get_default_graph()))
 
 
 def is_complete() -> bool:

@@ -104,6 +104,10 @@ class Torch(TorchPrimitives):
         with torch.no_grad():  # so that panels are written over
             return function(self, config, *arrays)
 
+    def recorded(self, x: Array) -> bool:
+        """Return whether autograd or a transform may see what is done with `x`."""
+        return private.recorded() and (x.requires_grad or not self.sees_values(x))
+
     def exact_dtype(self, x: Array) -> Any:
         """Return float64, where the device has it."""
         wide = x.dtype == torch.float32 and x.device.type != "mps"

@@ -2,17 +2,23 @@
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch.nn.functional import cross_entropy
 
 from metricops._frameworks.library import Library
 from metricops._frameworks.operations import Arrays
-from metricops._frameworks.primitives import CrossEntropy
+from metricops._frameworks.primitives import SMALL, CrossEntropy
 from metricops._frameworks.torch import private, products, selection
 from metricops._typing import Array
 
 _LOG2_E = math.log2(math.e)
+
+
+def _mean(scores: Array, columns: Array) -> Array | None:
+    found = cross_entropy(scores, columns)
+    return None if found.item() < SMALL else found
 
 
 def _row_losses(scores: Array, columns: Array) -> Array:
@@ -21,6 +27,10 @@ def _row_losses(scores: Array, columns: Array) -> Array:
 
 class TorchPrimitives(Library):
     """PyTorch's own ways, in place where nothing records what is done."""
+
+    def looks(self, x: Array) -> bool:
+        """Return whether a look at a number of `x` costs nothing."""
+        return bool(x.is_cpu) and selection.sees_values(x)
 
     def gather(self, x: Array, indices: Array) -> Array:
         """Return the entries of the vector `x` at a matrix of indices."""
@@ -50,7 +60,10 @@ class TorchPrimitives(Library):
 
     def cross_entropy(self, scores: Array) -> CrossEntropy:
         """Return what there is for the cross-entropy of rows of such scores."""
-        return CrossEntropy(cross_entropy, _row_losses)
+        # They keep too few digits of small losses, for which one has to look.
+        if scores.is_cpu and selection.sees_values(scores):
+            return CrossEntropy(_mean, _row_losses)
+        return CrossEntropy()
 
     def positions(self, x: Array, axis: int, name: str) -> Array:
         """Return 0, 1, ... along an axis of `x`, on its device."""
@@ -97,6 +110,12 @@ class TorchPrimitives(Library):
         """Return ``x - y``."""
         return x - y if private.recorded() else x.sub_(y)
 
+    def less(self, x: Array, y: Array, factor: Array) -> Array:
+        """Return ``x - y * factor``."""
+        if private.recorded():
+            return x - y * factor
+        return x.addcmul_(y, factor, value=-1)
+
     def exp(self, x: Array) -> Array:
         """Return the exponentials of `x`."""
         if private.recorded():
@@ -106,9 +125,10 @@ class TorchPrimitives(Library):
         # On processors four times as fast, and less off than a similarity's rounding.
         return x.mul_(_LOG2_E).exp2_()
 
-    def put(self, x: Array, columns: Array, value: float) -> Array:
-        """Return `x` with one column of each row replaced."""
+    def put(self, x: Array, columns: Array, value: Any) -> Array:
+        """Return `x` with one column of each row replaced, by a number or by (n,)."""
         columns = columns[:, None]
+        value = value[:, None] if isinstance(value, torch.Tensor) else value
         if private.recorded():
             return x.scatter(1, columns, value)
         return x.scatter_(1, columns, value)

@@ -1,0 +1,28 @@
+"""Terms of a softmax that keep their digits; see `npairs_objective`."""
+
+from metricops._frameworks import Library
+from metricops._typing import Array
+
+
+def of_positive(lib: Library, rest: Array, difference: Array) -> Array:
+    """Return the loss of a row with one positive, less the peak by `difference`."""
+    xp = lib.xp
+    return xp.log1p(rest + xp.expm1(difference)) - difference
+
+
+def log_ratio(lib: Library, rest: Array, difference: Array) -> Array:
+    """Return log(rest) + difference; minus infinity of nothing, without a slope."""
+    xp = lib.xp
+    nothing = rest == 0
+    found = xp.log(xp.where(nothing, 1.0, rest)) + difference
+    return xp.where(nothing, -float("inf"), found)
+
+
+def finite(lib: Library, peak: Array) -> Array:
+    """Return a peak that scores may be less by, also where none was met."""
+    return lib.xp.where(peak == -float("inf"), 0.0, peak)
+
+
+def may_hold(lib: Library, x: Array) -> bool:
+    """Return whether some of `x` may not be 0; a look tells where it costs nothing."""
+    return not lib.looks(x) or bool(lib.xp.any(x != 0))
