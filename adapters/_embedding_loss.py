@@ -14,6 +14,8 @@ OPTIONS = (
     "symmetric",
     "exclude_diagonal",
     "l2_weight",
+    "label_smoothing",
+    "denominator",
     "reduction",
     "block_size",
 )

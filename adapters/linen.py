@@ -97,7 +97,9 @@ class NPairsEmbeddingLoss(nn.Module):
         Whether to learn the temperature, from `temperature` on. The parameter is
         `logit_scale`, the log of the inverse temperature, as in CLIP [1]_. A scale
         above 100 counts as 100, and no gradient pushes it further up.
-    normalize, symmetric, exclude_diagonal, l2_weight, reduction, block_size
+    normalize, symmetric, exclude_diagonal, l2_weight, label_smoothing, denominator
+        As in `metricops.npairs_loss_from_embeddings`.
+    reduction, block_size
         As in `metricops.npairs_loss_from_embeddings`.
     axis_name : hashable, or a tuple of them, optional
         The mapped axis, of `jax.shard_map`, `jax.pmap` or `jax.vmap`, along which each
@@ -127,6 +129,8 @@ class NPairsEmbeddingLoss(nn.Module):
     symmetric: bool = False
     exclude_diagonal: bool = False
     l2_weight: float = 0.0
+    label_smoothing: float = 0.0
+    denominator: metricops.Denominator = "all"
     reduction: metricops.Reduction = "mean"
     block_size: int | None = None
     axis_name: AxisName | None = None
@@ -140,14 +144,19 @@ class NPairsEmbeddingLoss(nn.Module):
         labels: jax.Array | None = None,
         *,
         candidate_labels: jax.Array | None = None,
+        ids: jax.Array | None = None,
+        candidate_ids: jax.Array | None = None,
+        candidate_bias: jax.Array | None = None,
         sample_weight: jax.Array | None = None,
     ) -> jax.Array:
         """Return the loss of anchors, shape (n, d), against candidates, shape (m, d).
 
         Parameters
         ----------
-        anchors, candidates, labels, candidate_labels, sample_weight
-            As in `metricops.npairs_loss_from_embeddings`; with an axis name, those that
+        anchors, candidates, labels, candidate_labels, ids, candidate_ids
+            As in `metricops.npairs_loss_from_embeddings`.
+        candidate_bias, sample_weight
+            As in `metricops.npairs_loss_from_embeddings`; with an axis name, what
             this device holds.
         """
         temperature: Any = self.temperature
@@ -162,6 +171,9 @@ class NPairsEmbeddingLoss(nn.Module):
             candidates,
             labels,
             candidate_labels=candidate_labels,
+            ids=ids,
+            candidate_ids=candidate_ids,
+            candidate_bias=candidate_bias,
             sample_weight=sample_weight,
             temperature=temperature,
         )

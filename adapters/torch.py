@@ -117,7 +117,9 @@ class NPairsEmbeddingLoss(_Module):
         Whether to learn the temperature, from `temperature` on. The parameter is
         `logit_scale`, the log of the inverse temperature, clamped as in CLIP [1]_: a
         scale above 100 becomes 100 at the next call in training.
-    normalize, symmetric, exclude_diagonal, l2_weight, reduction, block_size
+    normalize, symmetric, exclude_diagonal, l2_weight, label_smoothing, denominator
+        As in `metricops.npairs_loss_from_embeddings`.
+    reduction, block_size
         As in `metricops.npairs_loss_from_embeddings`.
     process_group : torch.distributed.ProcessGroup, optional
         The processes that each hold a part of the batch; all processes are
@@ -154,6 +156,8 @@ class NPairsEmbeddingLoss(_Module):
         symmetric: bool = False,
         exclude_diagonal: bool = False,
         l2_weight: float = 0.0,
+        label_smoothing: float = 0.0,
+        denominator: metricops.Denominator = "all",
         reduction: metricops.Reduction = "mean",
         block_size: int | None = None,
         process_group: Any = None,
@@ -166,6 +170,8 @@ class NPairsEmbeddingLoss(_Module):
         self.symmetric = symmetric
         self.exclude_diagonal = exclude_diagonal
         self.l2_weight = l2_weight
+        self.label_smoothing = label_smoothing
+        self.denominator: metricops.Denominator = denominator
         self.reduction: metricops.Reduction = reduction
         self.block_size = block_size
         self.group = None if process_group is None else _Processes(process_group)
@@ -189,13 +195,18 @@ class NPairsEmbeddingLoss(_Module):
         labels: torch.Tensor | None = None,
         *,
         candidate_labels: torch.Tensor | None = None,
+        ids: torch.Tensor | None = None,
+        candidate_ids: torch.Tensor | None = None,
+        candidate_bias: torch.Tensor | None = None,
         sample_weight: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """Return the loss of anchors, shape (n, d), against candidates, shape (m, d).
 
         Parameters
         ----------
-        anchors, candidates, labels, candidate_labels, sample_weight
+        anchors, candidates, labels, candidate_labels, ids, candidate_ids
+            As in `metricops.npairs_loss_from_embeddings`.
+        candidate_bias, sample_weight
             As in `metricops.npairs_loss_from_embeddings`; with a process group, those
             that this process holds.
         """
@@ -211,6 +222,9 @@ class NPairsEmbeddingLoss(_Module):
             candidates,
             labels,
             candidate_labels=candidate_labels,
+            ids=ids,
+            candidate_ids=candidate_ids,
+            candidate_bias=candidate_bias,
             sample_weight=sample_weight,
             temperature=self.temperature,
         )

@@ -45,4 +45,5 @@ from metricops._similarity.pairwise import (
 from metricops._similarity.pairwise import (
     pairwise_inner_product as pairwise_inner_product,
 )
+from metricops._typing import Denominator as Denominator
 from metricops._typing import Reduction as Reduction

@@ -12,13 +12,14 @@ from typing import Any, NamedTuple, Protocol
 
 from metricops import _checks
 from metricops._arguments.labels import is_held
-from metricops._arguments.matches import matches, shared
 from metricops._arguments.weights import mass_of, reciprocal
 from metricops._frameworks import Library, unwrap
 from metricops._frameworks.host import is_numpy, is_plain, labels_from_plain
-from metricops._losses.embeddings import Arguments, Call, admitted
-from metricops._losses.npairs_embeddings import npairs_loss_from_embeddings
-from metricops._losses.npairs_objective import NPairs
+from metricops._losses.embeddings import Arguments, Call, admitted, loss_of
+from metricops._losses.npairs_embeddings import objective_of
+from metricops._panels.objective import Objective
+from metricops._panels.records import Candidates, Rows, problem_of
+from metricops._panels.scores import pairs_of
 from metricops._typing import Array
 
 
@@ -70,24 +71,25 @@ class Member(NamedTuple):
     library: Library
     dtype: Any  # to compute in
     weights: Array | None  # of own anchors; None: 1
+    objective: Objective
     asked: Arguments
 
 
-class Own(NamedTuple):
-    """The labels of some rows, and where these stand among everybody's candidates."""
-
-    labels: Array
-    positions: Array | None
-
-
 class Found(NamedTuple):
-    """Which rows have a positive."""
+    """Which rows count."""
 
-    positive: Array
+    counted: Array
 
 
 def npairs_loss_of_group(
-    group: Group, anchors: Array, candidates: Array | None, labels: Any, **options: Any
+    group: Group,
+    anchors: Array,
+    candidates: Array | None,
+    labels: Any,
+    *,
+    label_smoothing: float = 0.0,
+    denominator: str = "all",
+    **options: Any,
 ) -> Array:
     """Return a loss whose mean over the members is the loss of the whole batch.
 
@@ -96,12 +98,15 @@ def npairs_loss_of_group(
     """
     asked = Arguments(anchors, candidates, labels, **options)
     # Whoever is mistaken raises here, before anybody waits for anybody.
-    call = admitted(NPairs(), asked)
+    objective = objective_of(denominator, label_smoothing, labels)
+    call = admitted(objective, asked)
     for name in ("labels", "candidate_labels", "ids", "candidate_ids"):
         _check_alike(call, name, getattr(asked, name))
     lib, given = call.inputs.library, call.given
-    member = Member(group, lib, given.anchors.dtype, given.weights, asked)
+    member = Member(group, lib, given.anchors.dtype, given.weights, objective, asked)
     own, others = call.labels.anchors, call.labels.candidates
+    if labels is None:  # by position, whatever the objective made of it
+        own = others = None
     ids, other_ids = call.labels.ids, call.labels.candidate_ids
     rows = Side(anchors, own, ids, None, group.counts(anchors))
     columns = rows._replace(
@@ -132,14 +137,7 @@ def _one_way(member: Member, rows: Side, columns: Side) -> Array:
     """Return the loss of own rows against everybody's columns."""
     # Own columns come first, at the positions of their rows.
     others = columns.gathered(member.group)
-    asked, weights = member.asked._replace(symmetric=False), member.weights
-    if asked.reduction != "none":
-        factor = member.group.size * _factor(member, rows, others)
-        weights = factor if weights is None else weights * factor
-        own, *_ = rows.counts
-        share = own / max(sum(rows.counts), 1)
-        l2_weight = asked.l2_weight * member.group.size * share
-        asked = asked._replace(reduction="sum", l2_weight=l2_weight)
+    asked, weights = member.asked, member.weights
     asked = asked._replace(
         anchors=rows.embeddings,
         candidates=others.embeddings,
@@ -148,23 +146,29 @@ def _one_way(member: Member, rows: Side, columns: Side) -> Array:
         ids=rows.ids,
         candidate_ids=others.ids,
         candidate_bias=others.bias,
-        sample_weight=weights,
+        symmetric=False,
     )
-    return npairs_loss_from_embeddings(**asked._asdict())
+    if asked.reduction != "none":
+        factor = member.group.size * _factor(member, rows, asked)
+        weights = factor if weights is None else weights * factor
+        share = rows.counts[0] / max(sum(rows.counts), 1)
+        l2_weight = asked.l2_weight * member.group.size * share
+        asked = asked._replace(reduction="sum", l2_weight=l2_weight)
+    return loss_of(admitted(member.objective, asked._replace(sample_weight=weights)))
 
 
-def _factor(member: Member, rows: Side, others: Side) -> Array | float:
+def _factor(member: Member, rows: Side, asked: Arguments) -> Array | float:
     """Return what turns the sum of everybody's weighted losses into the reduced loss.
 
-    1 for "sum"; else 1 over the number, or the weights, of all anchors that have a
-    positive, and 0 where there is none.
+    1 for "sum"; else 1 over the number, or the weights, of all anchors that count, and
+    0 where there is none.
     """
-    lib, weights, reduction = member.library, member.weights, member.asked.reduction
+    lib, weights, reduction = member.library, member.weights, asked.reduction
     if reduction == "sum":
         return 1.0
-    if rows.labels is None and (weights is None or reduction == "mean"):
+    counted = _counted(member, asked)
+    if counted is None and (weights is None or reduction == "mean"):
         return 1.0 / max(sum(rows.counts), 1)
-    counted = None if rows.labels is None else _has_positive(member, rows, others)
     like = weights
     if like is None:
         like = lib.xp.astype(counted, member.dtype)
@@ -172,23 +176,20 @@ def _factor(member: Member, rows: Side, others: Side) -> Array | float:
     return reciprocal(lib, member.group.total(own))
 
 
-def _has_positive(member: Member, rows: Side, others: Side) -> Array:
-    """Return which of own rows have a positive among everybody's columns."""
-    lib, positions = member.library, None
-    if member.asked.exclude_diagonal:
-        positions = lib.positions(rows.embeddings, 0, "anchors")
+def _counted(member: Member, asked: Arguments) -> Array | None:
+    """Return which of own rows count among everybody's columns; None: all."""
+    lib, objective = member.library, member.objective
+    asked = asked._replace(normalize=False, sample_weight=None)
+    call = admitted(objective, asked)
+    problem = problem_of(lib, call.config, call.given, call.labels)
+    if problem.rows.labels is None:
+        return None
 
-    def body(_: Any, own: Own, everybody: Own) -> tuple[Any, Found]:
-        if own.labels.ndim == 1:
-            found = matches(lib, own.labels, everybody.labels)
-        else:
-            found = shared(lib, own.labels, everybody.labels, member.dtype) != 0
-        if own.positions is not None:
-            found = lib.put(found, own.positions, False)
-        return (), Found(lib.xp.any(found, axis=1))
+    def body(_: Any, rows: Rows, columns: Candidates) -> tuple[Any, Found]:
+        pairs = pairs_of(problem, rows, columns)
+        counted: Any = objective.counted(lib, pairs)
+        return (), Found(counted[:, 0])
 
-    block = lib.block(rows.embeddings, others.embeddings)
-    own, everybody = Own(rows.labels, positions), Own(others.labels, None)
-    _, found = lib.loops.fold(body, own, everybody, block)
-    positive: Array = found.positive
-    return positive
+    found: Found
+    _, found = lib.loops.fold(body, problem.rows, problem.candidates, problem.block)
+    return found.counted

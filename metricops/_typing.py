@@ -9,4 +9,5 @@ Namespace: TypeAlias = Any
 """A module that implements the Python array API standard."""
 
 Reduction: TypeAlias = Literal["mean", "sum", "weighted_mean", "none"]
+Denominator: TypeAlias = Literal["all", "own", "negatives"]
 """How the losses of the anchors are combined."""

@@ -35,6 +35,10 @@ CALLS: dict[str, dict[str, Any]] = {
     "ids": {"candidates": C, "ids": [0, 1, 0], "candidate_ids": [1, 2, 0]},
     "ids of one set": {"labels": LABELS, "ids": [0, 0, 1], "symmetric": True},
     "bias": {"candidates": C, "candidate_bias": [0.5, -1.0, 0.0]},
+    "smoothing": {"candidates": C, "label_smoothing": 0.25, "symmetric": True},
+    "own": {"labels": LABELS, "denominator": "own", "exclude_diagonal": True},
+    "negatives": {"candidates": C, "ids": [0, 0, 1], "denominator": "negatives"},
+    "no negatives": {"labels": [0, 0, 0], "denominator": "negatives"},
 }
 
 

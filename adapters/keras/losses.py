@@ -297,6 +297,10 @@ class NPairsEmbeddingLoss(_Loss):
         Whether pair (i, i) takes no part.
     l2_weight : float
         Adds ``l2_weight * (mean ||a||**2 + mean ||p||**2) / 4``.
+    label_smoothing : float
+        The share of the targets that is spread evenly over all candidates.
+    denominator : {"all", "own", "negatives"}
+        With what a positive competes.
     block_size : int, optional
         How many anchors to compare at once. Any value gives the same result.
 
@@ -319,6 +323,8 @@ class NPairsEmbeddingLoss(_Loss):
         symmetric: bool = False,
         exclude_diagonal: bool = False,
         l2_weight: float = 0.0,
+        label_smoothing: float = 0.0,
+        denominator: metricops.Denominator = "all",
         block_size: int | None = None,
     ) -> None:
         super().__init__(name=name, reduction=reduction, dtype=dtype)
@@ -328,6 +334,8 @@ class NPairsEmbeddingLoss(_Loss):
             "symmetric": symmetric,
             "exclude_diagonal": exclude_diagonal,
             "l2_weight": l2_weight,
+            "label_smoothing": label_smoothing,
+            "denominator": denominator,
             "block_size": block_size,
         }
 

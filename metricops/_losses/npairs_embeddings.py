@@ -3,7 +3,7 @@
 The module is long, as both signatures and all options are written out and described.
 """
 
-from typing import Any, Literal
+from typing import Any
 
 from metricops import _checks
 from metricops._arguments.options import check_share
@@ -19,7 +19,7 @@ from metricops._losses.npairs_denominators import NegativesDenominator, OwnDenom
 from metricops._losses.npairs_objective import NPairs
 from metricops._losses.solvable import Solvable, differentiated
 from metricops._panels.objective import Objective
-from metricops._typing import Array, Reduction
+from metricops._typing import Array, Denominator, Reduction
 
 _NPAIRS: Objective = NPairs()
 _DENOMINATORS = ("all", "own", "negatives")
@@ -27,7 +27,7 @@ _DENOMINATORS = ("all", "own", "negatives")
 
 def _solvable(label_smoothing: Any, denominator: Any, **given: Any) -> Solvable:
     """Return a call as `value_and_grad` takes it."""
-    objective = _objective(denominator, label_smoothing, given["labels"])
+    objective = objective_of(denominator, label_smoothing, given["labels"])
     return solvable(admitted(objective, Arguments(**given)))
 
 
@@ -51,7 +51,7 @@ def npairs_loss_from_embeddings(
     candidate_ids: Any = None,
     candidate_bias: Any = None,
     label_smoothing: float = 0.0,
-    denominator: Literal["all", "own", "negatives"] = "all",
+    denominator: Denominator = "all",
 ) -> Array:
     """Return the N-pairs loss of embeddings, without ever holding their similarities.
 
@@ -151,7 +151,7 @@ def npairs_loss_from_embeddings(
     """
     objective = _NPAIRS
     if denominator != "all" or type(label_smoothing) is not float or label_smoothing:
-        objective = _objective(denominator, label_smoothing, labels)
+        objective = objective_of(denominator, label_smoothing, labels)
     call = admitted(
         objective,
         Arguments(
@@ -194,7 +194,7 @@ def npairs_loss_and_grad(
     candidate_ids: Any = None,
     candidate_bias: Any = None,
     label_smoothing: float = 0.0,
-    denominator: Literal["all", "own", "negatives"] = "all",
+    denominator: Denominator = "all",
 ) -> tuple[Array, tuple[Array, Array | None, Array]]:
     """Return the N-pairs loss of embeddings and its gradients, without autodiff.
 
@@ -240,7 +240,7 @@ def npairs_loss_and_grad(
         _checks.check_reduction(reduction, ("mean", "sum"))
     objective = _NPAIRS
     if denominator != "all" or type(label_smoothing) is not float or label_smoothing:
-        objective = _objective(denominator, label_smoothing, labels)
+        objective = objective_of(denominator, label_smoothing, labels)
     call = admitted(
         objective,
         Arguments(
@@ -264,7 +264,7 @@ def npairs_loss_and_grad(
     return loss_and_gradients(call)
 
 
-def _objective(denominator: Any, label_smoothing: Any, labels: Any) -> Objective:
+def objective_of(denominator: Any, label_smoothing: Any, labels: Any) -> Objective:
     """Return the objective with options other than the default, or raise."""
     if denominator not in _DENOMINATORS:
         need = _checks.one_of(_DENOMINATORS)
