@@ -1,8 +1,8 @@
 """The one place that knows the frameworks.
 
-`library(name, x)` returns the `Library` of an array: its array API namespace, and a
-method for each thing that the standard leaves open. A framework is imported only once
-an array of it has been seen, so `import metricops` loads none.
+`library(name, x)` returns the `Library` of an array: its array API namespace, and
+methods for what the standard leaves open. A framework is imported when the first of its
+arrays is met, so `import metricops` imports none.
 """
 
 import importlib
@@ -114,7 +114,7 @@ def _standard(name: str, x: Array) -> Library:
         if version < _VERSION:
             refuse_version(name, _VERSION, found.label, version or "none")
         _BY_NAMESPACE[xp.__name__] = found
-    # The namespace of a float0 array, which is a NumPy array to look at, is JAX.
+    # A float0 array is a NumPy array by its type, but belongs to JAX.
     if getattr(x.dtype, "kind", "") != "V":
         _BY_TYPE[type(x)] = found
     return found
@@ -147,14 +147,14 @@ def _is_tensorflow(x: Any) -> bool:
 
 
 def _foreign(x: Any) -> str:
-    """Return what to call something that is no dense array."""
+    """Return a word for something that is no dense array."""
     module, name = type(x).__module__.partition(".")[0], type(x).__name__
     if module == "scipy":
         return "sparse matrix"
     return "sparse array" if module == "jax" and name in ("BCOO", "BCSR") else name
 
 
-# A saved program of PyTorch's may be loaded before any tensor has been seen. Where
-# PyTorch is imported later, it calls `metricops_torch_autoload`.
+# A saved program of PyTorch may be loaded before any tensor has been met, and needs our
+# operators. Where PyTorch is imported later, it calls `metricops_torch_autoload`.
 if sys.modules.get("torch") is not None:
     importlib.import_module("metricops._frameworks.torch.opaque")

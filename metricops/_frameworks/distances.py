@@ -1,4 +1,4 @@
-"""What a framework does for distances: shortcuts by float64, and memory used again."""
+"""What a framework may do better for distances and cosines."""
 
 from typing import Any
 
@@ -10,13 +10,13 @@ from metricops._typing import Array
 
 
 class Distances(Primitives):
-    """The parts of distances and cosines that a framework may do better."""
+    """Shortcuts by way of float64, and panels that use the same memory again."""
 
     def shortcut(self, short: Any, exact: Any, arrays: Arrays) -> tuple[Array, ...]:
-        """Return ``exact(lib, *arrays)``, by `short` where that can be taken.
+        """Return ``exact(lib, *arrays)``, or the same from `short` where that works.
 
-        `short` is a faster way to the same values, by float64 and a look at them. Its
-        derivatives are those of `exact`.
+        `short` is faster. It needs float64 and may branch on values. Derivatives are
+        always those of `exact`.
         """
         info = self.xp.__array_namespace_info__()
         device = array_api_compat.device(arrays[0])
@@ -24,39 +24,42 @@ class Distances(Primitives):
         return (short if "float64" in known else exact)(self, *arrays)
 
     def manhattan(self, x: Array, y: Array) -> Array | None:
-        """Return the sums of absolute differences of rows, if there is a fast way."""
+        """Return the sums of absolute differences of rows, or None: no fast way."""
         return None
 
     def within_one(self, x: Array) -> Array:
-        """Return `x`, which is the caller's to lose, between -1 and 1.
+        """Return cosines limited to the range from -1 to 1, which rounding may leave.
 
-        That is for what rounding took past 1: its gradient is kept.
+        The gradient is that of `x`, as if nothing had been limited. `x` may be
+        overwritten.
         """
         fixed = self.stop_gradient(x)
         return x - (fixed - self.clip(fixed, -1.0, 1.0))
 
     def inverses(self, lengths: Array) -> Array:
-        """Return the reciprocals of lengths: 0 of 0, where no slope is."""
+        """Return the reciprocals of lengths, and 0 for a length of 0."""
         zero = lengths == 0
         inverse = 1 / self.xp.where(zero, self.xp.ones_like(lengths), lengths)
         return self.xp.where(zero, self.xp.zeros_like(lengths), inverse)
 
-    # For `short` alone: the memory of the last panel may serve for the next.
+    # Only functions passed as `short` use these. Each may write into the memory that
+    # it used for the panel before.
 
     def panel_product(self, x: Array, y: Array) -> Array:
         """Return the matrix product of two arrays of one dtype."""
         return self.product(x, y)
 
     def narrowed(self, x: Array, dtype: Any, root: bool, sizes: Array) -> Array:
-        """Return `x`, which is the caller's to lose, or its square root, in `dtype`.
+        """Return `x`, or with `root` its square root, in `dtype`.
 
-        No square of a row of `x` that is not infinite is more than 2 of its `sizes`.
+        `x` holds squared distances and may be overwritten. The finite ones of a row are
+        at most twice the entry of `sizes` for that row.
         """
-        if root:  # less than 0 are some that will be made anew
+        if root:  # rounding makes some negative, and those are computed again later
             x = self.xp.sqrt(self.clip(x, 0.0, float("inf")))
         return self.xp.astype(x, dtype)
 
     def weights(self, upstream: Array, inverse: Array | None) -> Array:
-        """Return their product, or `upstream`, in float64."""
+        """Return ``upstream * inverse``, or `upstream` alone, in float64."""
         found = upstream if inverse is None else upstream * inverse
         return self.xp.astype(found, self.xp.float64)

@@ -1,9 +1,9 @@
-"""Dtypes in words, and what may hold the numbers of one that a library has not."""
+"""Dtypes described in words, and which one may replace another."""
 
 from typing import NamedTuple
 
 LONG_DOUBLES = ("longdouble", "float96", "float128")  # by machine
-# What may hold the numbers of a dtype that a library or a device does not have.
+# Which dtype replaces one that a library or a device does not have.
 INSTEAD = {
     "float16": "float32",
     "bfloat16": "float32",
@@ -15,7 +15,7 @@ INSTEAD = {
 
 
 class Dtype(NamedTuple):
-    """What a dtype is, in words."""
+    """A dtype in words."""
 
     name: str
     kind: str  # "float", "int", "bool", "complex" or "other"
@@ -29,7 +29,7 @@ class Dtype(NamedTuple):
 
 
 def describe(name: str, native: bool = True) -> Dtype:
-    """Return what the dtype called `name` is; `native`: in the usual byte order."""
+    """Return the dtype called `name` in words; `native`: in the usual byte order."""
     if name == "longdouble":
         return Dtype(name, "float", 128, native)
     stem = name.rstrip("0123456789")

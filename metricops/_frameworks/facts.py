@@ -15,7 +15,7 @@ class Facts:
     panel = 2**21  # similarities: 8 MiB of float32 stay in the caches of a processor
     spreads = False  # whether rows of an array may be spread over devices
     converts = False  # whether `convert` does anything
-    abs_is_flat_at_zero = True  # whether autodiff has the slope of `abs` at 0 be 0
+    abs_is_flat_at_zero = True  # whether autodiff takes 0 for the slope of `abs` at 0
 
     def __init__(self, xp: Namespace, label: str) -> None:
         self.xp = xp
@@ -30,7 +30,7 @@ class Facts:
         """Raise where the rows of `x` are spread over devices, each with its own."""
 
     def dtype(self, x: Array) -> Dtype:
-        """Return what the dtype of `x` is."""
+        """Return the dtype of `x` in words."""
         found = self.dtypes.get(x.dtype)
         if found is None:
             name = getattr(x.dtype, "name", None) or str(x.dtype).rpartition(".")[2]
@@ -39,7 +39,7 @@ class Facts:
         return found
 
     def dtype_called(self, name: str) -> Any:
-        """Return the dtype of that name."""
+        """Return the library's dtype of that name."""
         return getattr(self.xp, name)
 
     def default_float(self, like: Array) -> Any:
@@ -49,10 +49,10 @@ class Facts:
         return info.default_dtypes(device=device)["real floating"]
 
     def host_dtype(self, name: str, like: Array) -> str:
-        """Return in which dtype NumPy numbers go to the device of `like`.
+        """Return the name of the dtype in which a NumPy array goes to a device.
 
-        The one called `name`, which is theirs, or a narrower one where the device has
-        no such dtype.
+        `name` is that of its own dtype, which is kept where the device of `like` has
+        it. Otherwise it is a narrower one that the device has.
         """
         info = self.xp.__array_namespace_info__()
         dtypes = info.dtypes(device=array_api_compat.device(like))
@@ -65,7 +65,7 @@ class Facts:
         return dtype
 
     def exact_dtype(self, x: Array) -> Any:
-        """Return a dtype in which sums of the numbers of `x` are exact to its own."""
+        """Return a dtype so wide that its errors vanish when rounded to that of `x`."""
         return x.dtype
 
     def shape(self, x: Array) -> Shape:
@@ -108,41 +108,41 @@ class Facts:
         return (x, None) if x.shape[0] == count else (x[:count, ...], x[count:, ...])
 
     def first_column(self, x: Array) -> Array:
-        """Return the first column of a matrix that may have none, then as zeros."""
+        """Return the first column of a matrix; zeros where it has no columns."""
         return x[:, 0]
 
     def only_column(self, x: Array, need: str) -> Array:
-        """Return the column of a matrix of unknown width, checked at run time."""
+        """Return the only column of a matrix, whose width is checked at run time."""
         return x[:, 0]
 
     def traced_number(self, number: float, like: Array) -> Array | None:
-        """Return a number as an array, where each other one would be another program.
+        """Return a number as an array if the library compiles anew for each number.
 
-        None where a number costs nothing, and is best left as it is.
+        None where a number is best left as it is.
         """
         return None
 
     def traces_numpy(self) -> bool:
-        """Return whether NumPy arrays are being traced, and cannot be looked at."""
+        """Return whether NumPy arrays are being traced, so that they have no values."""
         return False
 
     def check_beside_host(self, name: str, x: Array) -> None:
-        """Raise unless NumPy arrays can be laid beside `x`, the argument `name`."""
+        """Raise unless the argument `name` can be combined with NumPy arrays."""
 
     def sees_values(self, x: Array) -> bool:
-        """Return whether what is done may depend on the numbers in `x`."""
+        """Return whether Python code may branch on the values in `x`."""
         return False
 
     def records(self, *arrays: Array) -> bool:
-        """Return whether autodiff records what becomes of one of `arrays`."""
+        """Return whether autodiff records operations on one of `arrays`."""
         return False
 
     def looks(self, x: Array) -> bool:
-        """Return whether a look at a number of `x` costs nothing."""
+        """Return whether reading a value of `x` costs nothing."""
         return False
 
     def recorded(self, x: Array) -> bool:
-        """Return whether autodiff may see the steps of what is done with `x`."""
+        """Return whether autodiff may record operations on `x` one by one."""
         return False
 
     def block(self, anchors: Array, candidates: Array) -> int | None:

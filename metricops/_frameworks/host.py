@@ -24,7 +24,7 @@ def is_numpy(x: Any) -> bool:
 
 
 def refuse_subclass(name: str, x: Any) -> None:
-    """Raise if `x` is a NumPy array whose values, or products, are not the usual."""
+    """Raise if `x` is a NumPy array with masked values, or of the class `matrix`."""
     if isinstance(x, np.ma.MaskedArray):
         refuse_kind(name, "MaskedArray")
     if isinstance(x, np.matrix):
@@ -115,14 +115,14 @@ def cast(x: Array, dtype: str) -> Array:
 def codes(arrays: list[Array]) -> list[Array]:
     """Return a number for each label, the same one for the same label.
 
-    A NaN is no label's equal, not even its own: its number is NaN.
+    A NaN equals no label, not even itself: its number is NaN.
     """
     found: dict[Any, int] = {}
     coded = [_coded(x, found) for x in arrays]
     unequal = [np.asarray(x != x, dtype=bool) for x in arrays]
     if not any(x.any() for x in unequal):
         return coded
-    # Floats for all: 1 and those that come after it, of which none is like another.
+    # Floats for all, so that one may be NaN: code k becomes the k-th float after 1.
     one = np.ones((), np.float32).view(np.int32)
     floats = [(one + x).view(np.float32) for x in coded]
     pairs = zip(unequal, floats, strict=True)
@@ -135,9 +135,9 @@ def _coded(x: Array, found: dict[Any, int]) -> Array:
 
 
 def traced_codes(values: dict[str, Any]) -> dict[str, Any]:
-    """Return labels with lists of codes for lists of strings, in plain Python.
+    """Return labels with codes in place of strings, in lists alone.
 
-    That is all of it that a tracer of NumPy can trace.
+    Only plain Python runs while NumPy is traced.
     """
     lists = [x for x in values.values() if is_plain(x)]
     if len(lists) < len(values) or not any(_has_string(x) for x in lists):

@@ -1,4 +1,4 @@
-"""What every array library can do, and the hooks that a framework overrides."""
+"""An array library: what the kernels ask of it."""
 
 from collections.abc import Callable
 from typing import Any
@@ -10,11 +10,11 @@ from metricops._typing import Array, Namespace
 
 
 class Library(Distances):
-    """An array library that the array API standard and plain Python describe in full.
+    """An array library that follows the array API standard, such as CuPy.
 
-    NumPy, CuPy and array-api-strict are such; the subclasses are the others. It knows
-    facts about arrays (`Facts`) and a few operations (`Primitives`, `Distances`);
-    `loops` are its loops over panels.
+    It has facts about arrays (`Facts`), a few operations (`Primitives`, `Distances`)
+    and, as `loops`, its loops over panels. Subclasses are the libraries that know a
+    better way for some of these, or have autodiff or a compiler.
     """
 
     looping: type[Loops] = Loops
@@ -39,7 +39,8 @@ class Library(Distances):
     def compiled(self, function: Callable[..., Any], config: Any, *arrays: Any) -> Any:
         """Return ``function(self, config, *arrays)``, compiled if the library compiles.
 
-        `function` and `config` are the same, by ``==`` and by hash, in calls that do
-        the same. Of `arrays` each is an array, None, or a tuple of both.
+        `function` and `config` must compare and hash equal in calls that do the same,
+        as they are the key of the compiled program. Each of `arrays` is an array, None,
+        or a tuple of these.
         """
         return function(self, config, *arrays)

@@ -6,7 +6,7 @@ from typing import Any
 from metricops._frameworks.records import each, leaves, refilled, sliced
 from metricops._typing import Array, Namespace
 
-# An alias each: Dynamo cannot trace the union types of an inner function's signature.
+# Aliases, as Dynamo cannot trace union types in the signature of an inner function.
 Body = Callable[[Any, Any, Any], tuple[Any, Any]]
 Step = tuple[Any, tuple[Array, ...]]
 Square = Callable[[Any, Any], Any]
@@ -15,7 +15,7 @@ Merge = Callable[[Any, Any], Any]
 
 
 class Loops:
-    """Loops over panels of rows, in Python: those of a library without better ones."""
+    """Loops over panels of rows, as a library without loops of its own runs them."""
 
     def __init__(self, xp: Namespace) -> None:
         self.xp = xp
@@ -23,11 +23,12 @@ class Loops:
     def fold(
         self, body: Body, rows: Any, consts: Any, block: int | None
     ) -> tuple[Any, Any]:
-        """Run ``body(carry, panel of rows, consts)`` over panels of `block` rows.
+        """Run ``body(carry, panel, consts)`` over panels of `block` rows.
 
-        `rows`, what is carried and what each panel gives are records of arrays, whose
-        entries may be None or records. The first carry is None. Returns the last one,
-        and what the panels give of their rows, joined.
+        `body` returns the next carry, and results with a row for each row of the panel.
+        `rows`, the carry and the results are records of arrays, whose entries may be
+        None or records. The first carry is None. Returns the last carry, and the
+        results of all panels, joined.
         """
         total = leaves(rows)[0].shape[0]
         if block is None or block >= total:
@@ -55,13 +56,13 @@ class Loops:
         rows: Any,
         block: int | None,
     ) -> Any:
-        """Have each two panels of one set meet once, and return what comes of it.
+        """Take each pair of rows of one set once, panel by panel; return their results.
 
-        ``square(panel, exists)`` returns what comes of a panel of rows with itself, and
-        ``rest(panel, others, exists)`` what comes of its meeting with others: for the
-        panel, and for the others. `exists` is which of their pairs there are, or None:
-        all. ``merge(old, new)`` adds up what came of the same rows, of which nothing
-        came at the `start`.
+        ``square(panel, exists)`` returns the results of a panel's rows from the pairs
+        within it. ``rest(panel, others, exists)`` returns two results from the pairs of
+        a panel with other rows: those of the panel, and those of the others. `exists`
+        says which of the pairs are real; None: all. ``merge(old, new)`` combines two
+        results of the same rows. `start` holds the results of no pairs.
         """
         total = leaves(rows)[0].shape[0]
         if block is None or block >= total:
@@ -80,7 +81,7 @@ class Loops:
 
 
 class Whole(Loops):
-    """One panel, whatever its size is to be."""
+    """No loops: all rows are one panel, whatever its size."""
 
     def fold(
         self, body: Body, rows: Any, consts: Any, block: int | None
@@ -97,14 +98,14 @@ class Whole(Loops):
         rows: Any,
         block: int | None,
     ) -> Any:
-        """Have all rows meet themselves."""
+        """Take all pairs at once."""
         return square(rows, None)
 
 
 def filled(
     body: Body, rows: Any, consts: Any, block: int, empty: Callable[[int, Array], Array]
 ) -> tuple[Any, Any]:
-    """Do what `Loops.fold` does for several panels, by writing into the results.
+    """Do what `Loops.fold` does, and copy the results of each panel into place at once.
 
     ``empty(n, x)`` makes an array of n rows like those of `x`.
     """

@@ -1,4 +1,4 @@
-"""NumPy: what is the standard's too, by calls that cost less."""
+"""NumPy: the same as the standard's functions, by calls that cost less."""
 
 from collections.abc import Callable
 from types import SimpleNamespace
@@ -15,7 +15,7 @@ from metricops._frameworks.operations import Arrays
 from metricops._frameworks.records import leaves
 from metricops._typing import Array, Namespace
 
-_vecdot: Any = np.vecdot  # its types know of no axis
+_vecdot: Any = np.vecdot  # NumPy's annotations leave out `axis`
 
 
 class _Loops(Loops):
@@ -44,7 +44,7 @@ class NumPy(Library):
         return np.float64
 
     def host_dtype(self, name: str, like: Array) -> str:
-        """Return the dtype of NumPy numbers, which is kept."""
+        """Return `name`: dtypes are kept."""
         return name
 
     def asarray(self, value: Any, like: Array, dtype: Any = None) -> Array:
@@ -59,7 +59,7 @@ class NumPy(Library):
         """Return one column of each row of the matrix `x`, shape (n, 1)."""
         return x[np.arange(x.shape[0]), columns][:, None]
 
-    # In place, where a panel is nobody else's: a new one costs its page faults.
+    # In place: fresh memory for a panel would have to be mapped page by page.
 
     def plus(self, x: Array, y: Array) -> Array:
         """Return ``x + y``, in place."""
@@ -127,7 +127,8 @@ class NumPy(Library):
 
     def shortcut(self, short: Any, exact: Any, arrays: Arrays) -> tuple[Array, ...]:
         """Return ``short(lib, *arrays)``, in a library that uses memory again."""
-        with np.errstate(invalid="ignore"):  # of what is not finite, or made anew
+        # Rows that are not finite, and pairs that are computed again, may be NaN.
+        with np.errstate(invalid="ignore"):
             return short(_Reusing(self.xp, self.label), *arrays)
 
     def within_one(self, x: Array) -> Array:
@@ -136,9 +137,9 @@ class NumPy(Library):
 
 
 class _Reusing(NumPy):
-    """NumPy for one loop over panels, each in the memory of the one before.
+    """NumPy for one loop over panels, each written over the one before.
 
-    New memory costs its page faults, which for a panel is as much as its product.
+    Fresh memory is mapped page by page, which for a panel takes as long as its product.
     """
 
     def __init__(self, xp: Namespace, label: str) -> None:
@@ -160,7 +161,7 @@ class _Reusing(NumPy):
         if x.ndim != 2 or x.shape[1] == 0:
             return None
         found = np.zeros((x.shape[0], y.shape[0]), x.dtype)
-        for first in range(0, x.shape[1], 1024):  # what a product adds up one by one
+        for first in range(0, x.shape[1], 1024):  # a product adds so many one by one
             features = slice(first, first + 1024)
             _add_absolute(found, x[:, features], y[:, features])
         return found
@@ -201,7 +202,7 @@ def _mean(x: Array, axis: Any = None, keepdims: bool = False) -> Array:
     return total / x.dtype.type(x.size // max(np.size(total), 1))
 
 
-# On tiny arrays the functions of NumPy cost more than the methods that they call.
+# On tiny arrays NumPy's functions cost more than the methods that they call.
 NUMPY = NumPy(
     SimpleNamespace(
         **vars(array_api_compat.numpy)

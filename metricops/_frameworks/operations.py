@@ -18,12 +18,12 @@ class Operation(NamedTuple):
     name: str  # what an exported program calls it
     config: type  # the record of words and numbers, static, that its functions take
     value: Callable[..., Array]
-    """``value(lib, config, arrays, constants)``, by the cheapest way."""
+    """``value(lib, config, arrays, constants)``: the value alone, at the least cost."""
     value_and_saved: Callable[..., tuple[Array, Arrays]]
     """``value_and_saved(lib, config, arrays, constants, wanted)``.
 
-    The same, and arrays, none of them None, that make `backward` cheap. `wanted` says
-    of each of `arrays` whether its gradient is wanted; False where it is None.
+    The value, and arrays that make `backward` cheap, none of them None. `wanted` says
+    for each of `arrays` whether its gradient is wanted; False where it is None.
     """
     backward: Callable[..., Arrays]
     """``backward(lib, config, arrays, constants, saved, upstream, wanted)``.

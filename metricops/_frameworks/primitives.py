@@ -10,7 +10,7 @@ from metricops._frameworks.operations import Arrays
 from metricops._typing import Array
 
 _LEAST = np.finfo(np.longdouble).smallest_normal
-# Where a float is normal and so is its reciprocal, which XLA may multiply by.
+# The floats that are normal and whose reciprocal is: XLA may multiply by that instead.
 _RANGE: dict[int, tuple[Any, Any]] = {
     32: (2.0**-126, 2.0**125),
     64: (2.0**-1022, 2.0**1021),
@@ -36,10 +36,10 @@ class CrossEntropy(NamedTuple):
 
 
 class Primitives(Facts):
-    """Functions of arrays, each with the way that the standard has for it."""
+    """Functions of arrays, each written with the functions of the standard."""
 
     def stop_gradient(self, x: Array) -> Array:
-        """Return `x`, seen as a constant by derivatives."""
+        """Return `x` as a constant to autodiff."""
         return x
 
     def pick(self, x: Array, columns: Array) -> Array:
@@ -56,17 +56,17 @@ class Primitives(Facts):
         return self.xp.take_along_axis(x, columns, axis=1)
 
     def peak(self, x: Array, axis: int | tuple[int, ...]) -> Array:
-        """Return the largest along `axis`, kept, as a constant; 0 of an empty array."""
+        """Return the maxima along `axis`, kept, as constants; 0 for an empty array."""
         if 0 in x.shape:
             return self.xp.sum(x, axis=axis, keepdims=True)
         return self.xp.max(self.stop_gradient(x), axis=axis, keepdims=True)
 
     def clip(self, x: Array, low: float, high: float) -> Array:
-        """Return `x`, no less than `low` and no more than `high`; NaN stays."""
+        """Return `x` limited to the range from `low` to `high`; NaN stays NaN."""
         return self.xp.minimum(self.xp.maximum(x, low), high)
 
     def divisors(self, x: Array) -> Array:
-        """Return sizes as what may divide: not zero, nor without a reciprocal."""
+        """Return sizes limited to divisors: normal numbers with a normal reciprocal."""
         bits = self.dtype(x).bits
         return self.clip(x, *_RANGE.get(bits, _RANGE[64]))
 
@@ -103,7 +103,7 @@ class Primitives(Facts):
         return self.xp.sum(x * y, axis=axis)
 
     def running(self, x: Array) -> Array:
-        """Return the sums of each row up to each of its entries."""
+        """Return the cumulative sums of each row."""
         return self.xp.cumulative_sum(x, axis=1)
 
     def log_softmax(self, scores: Array) -> Array:
@@ -113,7 +113,7 @@ class Primitives(Facts):
         return shifted - self.xp.log(partition)
 
     def cross_entropy(self, scores: Array) -> CrossEntropy:
-        """Return what there is for the cross-entropy of rows of such scores."""
+        """Return the framework's functions for the cross-entropy of such scores."""
         return CrossEntropy()
 
     def largest(self, x: Array, k: int) -> tuple[Array, Array]:
@@ -146,10 +146,10 @@ class Primitives(Facts):
         raise NotImplementedError
 
     def when(self, some: Array, yes: Any, no: Any) -> Any:
-        """Return ``yes()`` if `some` is true, else ``no()``, of the same shapes."""
+        """Return ``yes()`` if `some` is true, else ``no()``; their shapes are equal."""
         return yes() if bool(some) else no()
 
-    # Of the next few, `x` may be overwritten: nobody else holds it.
+    # The next ones may overwrite `x`, which the caller must not use again.
 
     def plus(self, x: Array, y: Array) -> Array:
         """Return ``x + y``."""

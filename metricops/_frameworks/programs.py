@@ -1,15 +1,15 @@
 """The text in which an exported program holds the config of an operation.
 
-A program that was exported once has to load for years, so its format is ours and has
-a version, and no name of the code stands in it by accident. Format 1 is a JSON object::
+An exported program has to load for years, so its format has a version, and it holds no
+name of the code that may change. Format 1 is a JSON object::
 
     {"format": 1, "config": {"word": value, ...}}
 
 A value is true, false, null or a string, ``{"number": i}`` for the i-th entry of a list
 of floats beside the text, ``{"size": i}`` for the i-th of a list of ints, or
-``{"record": "word", "config": {...}}``. Floats and ints stand beside it as they may be
-symbols while a program is traced. The words of a config are the names of its fields,
-unless `register_words` gave others: after a field gets a new name it keeps its word.
+``{"record": "word", "config": {...}}``. Floats and ints are kept in lists beside the
+text, as they may be symbols while a program is traced. The words of a config are the
+names of its fields. A field that is renamed keeps its word by `register_words`.
 
 The name of an operation, and of each record inside a config, is looked up in a table of
 ours. Nothing in a program says where to look for code.
@@ -98,8 +98,8 @@ def _value(value: Any, numbers: list[float], sizes: list[int]) -> str:
 def _is_whole(value: Any) -> bool:
     """Return whether a number is an int, or the symbol of one.
 
-    A symbol is of neither type, except where Dynamo traces it, which knows its type and
-    cannot ask it more.
+    A symbol is neither an int nor a float, except while Dynamo traces: then it passes
+    for its type, and has no other attributes to ask for.
     """
     if isinstance(value, float):
         return False

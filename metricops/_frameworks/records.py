@@ -18,7 +18,7 @@ def leaves(record: Any) -> list[Array]:
 
 
 def refilled(form: Any, arrays: Iterable[Array]) -> Any:
-    """Return a record like `form` with `arrays` in the place of its own."""
+    """Return a record like `form` that holds `arrays` instead of its own."""
     return _refilled(form, iter(arrays))
 
 
@@ -33,7 +33,7 @@ def _refilled(form: Any, arrays: Iterator[Array]) -> Any:
 
 
 def each(record: Any, function: Callable[[Array], Array]) -> Any:
-    """Return a record of ``function(x)`` of each of its arrays x."""
+    """Return the record with ``function(x)`` in place of each array x."""
     return refilled(record, [function(x) for x in leaves(record)])
 
 

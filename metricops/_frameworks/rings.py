@@ -1,4 +1,8 @@
-"""Rings of panels: how each two meet in steps that are all alike."""
+"""Rings of panels, in which each two panels meet once, by steps of one shape.
+
+The panels stand in a ring. Each meets the half of the others that come after it, so the
+steps of a compiled loop differ only in where their window of panels starts.
+"""
 
 from typing import Any, NamedTuple
 
@@ -7,13 +11,13 @@ from metricops._frameworks.records import sliced
 
 
 class Ring(NamedTuple):
-    """Panels that stand in a ring: each meets the half of the others after it."""
+    """The sizes of a ring of panels, in rows."""
 
-    panels: int  # an odd number, so that the others have halves
-    block: int  # the rows of a panel
-    half: int  # the rows of the panels that one meets
-    width: int  # the same with its own
-    end: int  # the rows of all panels, of which the last may be none
+    panels: int  # how many there are: an odd number, so that the others have a half
+    block: int  # a panel
+    half: int  # the panels that one panel meets
+    width: int  # the window of a step: a panel and those that it meets
+    end: int  # all panels; the last rows of the last panels may be padding
 
 
 def ring_of(total: int, block: int) -> Ring:
@@ -27,9 +31,9 @@ def ring_of(total: int, block: int) -> Ring:
 def meeting(
     square: Square, rest: Meeting, merge: Merge, ring: Ring, window: Any, real: Any
 ) -> tuple[Any, Any]:
-    """Return what comes of the first panel of a window, for itself and the others.
+    """Return the results of a window, for its first panel and for the others.
 
-    `real` is which rows of the window there are, or None: all.
+    `real` says which rows of the window are no padding; None: all.
     """
     panel = sliced(window, 0, ring.block)
     others = sliced(window, ring.block, ring.width)

@@ -8,13 +8,13 @@ from metricops._frameworks.library import Library
 from metricops._frameworks.operations import Arrays
 from metricops._typing import Array
 
-# TPUs have no float64; and older releases of JAX no context that a trace may enter.
+# TPUs have no float64, and older releases of JAX no context that a trace may enter.
 _enable_x64: Any = getattr(jax, "enable_x64", None)
 
 
 def shortcut(lib: Library, short: Any, exact: Any, arrays: Arrays) -> tuple[Array, ...]:
-    """Return `short` of arrays, of which `exact` gives the derivatives."""
-    # An export whose sizes are symbols has loops that count in 32 bits or in 64.
+    """Return ``short(lib, *arrays)``, with the derivatives of `exact`."""
+    # In an export, loops over sizes that are symbols must not mix 32 and 64 bits.
     known = all(x is None or None not in lib.shape(x) for x in arrays)
     if _enable_x64 is None or not known or jax.default_backend() == "tpu":
         return exact(lib, *arrays)
@@ -32,5 +32,5 @@ def shortcut(lib: Library, short: Any, exact: Any, arrays: Arrays) -> tuple[Arra
 
 
 def when(some: Array, yes: Any, no: Any) -> Any:
-    """Return ``yes()`` if `some` is true, else ``no()``, of the same shapes."""
+    """Return ``yes()`` if `some` is true, else ``no()``; their shapes are equal."""
     return jax.lax.cond(some, yes, no)

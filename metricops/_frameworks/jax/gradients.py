@@ -1,8 +1,8 @@
 """How an operation meets the derivatives of JAX.
 
 A value that is a number has both modes: its tangent is the sum of its gradients times
-the tangents, and JAX transposes that for reverse mode. A value that is an array has the
-reverse mode alone: a rule for both would hold every panel, or form each again.
+the tangents, and JAX transposes that for reverse mode. A value that is an array has
+reverse mode only: a rule for both modes would keep all panels, or compute each twice.
 """
 
 from functools import partial
@@ -51,11 +51,11 @@ def _number_and_tangent(
 def _number_and_gradients(
     lib: Library, static: Any, arrays: Arrays, constants: Arrays
 ) -> tuple[Array, Arrays]:
-    """Return a number and its gradients, which have the derivatives of their code.
+    """Return a number and its gradients; second derivatives are those of the code.
 
-    A rule that says what holds without one: JAX then leaves the code as it is. Where it
-    splits a function for reverse mode, it moves out of loops, and holds, all that is
-    the same in each step, such as panels of zeros.
+    The rule below says what JAX would do without a rule. But with it, JAX does not look
+    into the function when it splits the caller for reverse mode, and so does not move
+    what is equal in all steps, such as panels of zeros, out of the loops to keep it.
     """
     return lib.compiled(_value_and_saved, static, arrays, constants)
 
@@ -80,7 +80,7 @@ def _forward(
     arrays, constants = jax.tree.map(lambda x: x.value, (arrays, constants))
     static = operation, config, wanted
     value, saved = _run(lib, _value_and_saved, static, arrays, constants)
-    # An empty tuple says yes: as a bool it would be traced.
+    # An empty tuple stands for True: a bool would be traced.
     marks = tuple(() if there else None for there in wanted)
     return value, (arrays, constants, saved, marks)
 
@@ -102,8 +102,8 @@ _array.defvjp(_forward, _backward, symbolic_zeros=True)
 def _run(lib: Library, function: Any, static: Any, *arrays: Any) -> Any:
     """Return ``function(lib, static, *arrays)``, compiled unless it is traced already.
 
-    `vmap` would batch a compiled one outside of the context that gives distances their
-    float64.
+    `vmap` would batch a compiled function outside of the context in which distances
+    have float64.
     """
     traced = any(isinstance(x, jax.core.Tracer) for x in jax.tree.leaves(arrays))
     run = partial(function, lib) if traced else partial(lib.compiled, function)
@@ -111,10 +111,10 @@ def _run(lib: Library, function: Any, static: Any, *arrays: Any) -> Any:
 
 
 def _alike(arrays: Arrays) -> Arrays:
-    """Return traced arrays that all vary over the mesh axes that any varies over.
+    """Return traced arrays that all vary over the mesh axes that any of them does.
 
-    `jax.shard_map` wants the type of a gradient to be that of its array, and that of a
-    replicated array would vary.
+    `jax.shard_map` wants a gradient to vary over the axes that its array varies over,
+    but the gradient of a replicated array varies over those of the other arrays too.
     """
     present = [x for x in arrays if x is not None]
     if not any(isinstance(x, jax.core.Tracer) for x in present):

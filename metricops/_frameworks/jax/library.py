@@ -45,7 +45,7 @@ class Jax(Library):
     def cover(self, x: Array, other: Array, need: str) -> Array:
         """Return `x`, or raise where it has fewer rows than `other`.
 
-        Of symbols whose order is not known JAX raises, and says how to tell it.
+        Where it cannot compare two symbols, JAX raises and says how to constrain them.
         """
         if x.shape[0] < other.shape[0]:
             raise ValueError(need)
@@ -67,7 +67,10 @@ class Jax(Library):
         return jnp.asarray(value, dtype=dtype)
 
     def host_dtype(self, name: str, like: Array) -> str:
-        """Return in which dtype NumPy numbers become an array: 32 bits by default."""
+        """Return the name of the dtype in which a NumPy array becomes one of JAX.
+
+        It has 32 bits unless `jax_enable_x64` is set.
+        """
         name = "float64" if name in LONG_DOUBLES else name
         return jax.dtypes.canonicalize_dtype(name).name
 
@@ -78,7 +81,7 @@ class Jax(Library):
     def traced_number(self, number: float, like: Array) -> Array | None:
         """Return a number as an array, unless it is 1, which is left out of programs.
 
-        In NumPy: it is as cheap as a number, and a constant to `jax.jit`.
+        A NumPy array is as cheap to make as a number, and `jax.jit` takes it as data.
         """
         return None if number == 1 else np.asarray(number, dtype=like.dtype)
 
@@ -91,7 +94,7 @@ class Jax(Library):
         return True
 
     def stop_gradient(self, x: Array) -> Array:
-        """Return `x`, seen as a constant by derivatives."""
+        """Return `x` as a constant to autodiff."""
         return jax.lax.stop_gradient(x)
 
     def unfolded(self, x: Array) -> Array:
@@ -102,13 +105,14 @@ class Jax(Library):
     def product(self, x: Array, y: Array) -> Array:
         """Return the matrix product of two arrays of one dtype, in that dtype.
 
-        XLA makes a product of width 1 an elementwise one, and joins it with what is
-        subtracted from it, in one rounding: a score would not be that of its peak.
+        XLA turns a product of width 1 into an elementwise one and fuses it with a later
+        subtraction, in one rounding: a score would differ from the peak of its row,
+        which was rounded by itself.
         """
         return jnp.matmul(*_of_width_two(x, y)) if x.shape[-1] == 1 else x @ y
 
     def widened_product(self, x: Array, y: Array, dtype: Any) -> Array:
-        """Return the product in `dtype`, of halves as they are."""
+        """Return the product in `dtype` of halves that are not widened first."""
         return jnp.matmul(x, y, preferred_element_type=dtype)
 
     def positions(self, x: Array, axis: int, name: str) -> Array:
@@ -125,7 +129,7 @@ class Jax(Library):
         return jnp.take_along_axis(x, columns, axis=1), columns
 
     def when(self, some: Array, yes: Any, no: Any) -> Any:
-        """Return ``yes()`` if `some` is true, else ``no()``, of the same shapes."""
+        """Return ``yes()`` if `some` is true, else ``no()``; their shapes are equal."""
         return distances.when(some, yes, no)
 
     def shortcut(self, short: Any, exact: Any, arrays: Arrays) -> tuple[Array, ...]:
@@ -149,13 +153,13 @@ class Jax(Library):
     def compiled(self, function: Callable[..., Any], config: Any, *arrays: Any) -> Any:
         """Return ``function(self, config, *arrays)``, compiled once for its shapes.
 
-        In another program it is a call, which XLA puts in line.
+        While another program is traced, it becomes a call, which XLA inlines.
         """
         return _compiled(self, function, config, *arrays)
 
 
 def _ranks(x: Array) -> Array:
-    """Return numbers in the order of `x`, of which NaN is less than all others."""
+    """Return numbers that sort as `x` does, with NaN below all others."""
     # Halves leave room between the least number and minus infinity.
     least = jnp.finfo(x.dtype).min
     return jnp.where(jnp.isnan(x), -jnp.inf, jnp.maximum(x / 2, least))

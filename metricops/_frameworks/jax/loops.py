@@ -37,7 +37,7 @@ class Scans(Loops):
         rows: Any,
         block: int | None,
     ) -> Any:
-        """Have each two panels meet."""
+        """Take each pair of rows once."""
         total = leaves(rows)[0].shape[0]
         if block is None or block >= total:
             return square(rows, None)
@@ -53,7 +53,7 @@ def _fold(
     tail = each(rows, lambda x: x[first:].reshape(count, block, *x.shape[1:]))
     carry, head = body(None, sliced(rows, 0, first), consts)
     carry, rest = jax.lax.scan(lambda c, panel: body(c, panel, consts), carry, tail)
-    # Not -1: of rows without features, it could be any number.
+    # Not -1, which is undefined where rows have no features.
     flat = each(rest, lambda x: x.reshape(count * block, *x.shape[2:]))
     return carry, jax.tree.map(_joined, head, flat)
 
@@ -63,7 +63,8 @@ def _fold_any(
 ) -> tuple[Any, Any]:
     """Run `body` over panels of rows whose number is a symbol of `jax.export`.
 
-    It takes no scan that might have no steps, so a window moves over the rows instead.
+    An export refuses a scan that might have no steps, so a window is moved over the
+    rows instead.
     """
     count = (total - 1) // block
     first = total - count * block
@@ -85,15 +86,15 @@ def _fold_any(
 def _sweep(
     square: Square, rest: Meeting, merge: Merge, start: Any, rows: Any, ring: Ring
 ) -> Any:
-    """Have each two panels meet, in a scan over a ring, whose windows are alike."""
+    """Take each pair of rows once, in a scan over a ring, whose windows are alike."""
     total = leaves(rows)[0].shape[0]
     real = None
     if ring.end != total:
         start, rows = (_padded(x, ring.end - total) for x in (start, rows))
         real = jnp.arange(ring.end) < total
     state = each(start, partial(_closed, ring.half))
-    # What reads a slice takes it again for each of its elements: so a vector turns
-    # from step to step, and its window always stands first.
+    # XLA repeats the slice of a vector for each element of a panel that reads it. So a
+    # vector is rotated from step to step, and its window always comes first.
     flat = [*leaves(rows), *([] if real is None else [real])]
     lines = [x for x in flat if x.ndim == 1]
     tables = [_closed(ring.half, x) for x in flat if x.ndim != 1]
@@ -115,7 +116,7 @@ def _sweep(
 
 
 def _opened(state: Any, merge: Merge, ring: Ring) -> Any:
-    """Return a state less its first rows at the end, which join those at the front."""
+    """Return a state without the copy of its first rows, which is merged into these."""
     over = sliced(state, ring.end, ring.end + ring.half)
     head = merge(sliced(state, 0, ring.half), over)
     return jax.tree.map(_joined, head, sliced(state, ring.half, ring.end))
@@ -135,7 +136,7 @@ def _padded(rows: Any, count: int) -> Any:
 
 
 def _closed(count: int, x: Array) -> Array:
-    """Return an array with its first rows once more at the end."""
+    """Return an array with its first rows repeated at the end."""
     return _joined(x, x[:count])
 
 

@@ -10,7 +10,7 @@ from metricops._typing import Array
 
 
 def shortcut(lib: Library, short: Any, exact: Any, arrays: Arrays) -> tuple[Array, ...]:
-    """Return `short` of arrays, of which `exact` gives the derivatives."""
+    """Return ``short(lib, *arrays)``, with the derivatives of `exact`."""
 
     @tf.custom_gradient
     def run(*present: Array) -> Any:
@@ -29,7 +29,7 @@ def shortcut(lib: Library, short: Any, exact: Any, arrays: Arrays) -> tuple[Arra
 
 
 def when(some: Array, yes: Any, no: Any) -> Any:
-    """Return ``yes()`` if `some` is true, else ``no()``, of the same shapes."""
+    """Return ``yes()`` if `some` is true, else ``no()``; their shapes are equal."""
     if tf.executing_eagerly():
         return yes() if bool(some) else no()
     return tf.cond(some, yes, no)

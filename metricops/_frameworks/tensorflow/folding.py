@@ -1,4 +1,4 @@
-"""A loop over panels in a graph, whose results are lists of TensorFlow's."""
+"""A loop over panels in a graph, whose results are gathered in TensorFlow's lists."""
 
 from typing import Any
 
@@ -48,8 +48,8 @@ def _panel_shape(x: Array, *leading: Any) -> list[Any]:
 def _list_of(x: Array, shape: list[Any], count: Any) -> Array:
     """Return a list for `count` panels of that shape.
 
-    By the raw operation: its element shape may be computed, as XLA wants it for a batch
-    that was unknown while tracing.
+    The raw operation takes a shape that is computed, which XLA needs where the number
+    of rows is unknown while tracing. `tf.TensorArray` does not.
     """
     return tf.raw_ops.TensorListReserve(
         element_shape=shape, num_elements=count, element_dtype=x.dtype
@@ -64,7 +64,7 @@ def _joined(head: Array, handle: Array, shape: list[Any]) -> Array:
     stacked = tf.raw_ops.TensorListStack(
         input_handle=handle, element_shape=shape, element_dtype=head.dtype
     )
-    # Not -1: of rows without features, it could be any number.
+    # Not -1, which is undefined where rows have no features.
     count = _size(stacked, 0) * _size(stacked, 1)
     rest = tf.reshape(stacked, _panel_shape(head, count))
     joined = tf.concat([head, rest], axis=0)

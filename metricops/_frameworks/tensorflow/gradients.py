@@ -1,9 +1,10 @@
 """How an operation meets TensorFlow's tapes, accumulators and symbolic gradients.
 
-An operation is one step to them: its panels are computed while nobody records. Forward
-mode needs no rule of its own, as an accumulator transposes the gradient: the tangent of
-a value is the derivative by u of the sum of the gradients, given u, times the tangents.
-For that the gradient must be made of steps that are recorded, from u on.
+An operation is one step to them: its panels are computed while recording is paused.
+Forward mode needs no rule of its own, as TensorFlow derives it from the gradient. With
+g(u) the gradients of the value for an upstream u, which is linear in u, the tangent of
+the value is the derivative of ``sum(g(u) * tangents)`` by u. So all that follows u must
+be made of steps that TensorFlow records.
 """
 
 from typing import Any, NamedTuple
@@ -22,7 +23,7 @@ class Call(NamedTuple):
     """An operation with all that it is called on."""
 
     library: Library
-    stepwise: Library  # the same without loops, for what differentiates each step
+    stepwise: Library  # the same without loops, where autodiff goes through each step
     operation: Operation
     config: Any
     arrays: Arrays
@@ -60,7 +61,7 @@ class Call(NamedTuple):
         return self._replace(arrays=arrays, constants=constants)
 
     def by_steps(self) -> "Call":
-        """Return the call such that each of its steps can be differentiated."""
+        """Return the call by steps that can be differentiated one by one."""
         return self._replace(library=self.stepwise)
 
     def _given(self) -> tuple[Any, ...]:
@@ -68,11 +69,11 @@ class Call(NamedTuple):
 
 
 def differentiable(call: Call) -> Array:
-    """Return the value of a call, with its derivatives for whoever records."""
+    """Return the value of a call, with its derivatives."""
     eager = tf.executing_eagerly()
     if not private.is_complete() or (not eager and private.has_tangent(call.present())):
-        # In a graph `tf.custom_gradient` passes its arguments and its value on by one
-        # IdentityN, and an accumulator takes the tangent from that: 0 for the value.
+        # In a graph `tf.custom_gradient` passes arguments and value through one
+        # IdentityN. An accumulator would take the tangent from that, which is 0.
         return call.by_steps().value()
     wanted = _wanted(call)
     if eager and not any(wanted):
@@ -91,16 +92,16 @@ def differentiable(call: Call) -> Array:
 
 
 def _wanted(call: Call) -> Wanted:
-    """Return the gradients of which arrays may be asked for."""
+    """Return for which arrays a gradient may be asked."""
     watched = tuple(x is not None and private.is_watched(x) for x in call.arrays)
     if any(watched) or tf.executing_eagerly():
         return watched
-    # While a function is traced, somebody outside may watch what it will be given.
+    # While a function is traced, a tape outside of it may watch its arguments.
     return is_given(call.arrays) if private.may_record() else watched
 
 
 def _unrecorded(call: Call, wanted: Wanted) -> tuple[Array, Arrays]:
-    """Return the value and what is saved, as constants for whoever records."""
+    """Return the value and what is saved, none of it recorded."""
     # A tape would keep every panel alive otherwise.
     with private.paused():
         value, saved = call.value_and_saved(wanted)
@@ -126,9 +127,9 @@ def _gradients(
 def _in_graph(
     call: Call, wanted: Wanted, saved: Arrays | None, upstream: Array
 ) -> list[Array | None]:
-    """Return the gradients of all arrays given, also those not `wanted` by a tape.
+    """Return the gradients of all arrays given, also those that no tape wants yet.
 
-    Whoever calls the traced function may want these; else TensorFlow drops them.
+    The caller of the traced function may want them; if not, TensorFlow drops them.
     """
     given = is_given(call.arrays)
     found: Arrays = (None,) * len(given)

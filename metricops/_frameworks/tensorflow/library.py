@@ -49,7 +49,7 @@ class TensorFlow(Library):
         return tf.float32
 
     def host_dtype(self, name: str, like: Array) -> str:
-        """Return in which dtype NumPy numbers become a tensor."""
+        """Return the name of the dtype in which a NumPy array becomes a tensor."""
         return "float64" if name in LONG_DOUBLES else name
 
     def dtype_called(self, name: str) -> Any:
@@ -71,8 +71,8 @@ class TensorFlow(Library):
         """Return `x`, checked at run time where a size is unknown while tracing."""
         if None not in (x.shape[axis], other.shape[other_axis]):
             return x
-        # An assertion is dropped by XLA and a reshape is let through by graphs, each
-        # where the other one raises.
+        # Both checks are needed: XLA drops the assertion but checks the reshape, and a
+        # graph without XLA runs the assertion but does not check the reshape.
         expected = self.size(other, other_axis)
         check = tf.debugging.assert_equal(self.size(x, axis), expected, message=need)
         with tf.control_dependencies([] if check is None else [check]):
@@ -102,7 +102,7 @@ class TensorFlow(Library):
         return tf.convert_to_tensor(value, dtype=dtype)
 
     def stop_gradient(self, x: Array) -> Array:
-        """Return `x`, seen as a constant by derivatives."""
+        """Return `x` as a constant to autodiff."""
         return tf.stop_gradient(x)
 
     def count(self, x: Array) -> Any:
@@ -131,8 +131,9 @@ class TensorFlow(Library):
     def product(self, x: Array, y: Array) -> Array:
         """Return the matrix product of two arrays of one dtype, in that dtype.
 
-        XLA makes a product of width 1 an elementwise one, and joins it with what is
-        subtracted from it, in one rounding: a score would not be that of its peak.
+        XLA turns a product of width 1 into an elementwise one and fuses it with a later
+        subtraction, in one rounding: a score would differ from the peak of its row,
+        which was rounded by itself.
         """
         if x.shape[-1] == 1:
             x = tf.concat([x, tf.zeros_like(x)], axis=-1)
@@ -151,11 +152,11 @@ class TensorFlow(Library):
         return x[:count], x[count:]
 
     def first_column(self, x: Array) -> Array:
-        """Return the first column of a matrix that may have none, then as zeros."""
+        """Return the first column of a matrix; zeros where it has no columns."""
         return tf.pad(x, [[0, 0], [0, 1]])[:, 0]
 
     def only_column(self, x: Array, need: str) -> Array:
-        """Return the column of a matrix of unknown width, checked at run time."""
+        """Return the only column of a matrix, whose width is checked at run time."""
         one = tf.zeros((1, 1), x.dtype)
         return self.agree(x, 1, one, 1, need)[:, 0]
 
@@ -181,7 +182,7 @@ class TensorFlow(Library):
         return function(self, config, *fixed)
 
     def when(self, some: Array, yes: Any, no: Any) -> Any:
-        """Return ``yes()`` if `some` is true, else ``no()``, of the same shapes."""
+        """Return ``yes()`` if `some` is true, else ``no()``; their shapes are equal."""
         return distances.when(some, yes, no)
 
     def shortcut(self, short: Any, exact: Any, arrays: Arrays) -> tuple[Array, ...]:
@@ -216,7 +217,7 @@ def _with_size(x: Array, axis: int, size: int | None) -> list[int | None]:
 
 
 class _ByStep(TensorFlow):
-    """TensorFlow without its loops, for what differentiates each step of the way."""
+    """TensorFlow without loops in graphs, where autodiff goes through each step."""
 
     looping = Stepwise
 

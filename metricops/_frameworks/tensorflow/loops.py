@@ -34,7 +34,7 @@ class WhileLoops(Loops):
         rows: Any,
         block: int | None,
     ) -> Any:
-        """Have each two panels meet."""
+        """Take each pair of rows once."""
         total = leaves(rows)[0].shape[0]
         if block is None or block >= total or tf.executing_eagerly():
             return super().sweep(square, rest, merge, start, rows, block)
@@ -42,10 +42,10 @@ class WhileLoops(Loops):
 
 
 class Stepwise(Loops):
-    """Loops whose steps are all written out, for what differentiates each of them.
+    """Loops whose steps are all written out, so that autodiff goes through each.
 
-    Accumulators, `tape.jacobian` and XLA do not see through a loop's lists. Derivatives
-    of steps keep all panels in any case, so a few large ones cost nothing more.
+    Accumulators, `tape.jacobian` and XLA cannot differentiate through the lists of a
+    while loop. Autodiff keeps all panels in any case, so they may be few and large.
     """
 
     def fold(
@@ -66,7 +66,7 @@ class Stepwise(Loops):
         rows: Any,
         block: int | None,
     ) -> Any:
-        """Have each two panels meet, of a few."""
+        """Take each pair of rows once, in a few panels."""
         total = leaves(rows)[0].shape[0]
         large = None if block is None else _enlarged(block, total)
         return super().sweep(square, rest, merge, start, rows, large)

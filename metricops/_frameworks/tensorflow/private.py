@@ -1,7 +1,8 @@
-"""What is private of TensorFlow: who records, which its public functions do not tell.
+"""What is private of TensorFlow: whether a tape or an accumulator is recording.
 
-It buys memory: a gradient then needs one panel at a time. Without one of these names an
-operation is differentiated step by step, which is right, but holds every panel.
+No public function tells. It buys memory: a gradient needs one panel at a time. Without
+one of these names an operation is differentiated step by step, which gives the same
+numbers but keeps all panels.
 """
 
 import contextlib

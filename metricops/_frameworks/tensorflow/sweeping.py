@@ -1,4 +1,4 @@
-"""A loop in a graph in which each two panels of one set meet."""
+"""A loop in a graph over each pair of panels of one set."""
 
 from typing import Any
 
@@ -13,15 +13,15 @@ from metricops._typing import Array
 def sweep(
     square: Square, rest: Meeting, merge: Merge, start: Any, rows: Any, block: int
 ) -> Any:
-    """Have each two panels meet: in a ring, whose windows are alike."""
+    """Take each pair of rows once, in a ring, whose windows are alike."""
     total = leaves(rows)[0].shape[0]
     ring = ring_of(total, block)
     real = None
     if ring.end != total:
         start, rows = (_padded(x, ring.end - total) for x in (start, rows))
         real = tf.range(ring.end) < total
-    # XLA takes a slice again for each element of what reads it: so vectors turn with
-    # the state from step to step, and their window always stands first.
+    # XLA repeats the slice of a vector for each element of a panel that reads it. So
+    # vectors are rotated with the state from step to step, and windows come first.
     flat = [*leaves(rows), *([] if real is None else [real])]
     lines = [x for x in flat if x.shape.rank == 1]
     tables = [tf.concat([x, x[: ring.half]], axis=0) for x in flat if x.shape.rank != 1]

@@ -13,9 +13,9 @@ from metricops._typing import Array
 
 
 class Reusing:
-    """What PyTorch does in one loop over panels, each in the memory of the last.
+    """PyTorch for one loop over panels, each written over the one before.
 
-    New memory costs its page faults, which for a panel is as much as its product.
+    Fresh memory is mapped page by page, which for a panel takes as long as its product.
     """
 
     _last: dict[str, Array]
@@ -25,11 +25,12 @@ class Reusing:
         return torch.mm(x, y, out=self._memory("product", x, x.dtype, y.shape[1]))
 
     def narrowed(self, x: Array, dtype: Any, root: bool, sizes: Array) -> Array:
-        """Return `x`, which is the caller's to lose, or its root, in `dtype`."""
+        """Return `x`, or with `root` its square root, in `dtype`."""
         out = self._memory("narrowed", x, dtype, x.shape[1]).copy_(x)
         if not root:
             return out
-        # On processors PyTorch takes a root of float32 in a fifth of the time.
+        # On a processor the root of float32 takes a fifth of the time of float64. It is
+        # used where no square overflows or loses digits in float32.
         limits = torch.finfo(dtype)
         top, least = sizes.max(), out.amin()
         if bool((2 * top < limits.max) & (least > limits.tiny / limits.eps)):
@@ -37,13 +38,13 @@ class Reusing:
         return out.copy_(x.sqrt_())
 
     def inverses(self, lengths: Array) -> Array:
-        """Return the reciprocals of lengths: 0 of 0, where no slope is."""
+        """Return the reciprocals of lengths, and 0 for a length of 0."""
         out = self._memory("inverses", lengths, lengths.dtype, lengths.shape[1])
         torch.reciprocal(lengths, out=out)
         return out.nan_to_num_(nan=math.nan, posinf=0.0)
 
     def weights(self, upstream: Array, inverse: Array | None) -> Array:
-        """Return their product, or `upstream`, in float64."""
+        """Return ``upstream * inverse``, or `upstream` alone, in float64."""
         found = self._memory("narrowed", upstream, upstream.dtype, upstream.shape[1])
         found = upstream if inverse is None else torch.mul(upstream, inverse, out=found)
         out = self._memory("weights", upstream, torch.float64, upstream.shape[1])
@@ -51,7 +52,7 @@ class Reusing:
 
     def manhattan(self, x: Array, y: Array) -> Array:
         """Return the sums of absolute differences of rows."""
-        # It adds up one by one: a thousand lose few digits.
+        # `cdist` adds numbers one by one: a thousand at a time lose few digits.
         parts = zip(x.split(1000, -1), y.split(1000, -1), strict=True)
         found: Array = sum(torch.cdist(a, b, p=1.0) for a, b in parts)
         return found
@@ -65,9 +66,10 @@ class Reusing:
 
 
 def may_be_looked_at(arrays: Arrays, records: Callable[[], bool]) -> bool:
-    """Return whether arrays have values to look at, and no derivative is recorded.
+    """Return whether arrays have values to read, and no derivative is recorded.
 
-    `records` says, where no gradient is, whether a transform of `torch.func` is active.
+    ``records()`` says, under `torch.no_grad`, whether a transform of `torch.func` is
+    active.
     """
     given = [x for x in arrays if x is not None]
     if torch.compiler.is_compiling():
@@ -82,6 +84,6 @@ def may_be_looked_at(arrays: Arrays, records: Callable[[], bool]) -> bool:
     if any(forward_ad.unpack_dual(x).tangent is not None for x in given):
         return False
     device = given[0].device.type
-    if device == "cuda":  # a look would break the capture of a graph
+    if device == "cuda":  # reading a value would break the capture of a graph
         return not torch.cuda.is_current_stream_capturing()
     return device == "cpu"

@@ -7,7 +7,8 @@ value f(x) and an upstream u, the gradient is g(x, u), the derivative of u·f(x)
 - that of g, by x, is the derivative of g(x, u)·t by x, as second derivatives are
   symmetric, and by u it is g(x, t);
 
-and all of them take nothing but reverse mode of g, whose parts PyTorch knows.
+and all of these are reverse mode of g, which consists of functions that PyTorch can
+differentiate.
 """
 
 from dataclasses import dataclass
@@ -78,7 +79,7 @@ def call_of(
     config: Any,
     arrays: Arrays,
 ) -> Call:
-    """Return the call of an operation that serves where its arrays are."""
+    """Return the call of an operation, with the gradients that may be asked for."""
     wanted = wanted_of(arrays)
     levels = private.forward_levels()
     saving = any(wanted) or levels > 0
@@ -94,7 +95,7 @@ def run(call: Call, given: Arrays) -> Array:
 
 
 def gradient(call: Call, given: Arrays, upstream: Array) -> Arrays:
-    """Return the gradients that are wanted of a call, differentiable."""
+    """Return the wanted gradients of a call, differentiable."""
     return _Gradient.apply(call, len(given), upstream, *given)
 
 
@@ -119,7 +120,7 @@ class _Run(torch.autograd.Function):
     def backward(ctx: Any, upstream: Array | None, *_: Any) -> Any:
         if upstream is None:
             return (None,) * (1 + ctx.width)
-        tensors = ctx.saved_tensors  # once: a checkpoint unpacks them once
+        tensors = ctx.saved_tensors  # read once, as a checkpoint allows
         if private.recorded():
             found = _Gradient.apply(ctx.call, ctx.width, upstream, *tensors)
         else:
@@ -134,7 +135,8 @@ class _Run(torch.autograd.Function):
         given, saved = tensors[: ctx.width], tensors[ctx.width :]
         along = _along(call, given, tangents)
 
-        # Nobody sees what is saved; `vmap` knows no tangent that is None.
+        # What is saved is no result of the caller's, so its tangents are 0: `vmap` does
+        # not accept None.
         nothing = tuple(torch.zeros_like(x) for x in saved)
         if call.operation.saves_gradients(call.config):
             one = along[0].new_ones(())

@@ -44,7 +44,7 @@ class Torch(TorchPrimitives):
             refuse_kind(name, "DTensor")
 
     def dtype(self, x: Array) -> Dtype:
-        """Return what the dtype of `x` is."""
+        """Return the dtype of `x` in words."""
         return _DTYPES[x.dtype]
 
     def default_float(self, like: Array) -> Any:
@@ -57,7 +57,9 @@ class Torch(TorchPrimitives):
 
     def asarray(self, value: Any, like: Array, dtype: Any = None) -> Array:
         """Return a number or NumPy array as a tensor on the device of `like`."""
-        if isinstance(value, (int, float)):  # filled in there: the host waits for none
+        if isinstance(
+            value, (int, float)
+        ):  # filled in on the device: nothing is copied
             return torch.full((), value, dtype=dtype, device=like.device)
         if torch.compiler.is_compiling():  # a NumPy array is a traced tensor then
             return torch.as_tensor(value, dtype=dtype, device=like.device)
@@ -65,7 +67,7 @@ class Torch(TorchPrimitives):
         return torch.tensor(value, dtype=dtype, device=like.device)
 
     def host_dtype(self, name: str, like: Array) -> str:
-        """Return in which dtype NumPy numbers become a tensor."""
+        """Return the name of the dtype in which a NumPy array becomes a tensor."""
         if name == "bfloat16":  # of another package, which PyTorch does not know
             return "float32"
         name = "float64" if name in LONG_DOUBLES else name
@@ -101,7 +103,7 @@ class Torch(TorchPrimitives):
         given = [x for x in arrays if x is not None]
         if not self.sees_values(given[0]) or self.records(*given):
             return function(self, config, *arrays)
-        with torch.no_grad():  # so that panels are written over
+        with torch.no_grad():  # so that panels are written in place
             return function(self, config, *arrays)
 
     def recorded(self, x: Array) -> bool:
@@ -119,14 +121,14 @@ class Torch(TorchPrimitives):
             return function(self, config, *arrays)
 
     def shortcut(self, short: Any, exact: Any, arrays: Arrays) -> tuple[Array, ...]:
-        """Return ``exact(lib, *arrays)``, by `short` where nothing looks on."""
+        """Return ``exact(lib, *arrays)``, by `short` where nothing is recorded."""
         if not distances.may_be_looked_at(arrays, private.recorded):
             return exact(self, *arrays)
         with torch.no_grad():
             return short(_Reusing(self.xp, self.label), *arrays)
 
     def within_one(self, x: Array) -> Array:
-        """Return `x` between -1 and 1, in place where nothing sees it."""
+        """Return cosines limited to -1 and 1, in place where nothing is recorded."""
         fixed = x.detach()
         if not distances.may_be_looked_at((fixed,), private.recorded):
             return super().within_one(x)
@@ -137,7 +139,7 @@ class Torch(TorchPrimitives):
         self, operation: Operation, config: Any, arrays: Arrays, constants: Arrays
     ) -> Array:
         """Return the value of `operation`, with its gradient."""
-        # Comparing a size would fix it in an export.
+        # In an export, comparing a size would fix it.
         small = not torch.compiler.is_exporting()
         small = small and operation.is_small(self, config, arrays)
         if small:
@@ -151,7 +153,7 @@ class Torch(TorchPrimitives):
             return way(operation, config, (arrays, constants))
         recorded = any(wanted_of(arrays))
         if not recorded or private.forward_levels() > 1:
-            # PyTorch differentiates forward, or batches, what it is made of.
+            # PyTorch then differentiates, or batches, the functions that it is made of.
             return operation.value(self, config, arrays, constants)
         call = call_of(Call, self, operation, config, arrays)
         return run(call, (*arrays, *constants))

@@ -1,12 +1,12 @@
-"""Loops over panels where nothing records them: what comes out is written in place.
+"""Loops over panels that write results in place where autograd does not record them.
 
-A small tensor that stays alive is cut from the memory that a panel left, which then no
-longer fits the next panel: kept in a list, the rows of each panel's result made the
-heap grow by a panel each, to 900 MiB at 16,384 rows.
+A list of the panels' results would waste memory: the allocator cuts each small result
+from the memory of a panel that was freed, which is then too short for the next panel.
+At 16,384 rows the heap grew to 900 MiB so.
 
-In the triangle of `Loops.sweep` each window has a width of its own, and what oneDNN
-keeps for the products of each adds up: 200 MiB at 16,384 rows. In a ring of panels that
-differ by a row at most, windows have one of two widths.
+`Loops.sweep` takes windows of rows that get shorter and shorter. oneDNN keeps memory
+for products of each width, 200 MiB in all at 16,384 rows. In a ring of panels that
+differ by one row at most, windows have one of two widths.
 """
 
 from typing import Any
@@ -40,7 +40,7 @@ class InPlace(Loops):
         rows: Any,
         block: int | None,
     ) -> Any:
-        """Have each two panels meet, in a ring."""
+        """Take each pair of rows once, in a ring of panels."""
         if block is None or block >= leaves(rows)[0].shape[0] or private.recorded():
             return super().sweep(square, rest, merge, start, rows, block)
         return _sweep(square, rest, merge, start, rows, block)
@@ -53,11 +53,11 @@ def _empty(count: int, x: Array) -> Array:
 def _sweep(
     square: Square, rest: Meeting, merge: Merge, start: Any, rows: Any, block: int
 ) -> Any:
-    """Do what `Loops.sweep` does where nothing records it."""
+    """Do what `Loops.sweep` does where autograd does not record it."""
     total = leaves(rows)[0].shape[0]
     count = ring_of(total, block).panels
     half = count // 2
-    # Where each panel starts, in rows of which the first stand twice.
+    # Where each panel starts. The rows of the first panels stand once more at the end.
     starts = [i * total // count for i in range(count + half + 2)]
     rows, met = (
         each(x, lambda y: torch.cat((y, y[: starts[half]]))) for x in (rows, start)
@@ -77,7 +77,7 @@ def _sweep(
 
 
 def _add(merge: Merge, old: Any, new: Any) -> None:
-    """Have the old tensors hold what comes of both."""
+    """Write ``merge(old, new)`` into the old tensors."""
     for x, y in zip(leaves(old), leaves(merge(old, new)), strict=True):
         if y is not x:
             x.copy_(y)

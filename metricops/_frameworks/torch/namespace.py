@@ -1,7 +1,8 @@
-"""The array API over PyTorch: the wrappers of array-api-compat, less those that cost.
+"""The array API over PyTorch: array-api-compat, with cheaper functions for some names.
 
-They promote dtypes, which costs more than the operation; the kernels' arrays are of one
-dtype already. PyTorch takes `axis` and `keepdims` as they are.
+The wrappers of array-api-compat promote dtypes first, which costs more than the
+operation. The kernels' arrays have one dtype already, so PyTorch's own functions, which
+understand `axis` and `keepdims`, take their place.
 """
 
 from types import SimpleNamespace

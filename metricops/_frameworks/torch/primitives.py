@@ -26,7 +26,7 @@ def _row_losses(scores: Array, columns: Array) -> Array:
 
 
 class TorchPrimitives(Library):
-    """PyTorch's own ways, in place where nothing records what is done."""
+    """PyTorch's own functions, in place where autograd does not record them."""
 
     def looks(self, x: Array) -> bool:
         """Return whether a look at a number of `x` costs nothing."""
@@ -34,10 +34,10 @@ class TorchPrimitives(Library):
 
     def gather(self, x: Array, indices: Array) -> Array:
         """Return the entries of the vector `x` at a matrix of indices."""
-        return x[indices]  # `take` knows no unsigned integers of 16 bits and more
+        return x[indices]  # `take` has no unsigned integers of 16 bits and more
 
     def stop_gradient(self, x: Array) -> Array:
-        """Return `x`, seen as a constant by derivatives."""
+        """Return `x` as a constant to autograd."""
         return x.detach()
 
     def clip(self, x: Array, low: float, high: float) -> Array:
@@ -96,7 +96,7 @@ class TorchPrimitives(Library):
         """Return the sums of each row up to each of its entries."""
         return torch.cumsum(x, dim=1)
 
-    # In place, where nothing records it: a new panel costs its page faults.
+    # In place where nothing records it: fresh memory is mapped page by page.
 
     def plus(self, x: Array, y: Array) -> Array:
         """Return ``x + y``."""
@@ -122,7 +122,8 @@ class TorchPrimitives(Library):
             return x.exp()
         if x.dtype != torch.float32 or not x.is_cpu:
             return x.exp_()
-        # On processors four times as fast, and less off than a similarity's rounding.
+        # Four times as fast on a processor; the error is less than the rounding of a
+        # similarity.
         return x.mul_(_LOG2_E).exp2_()
 
     def put(self, x: Array, columns: Array, value: Any) -> Array:

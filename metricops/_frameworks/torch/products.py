@@ -1,4 +1,4 @@
-"""Matrix products of PyTorch: by oneDNN where that is faster, and beside autocast."""
+"""Matrix products of PyTorch: by oneDNN where that is faster, and under autocast."""
 
 from typing import Any
 
@@ -19,7 +19,8 @@ def plus_product(total: Array, x: Array, y: Array) -> Array:
     """Return ``x @ y`` added to `total`, in place."""
     if x.shape[1] < 128 or not suits_onednn(x, y):
         return total.addmm_(x, y)
-    # The longer side stands last in a product, which goes by rows.
+    # oneDNN is faster where the result is wider than high; so a high one is computed
+    # as its transpose.
     if x.shape[0] > y.shape[1]:
         return total.add_(fast_product(y.mT, x.mT).mT)
     return total.add_(fast_product(x, y))
@@ -31,21 +32,21 @@ def is_autocast(x: Array) -> bool:
 
 
 def fast_product(x: Array, y: Array) -> Array:
-    # It would fall back to plain loops for a part of a transposed matrix.
+    # For a part of a transposed matrix oneDNN would fall back to plain loops.
     y = y if y.is_contiguous() or y.mT.is_contiguous() else y.contiguous()
     return private.linear(x.contiguous(), y.mT, None, "none", [], "")
 
 
 def is_large(x: Array, y: Array) -> bool:
-    if torch.compiler.is_compiling():  # it would be a guard on the size
+    if torch.compiler.is_compiling():  # a comparison would become a guard on the size
         return False
     return x.ndim == 2 and x.numel() * y.shape[-1] >= 2**22
 
 
 def suits_onednn(x: Array, y: Array) -> bool:
-    """Return whether to take the product of oneDNN, as compiled models do.
+    """Return whether oneDNN can take the product, as it does in compiled models.
 
-    That of MKL, which `torch.matmul` takes, has half its speed on some processors.
+    `torch.matmul` takes MKL instead, which on some processors is half as fast.
     """
     return (
         x.is_cpu
@@ -58,7 +59,7 @@ def suits_onednn(x: Array, y: Array) -> bool:
 
 
 class _Product(torch.autograd.Function):
-    """A matrix product that autocast leaves alone, backward too."""
+    """A matrix product that autocast does not narrow, nor its gradient."""
 
     generate_vmap_rule = True
 
