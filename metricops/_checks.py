@@ -131,7 +131,7 @@ def one_of(names: tuple[str, ...]) -> str:
 
 def is_int(value: Any) -> bool:
     """Return whether `value` is an integer, of Python or of shape (), and no bool."""
-    if isinstance(value, int):  # first: Dynamo can look no further at a size
+    if isinstance(value, int):  # first, as Dynamo traces no other test of a size
         return not isinstance(value, bool)
     try:
         operator.index(value)
@@ -144,7 +144,7 @@ def check_int(name: str, value: Any) -> int:
     """Return `value` as an int, or raise unless it is one."""
     if not is_int(value):
         refuse_type(name, "an int", value)
-    # A range gives a number where Dynamo has a symbol.
+    # For a symbol of Dynamo, a range gives its number.
     return range(value).stop if isinstance(value, int) else operator.index(value)
 
 

@@ -24,7 +24,7 @@ from metricops._typing import Array
 
 
 class Group(Protocol):
-    """Those that share a batch, as one of them sees them."""
+    """The processes or devices that share a batch, as one of them sees them."""
 
     @property
     def size(self) -> int:
@@ -65,7 +65,7 @@ class Side(NamedTuple):
 
 
 class Member(NamedTuple):
-    """What a member's call is made of besides its two sides."""
+    """A member's call, besides its two sides."""
 
     group: Group
     library: Library
@@ -97,7 +97,7 @@ def npairs_loss_of_group(
     ``reduction="none"``, return the losses of its own anchors.
     """
     asked = Arguments(anchors, candidates, labels, **options)
-    # Whoever is mistaken raises here, before anybody waits for anybody.
+    # A member with bad arguments raises here, before any other waits for it.
     objective = objective_of(denominator, label_smoothing, labels)
     call = admitted(objective, asked)
     for name in ("labels", "candidate_labels", "ids", "candidate_ids"):
@@ -123,7 +123,7 @@ def npairs_loss_of_group(
 
 
 def _check_alike(call: Call, name: str, value: Any) -> None:
-    """Raise if labels got codes, which would mean other labels to other members."""
+    """Raise if labels became codes, which each member would assign differently."""
     lib, like, value = call.inputs.library, call.given.anchors, unwrap(value)
     if is_plain(value):
         value = labels_from_plain(name, value)
@@ -135,7 +135,7 @@ def _check_alike(call: Call, name: str, value: Any) -> None:
 
 def _one_way(member: Member, rows: Side, columns: Side) -> Array:
     """Return the loss of own rows against everybody's columns."""
-    # Own columns come first, at the positions of their rows.
+    # A member's own columns come first, so that positions are those of its rows.
     others = columns.gathered(member.group)
     asked, weights = member.asked, member.weights
     asked = asked._replace(

@@ -1,4 +1,4 @@
-"""What a call's arguments become: arrays of one library, in a dtype to compute in."""
+"""The main arrays of a call, and those beside them: of one library and one dtype."""
 
 from typing import Any, NamedTuple
 
@@ -32,10 +32,10 @@ class Inputs(NamedTuple):
     xp: Namespace
     first: Array
     second: Array  # the first one again, where there is only one
-    dtype: Any  # in which the result goes out
+    dtype: Any  # of the result
 
     def narrow(self, result: Array) -> Array:
-        """Return `result` in the dtype that goes out."""
+        """Return `result` in the dtype of results."""
         return (
             result if result.dtype == self.dtype else self.xp.astype(result, self.dtype)
         )
@@ -46,7 +46,7 @@ class FloatDtypes(NamedTuple):
 
     promoted: Any  # what the arrays promote to, as a float
     computed: Any  # the same, or float32 where that is wider
-    result: Any  # in which the result goes out
+    result: Any  # of the result
 
 
 def main_arrays(**given: Any) -> Main:
@@ -57,7 +57,7 @@ def main_arrays(**given: Any) -> Main:
 
 
 def _admitted(given: dict[str, Any]) -> tuple[Library, list[Array], list[Dtype]]:
-    """Return the library of the main arrays, these, and what their dtypes are."""
+    """Return the library of the main arrays, the arrays, and their dtypes in words."""
     lib = known_library(*given.values())
     if lib is None:
         lib, given = _one_library(given)
@@ -75,7 +75,7 @@ def _admitted(given: dict[str, Any]) -> tuple[Library, list[Array], list[Dtype]]
 
 
 def _one_library(given: dict[str, Any]) -> tuple[Library, dict[str, Any]]:
-    """Return the library of arguments that may be lists or variables, and them."""
+    """Return the library of main arguments that may be lists or variables, and them."""
     values = {name: unwrap(x) for name, x in given.items()}
     if all(is_plain(x) for x in values.values()):
         values = {name: array_of_plain(name, x) for name, x in values.items()}
@@ -114,10 +114,10 @@ def float_dtypes(lib: Library, first: Array, second: Array) -> FloatDtypes:
     bits = max(word.bits for word, _ in floats)
     widest = {word.name: dtype for word, dtype in floats if word.bits == bits}
     name, dtype = next(iter(widest.items()))
-    if bits >= 32:  # by its name, as NumPy may have the bytes in another order
+    if bits >= 32:  # by its name, as NumPy arrays may have another byte order
         dtype = lib.dtype_called(name)
         return FloatDtypes(dtype, dtype, dtype)
-    if len(widest) == 2:  # float16 and bfloat16 hold none of each other
+    if len(widest) == 2:  # float16 and bfloat16 promote to float32
         dtype = lib.xp.float32
     return FloatDtypes(dtype, lib.xp.float32, lib.narrow_dtype(dtype, first))
 
@@ -129,7 +129,7 @@ def array_of_plain(name: str, value: Any) -> Array:
 
 
 def refuse_list_of_arrays(name: str, value: Any) -> None:
-    """Raise if `value` is a list with arrays in it, which NumPy would take apart."""
+    """Raise if `value` is a list of arrays, which NumPy would convert one by one."""
     inside = array_inside(value)
     if inside is not None:
         refuse_subclass(name, inside)
@@ -139,10 +139,10 @@ def refuse_list_of_arrays(name: str, value: Any) -> None:
 def companion(
     lib: Library, name: str, value: Any, main: str, like: Array, dtype: Any = None
 ) -> Array:
-    """Return a companion of `main` as an array of its library, on its device.
+    """Return an argument that goes with `main` as an array of its library and device.
 
-    What is of no library yet is made in `dtype`; by default, in its own one or the
-    nearest that the device has.
+    Lists and NumPy arrays become arrays of `dtype`. If it is None, they keep their own
+    dtype, or get the nearest that the device has.
     """
     value = unwrap(value)
     if is_plain(value):
@@ -169,10 +169,10 @@ def numbers(
     need: str = "of real numbers",
     kinds: tuple[str, ...] = ("float", "int", "bool"),
 ) -> Array:
-    """Return a companion of `main` in the dtype of `like`, of numbers of some `kinds`.
+    """Return an argument that goes with `main` as numbers in the dtype of `like`.
 
-    What is of no library yet is made in that dtype at once: the device may have no
-    other.
+    Lists and NumPy arrays become arrays of that dtype directly, as the device may not
+    have their own. Dtypes of other `kinds` are refused.
     """
     if type(value) in (int, float):
         return lib.asarray(value, like, like.dtype)

@@ -1,4 +1,4 @@
-"""Lists and NumPy arrays that may stand beside an array of another library.
+"""Lists and NumPy arrays as arguments next to an array of another library.
 
 The functions refuse them as main arrays; the distance objects take them, as those of
 TensorFlow Similarity do.
@@ -15,9 +15,10 @@ from metricops._typing import Array
 
 @public
 def of_one_library(x: Any, y: Any) -> tuple[Any, Any]:
-    """Return `x` and `y`, the arguments of a distance; a list or NumPy array joins.
+    """Return `x` and `y`, the arguments of a distance, as arrays of one library.
 
-    What does not fit otherwise is left to the function, which refuses it.
+    A list or NumPy array becomes an array of the other one's library. All else is left
+    for the distance function to refuse.
     """
     x, y = unwrap(x), unwrap(y)
     if y is None:

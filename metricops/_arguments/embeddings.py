@@ -15,8 +15,8 @@ def fitting_candidates(
 ) -> Array:
     """Return the candidates, having made sure that they fit the anchors.
 
-    `option` names what asks for a candidate for each anchor, if anything does; `square`
-    is whether it asks for no others.
+    `option` is the option that asks for a candidate for each anchor, in words, or None.
+    `square` says whether there may be no other candidates.
     """
     n, m = lib.shape(anchors), lib.shape(candidates)
     if len(n) != 2:
@@ -90,7 +90,7 @@ def fitting_bias(lib: Library, candidates: Array, bias: Any) -> Array:
 def _alike(lib: Library, named: dict[str, Array]) -> dict[str, Array]:
     """Return labels that are all of shape (n,), or all multi-hot."""
     shapes = {name: lib.shape(x) for name, x in named.items()}
-    # Where one side has a column, so has the other, if its width is not known.
+    # If one side is known to have one column, an unknown width of the other is 1 too.
     one_known = any(_is_column(shape, (1,)) for shape in shapes.values())
     widths = (1, None) if one_known else (1,)
     if all(_is_column(shape, widths) for shape in shapes.values()):
@@ -103,7 +103,7 @@ def _alike(lib: Library, named: dict[str, Array]) -> dict[str, Array]:
 
 
 def _is_column(shape: _checks.Shape, widths: tuple[int | None, ...]) -> bool:
-    """Return whether labels of a shape are one a row."""
+    """Return whether labels of this shape are one for each row."""
     return len(shape) == 1 or (len(shape) == 2 and shape[1] in widths)
 
 

@@ -29,9 +29,9 @@ def label_arrays(
 ) -> dict[str, Array]:
     """Return each of the labels `given` as an array of the library of `main`.
 
-    Lists and NumPy arrays that the library would change (strings, or 64-bit integers
-    in JAX) become small codes first, the same code for the same label. No label has a
-    derivative.
+    Lists and NumPy arrays that the library cannot hold exactly (strings, or 64-bit
+    integers in JAX) become small integers first, the same for the same label. Labels
+    have no derivatives.
     """
     arrays = _known(lib, given)
     if arrays is not None:
@@ -62,7 +62,7 @@ def _constant(lib: Library, labels: Array) -> Array:
 
 
 def _known(lib: Library, given: dict[str, Any]) -> dict[str, Array] | None:
-    """Return labels that are numbers in arrays of the library, and None for others."""
+    """Return labels that are arrays of numbers of the library already, or else None."""
     if known_library(*given.values()) is not lib:
         return None
     arrays = {}
@@ -109,7 +109,7 @@ def _on_host(name: str, value: Any) -> Any:
 
 
 def is_held(lib: Library, like: Array, labels: Array) -> bool:
-    """Return whether NumPy labels become an array of the library as they are."""
+    """Return whether the library can hold NumPy labels exactly."""
     if not is_numeric(labels):
         return False
     return is_kept(labels, lib.host_dtype(labels.dtype.name, like))

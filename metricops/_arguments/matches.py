@@ -13,16 +13,16 @@ def matches(lib: Library, labels: Array, others: Array) -> Array:
 
 
 def same_labels(lib: Library, labels: Array, others: Array) -> Array:
-    """Return where labels are the same number, whatever their dtypes; NaN is none."""
+    """Return where labels are the same number, whatever their dtypes; NaN never is."""
     if labels.dtype != others.dtype:
         labels, others = _comparable(lib, labels, others)
     return lib.xp.equal(labels, others)
 
 
 def _comparable(lib: Library, x: Array, y: Array) -> tuple[Array, Array]:
-    """Return labels of two dtypes in one, equal there where they are the same number.
+    """Return labels of two dtypes in one dtype, equal where they are the same number.
 
-    It takes no wider dtype than theirs, which the device may not have.
+    It is no wider than theirs, as the device may have no wider one.
     """
     left, right = lib.dtype(x), lib.dtype(y)
     if left.kind == "bool":
@@ -40,7 +40,7 @@ def _integers(lib: Library, x: Array, y: Array) -> tuple[Array, Array]:
     if left.signed == right.signed:
         wide = lib.dtype_called(f"int{bits}" if left.signed else f"uint{bits}")
         return lib.xp.astype(x, wide), lib.xp.astype(y, wide)
-    # A large one without a sign may turn negative here, and then equals nothing.
+    # A large unsigned label may become negative, and must then equal no other label.
     wide = lib.dtype_called(f"int{bits}")
     rows, columns = lib.xp.astype(x, wide), lib.xp.astype(y, wide)
     return (
@@ -59,12 +59,12 @@ def _floats(lib: Library, x: Array, y: Array) -> tuple[Array, Array]:
 
 
 def _as_floats(lib: Library, labels: Array, found: Dtype, wide: Any) -> Array:
-    """Return labels as floats; NaN for an integer that is none of these floats."""
+    """Return labels as floats; NaN for an integer that no such float equals."""
     xp = lib.xp
     floats = xp.astype(labels, wide)
     if found.kind == "float":
         return floats
-    # Beyond the largest integer there is no way back.
+    # A float beyond the largest integer cannot be converted back.
     inside = floats < 2.0 ** (found.bits - found.signed)
     back = xp.astype(xp.where(inside, floats, 0.0), labels.dtype)
     same = xp.logical_and(inside, xp.equal(back, labels))
@@ -73,16 +73,16 @@ def _as_floats(lib: Library, labels: Array, found: Dtype, wide: Any) -> Array:
 
 def shared(lib: Library, labels: Array, others: Array, dtype: Any) -> Array:
     """Return how many labels each two multi-hot rows share, shape (n, m)."""
-    # Counts, not labels: these may be floats.
+    # Multi-hot entries are counts, so they may be floats.
     rows = labels if labels.dtype == dtype else lib.xp.astype(labels, dtype)
     columns = others if others.dtype == dtype else lib.xp.astype(others, dtype)
     return lib.product(rows, lib.xp.matrix_transpose(columns))
 
 
 def shared_or_same(lib: Library, labels: Array, others: Array, dtype: Any) -> Array:
-    """Return what `shared` does; of one column, whether its labels are the same.
+    """Return what `shared` does, or for labels of one column whether they are the same.
 
-    Which of the two labels are is known only at run time if their width is not before.
+    Where their width is unknown while tracing, this is decided at run time.
     """
     counts = shared(lib, labels, others, dtype)
     if None not in (lib.shape(labels)[1], lib.shape(others)[1]):

@@ -1,4 +1,4 @@
-"""Sample weights, and how losses become one."""
+"""Sample weights, and the reduction of losses to one number."""
 
 from typing import Any
 
@@ -35,11 +35,11 @@ def reduce_losses(
     reduction: str,
     counted: Array | None = None,
 ) -> Array:
-    """Return the losses combined; those not `counted` are 0 and take no part."""
+    """Return the reduced loss. Losses that are not `counted` are 0 already."""
     weighted = losses if weights is None else losses * weights
     if reduction == "none":
         return weighted
-    everyone = counted is None and all(lib.shape(losses))  # none unknown, nor empty
+    everyone = counted is None and all(lib.shape(losses))  # no size is unknown, nor 0
     if everyone and (reduction == "mean" or (weights is None and reduction != "sum")):
         return lib.xp.mean(weighted)
     total = lib.xp.sum(weighted)
@@ -76,8 +76,9 @@ def slopes_of_reduced(
 ) -> tuple[Array, Array]:
     """Return the derivatives of the reduced loss by the losses, and by the weights.
 
-    With losses l and the factor f of their sum, d(f * sum(w * l)) / dw is f * l; of a
-    weighted mean, whose factor is 1 / sum(w), it is f * (l - f * sum(w * l)).
+    With losses l, and a factor f that turns their sum into the reduced loss,
+    d(f * sum(w * l)) / dw is f * l. In a weighted mean f is 1 / sum(w), which depends
+    on w too: then it is f * (l - f * sum(w * l)).
     """
     xp = lib.xp
     factor = factor_of(lib, reduction, losses, weights, counted)
@@ -97,7 +98,7 @@ def mass_of(
     weights: Array | None,
     counted: Array | None = None,
 ) -> Array:
-    """Return what a mean divides by: how many losses count, or the sum of weights."""
+    """Return what a mean divides by: how many losses count, or their weights' sum."""
     xp = lib.xp
     part = xp.ones_like(losses) if counted is None else xp.astype(counted, losses.dtype)
     if reduction == "weighted_mean" and weights is not None:

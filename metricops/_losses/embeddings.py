@@ -48,7 +48,7 @@ class Arguments(NamedTuple):
 
 
 class Call(NamedTuple):
-    """What a call is made of, once all of it is known to fit."""
+    """A call whose arguments have been checked."""
 
     inputs: Inputs
     config: Config
@@ -57,7 +57,7 @@ class Call(NamedTuple):
 
 
 def admitted(objective: Objective, asked: Arguments) -> Call:
-    """Return what a call of a loss is made of, having made sure that all fits."""
+    """Return a call of a loss, having checked its arguments."""
     options = _options(asked)
     if asked.candidates is None:
         inputs = float_arrays(anchors=asked.anchors)
@@ -66,7 +66,7 @@ def admitted(objective: Objective, asked: Arguments) -> Call:
     lib, anchors, every = inputs.library, inputs.first, inputs.second
     shape = anchors.shape
     alike = isinstance(shape, tuple) and shape == every.shape and len(shape) == 2
-    if not alike or lib.spreads:  # equal shapes fit, whatever the options
+    if not alike or lib.spreads:  # equal shapes fit with all options
         every = _candidates(lib, anchors, every, asked)
     labels, roles = _NO_LABELS, _BY_POSITION
     if asked.labels is not None or objective.by_labels:
@@ -175,7 +175,7 @@ def _candidates(lib: Library, anchors: Array, every: Array, asked: Arguments) ->
 
 
 def _refuse_unlabelled(asked: Arguments) -> NoReturn:
-    """Raise because there are no labels where an argument needs them."""
+    """Raise because labels are missing that another argument needs."""
     if asked.candidates is None:
         _checks.refuse_value("labels", "given where `candidates` is None", None)
     if asked.candidate_labels is not None:

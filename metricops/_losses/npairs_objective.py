@@ -1,6 +1,6 @@
-"""What N-pairs asks of a row of scores: the cross-entropy of its softmax.
+"""The N-pairs loss of a row of scores: the cross-entropy of its softmax.
 
-Of a row of scores s with peak p, and targets t scaled to sum to 1::
+For a row of scores s with peak p, and targets t scaled to sum to 1::
 
     Z = sum(exp(s - p)),    loss = log Z - sum(t * (s - p)),
     dloss/ds = exp(s - p) / Z - t
@@ -39,7 +39,8 @@ _BY_POSITION, _BY_TARGETS = PositionSums(), TargetSums()
 class NPairs(Objective):
     """The cross-entropy of a row's softmax against its targets.
 
-    With `smoothing` e against ``(1 - e) * t``; the engine does the rest.
+    With `smoothing` e the targets are ``(1 - e) * t``; `smoothing` of the engine adds
+    the rest.
     """
 
     smoothing: float = 0.0
@@ -88,7 +89,7 @@ class NPairs(Objective):
         return found
 
     def sums(self, paired: bool) -> Sums | None:
-        """Return how rows are closed that are met in parts."""
+        """Return how rows are closed that are seen in parts."""
         if paired:
             return _BY_POSITION
         return _BY_TARGETS if self.smoothing == 0 else TargetSums(self.smoothing)
@@ -104,7 +105,7 @@ def _by_position(lib: Library, scores: Array, pairs: Pairs) -> Array:
 
 
 def _slopes_by_position(lib: Library, scores: Array, pairs: Pairs) -> Slopes:
-    """Return what the formula for one positive gives."""
+    """Return losses and derivatives of rows with one positive each."""
     losses, exponentials, rest, partition = _parts(lib, scores, pairs)
     own = -rest / partition
     return Slopes(losses[:, 0], exponentials, 1 / partition, own[:, 0])
@@ -138,7 +139,7 @@ def _repaired(
 def _against_targets(
     lib: Library, scores: Array, pairs: Pairs, smoothing: float
 ) -> Array:
-    """Return the losses against targets; of none it is 0."""
+    """Return the losses against targets; 0 for a row without any."""
     exact = lib.recorded(scores) and smoothing == 0
     if not exact or lib.looks(scores):
         found = _target_parts(lib, scores, pairs, smoothing)[0][:, 0]

@@ -1,6 +1,6 @@
-"""What closes a softmax whose row of scores is met in parts; see `npairs_objective`.
+"""How N-pairs closes a row of scores that is seen in parts; see `npairs_objective`.
 
-Parts of a row are added as they come, each relative to the largest score so far.
+The sums of two parts are merged relative to the larger of their peaks.
 
 The module is long, as sums by position and against targets are one derivation.
 """
@@ -25,7 +25,7 @@ class PositionRows(NamedTuple):
 class TargetRows(NamedTuple):
     """The sums of rows with targets, of shape (n,)."""
 
-    peak: Array  # minus infinity of a row that has met no candidate
+    peak: Array  # minus infinity for a row that has seen no candidate
     rest: Array  # sum(exp(s - peak)) less `apart`
     apart: Array  # in how many parts a positive is alone
     positive: Array  # sum(t * (s - peak))
@@ -33,7 +33,7 @@ class TargetRows(NamedTuple):
 
 
 class Closing(NamedTuple):
-    """What a row's part of the derivative is made of, each of shape (n,)."""
+    """What the derivative needs of each row, of shape (n,)."""
 
     peak: Array
     push: Array  # what exp(s - peak) is multiplied by: upstream / Z
@@ -43,7 +43,8 @@ class Closing(NamedTuple):
 class ClosingTargets(NamedTuple):
     """The same against targets, whose factor is `alone` plus `pull`.
 
-    Taken away first, `alone` leaves exactly 0 of a positive that is alone and the peak.
+    `alone` is subtracted first, which leaves exactly 0 at a positive that is the peak
+    and alone.
     """
 
     peak: Array
@@ -62,12 +63,12 @@ class PositionSums(Sums):
     ) -> PositionRows:
         """Return the sums along an axis.
 
-        Of columns the positive is not among them; it is the row's: see `paired`.
+        Those of columns lack the positive, which `paired` takes from the rows.
         """
         peak = lib.peak(scores, axis)
         flat = lib.xp.squeeze(peak, axis=axis)
         positive = lib.pick(scores, pairs.positive)[:, 0] if axis == 1 else flat
-        peak = finite(lib, peak)  # some rows of a column may all have its id
+        peak = finite(lib, peak)  # all rows of a column may have its id
         shifted = lib.minus(scores, peak) if last else scores - peak
         exponentials = lib.put(lib.exp(shifted), pairs.positive, 0.0)
         return PositionRows(flat, lib.xp.sum(exponentials, axis=axis), positive)
@@ -84,7 +85,7 @@ class PositionSums(Sums):
 
     def paired(self, rows: PositionRows, columns: PositionRows) -> PositionRows:
         """Return the columns' sums with their positives' scores, which rows know."""
-        # A copy, as no array may be saved twice.
+        # A copy, as frameworks refuse to save one array twice.
         return columns._replace(positive=rows.positive + 0.0)
 
     def losses(self, lib: Library, sums: PositionRows) -> tuple[Array, None]:
@@ -95,7 +96,7 @@ class PositionSums(Sums):
         return lib.xp.logaddexp(less, lib.xp.zeros_like(less)), None
 
     def closing(self, lib: Library, sums: PositionRows, upstream: Array) -> Closing:
-        """Return what `error` needs of each row, where its loss weighs `upstream`."""
+        """Return each row's closing numbers, for losses weighted by `upstream`."""
         partition = sums.rest + lib.xp.exp(sums.positive - sums.peak)
         push = upstream / partition
         return Closing(sums.peak, push, -sums.rest * push)
@@ -139,7 +140,7 @@ class TargetSums(Sums):
         return TargetRows(peak, rest, alone, positive, total)
 
     def nothing(self, lib: Library, zeros: Array) -> TargetRows:
-        """Return the sums of rows that have met no candidate."""
+        """Return the sums of rows that have seen no candidate."""
         return TargetRows(zeros - float("inf"), zeros, zeros, zeros, zeros)
 
     def merged(self, lib: Library, old: TargetRows, new: TargetRows) -> TargetRows:
@@ -169,7 +170,7 @@ class TargetSums(Sums):
     def closing(
         self, lib: Library, sums: TargetRows, upstream: Array
     ) -> ClosingTargets:
-        """Return what `error` needs of each row, where its loss weighs `upstream`."""
+        """Return each row's closing numbers, for losses weighted by `upstream`."""
         xp = lib.xp
         counted = sums.total != 0
         upstream = xp.where(counted, upstream, 0.0)
@@ -205,7 +206,7 @@ class TargetSums(Sums):
         return lib.less(error, pairs.targets, pull)
 
     def _relative(self, lib: Library, sums: TargetRows, peak: Array) -> TargetRows:
-        """Return the sums relative to another peak; 0 where nothing was met."""
+        """Return the sums relative to another peak; 0 where no candidate was seen."""
         xp = lib.xp
         peak = finite(lib, peak)
         down = xp.where(sums.peak == -float("inf"), peak, sums.peak) - peak

@@ -11,7 +11,7 @@ def of_positive(lib: Library, rest: Array, difference: Array) -> Array:
 
 
 def log_ratio(lib: Library, rest: Array, difference: Array) -> Array:
-    """Return log(rest) + difference; minus infinity of nothing, without a slope."""
+    """Return log(rest) + difference; where rest is 0, -inf with a derivative of 0."""
     xp = lib.xp
     nothing = rest == 0
     found = xp.log(xp.where(nothing, 1.0, rest)) + difference
@@ -19,10 +19,10 @@ def log_ratio(lib: Library, rest: Array, difference: Array) -> Array:
 
 
 def finite(lib: Library, peak: Array) -> Array:
-    """Return a peak that scores may be less by, also where none was met."""
+    """Return a peak that can be subtracted: 0 for minus infinity."""
     return lib.xp.where(peak == -float("inf"), 0.0, peak)
 
 
 def may_hold(lib: Library, x: Array) -> bool:
-    """Return whether some of `x` may not be 0; a look tells where it costs nothing."""
+    """Return whether some of `x` may not be 0; exact where reading a value is cheap."""
     return not lib.looks(x) or bool(lib.xp.any(x != 0))

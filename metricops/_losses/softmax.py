@@ -148,8 +148,8 @@ def _rows(lib: Library, s: Array, t: Array) -> tuple[Array, Array]:
     t = xp.where(s == -float("inf"), 0.0, t)
     total = xp.sum(t, axis=1)
     counted = total != 0
-    # A row left out may hold a NaN, or no peak; a row that counts has an open pair.
+    # A row that is left out may hold NaN or minus infinity alone, so it becomes 0.
     logs = lib.log_softmax(xp.where(counted[:, None], s, 0.0))
-    # Without a target nothing is multiplied: 0 times a masked pair's -inf is NaN.
+    # Not multiplied where there is no target: 0 times minus infinity is NaN.
     share = xp.sum(t * xp.where(t != 0, logs, 0.0), axis=1)
     return 0.0 - share / xp.where(counted, total, 1.0), counted

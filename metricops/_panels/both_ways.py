@@ -1,8 +1,8 @@
 """Both directions: anchors against candidates and candidates against anchors.
 
-A column closes only with the last panel. So a first pass gathers the sums that close
-rows and columns, one matrix product a panel, and a second one takes the gradients of
-both directions from the same scores, three products a panel.
+A column is closed only after the last panel. So a first pass gathers the sums of rows
+and columns, by one matrix product a panel. A second pass computes the scores again and
+takes the gradients of both directions from them, by three products a panel.
 """
 
 from typing import Any, NamedTuple
@@ -17,14 +17,14 @@ from metricops._typing import Array
 
 
 class Both(NamedTuple):
-    """The sums, or the losses, or what closes them, of the two directions."""
+    """The same of both directions: sums, closing numbers, or upstream gradients."""
 
     rows: Any
     columns: Any
 
 
 class ClosedRows(NamedTuple):
-    """Some rows, what closes them, and what closes the columns at their positions."""
+    """Some rows, their closing numbers, and those of the columns at their positions."""
 
     rows: Rows
     closing: Any
@@ -32,7 +32,7 @@ class ClosedRows(NamedTuple):
 
 
 class ClosedCandidates(NamedTuple):
-    """All candidates, and what closes their columns."""
+    """All candidates, and the closing numbers of their columns."""
 
     candidates: Candidates
     closing: Any
@@ -43,7 +43,7 @@ class RowsOut(NamedTuple):
 
     anchors: Array | None  # their gradient
     along: Array | None  # sum(u * dL/du), for the temperature
-    own: Array | None  # the slope at the own column
+    own: Array | None  # the slope at the row's own positive
 
 
 def prepared(problem: Problem) -> Problem:
@@ -78,7 +78,7 @@ def losses(problem: Problem) -> tuple[Direction, Direction]:
 
 
 def gathered(problem: Problem) -> Both:
-    """Return what closes each row and each column."""
+    """Return the sums of each row and of each column."""
     lib, sums = problem.library, sums_of(problem)
 
     def body(columns: Any, rows: Rows, candidates: Candidates) -> tuple[Any, Any]:

@@ -17,11 +17,11 @@ class Direction(NamedTuple):
 
 
 class Products(NamedTuple):
-    """The gradients that the passes give, of the sum of the weighted losses.
+    """What the passes over panels give: gradients of the sum of the weighted losses.
 
-    That of the candidates is of their units, that of the anchors of the rows as given,
-    or of their units too where these were formed once for all passes.
-    One set by halves has both in the latter.
+    The gradient of the candidates is by their unit vectors. That of the anchors is by
+    the rows as given, or by their unit vectors if `Problem.row_units` is not None. One
+    set by halves has the sum of both as that of the candidates.
     """
 
     anchors: Array | None
@@ -67,8 +67,9 @@ def weights_gradient(
 ) -> Array:
     """Return the gradient of the sample weights w.
 
-    With losses l and the factor f of their sum, d(f * sum(w * l)) / dw is f * l; of a
-    weighted mean, whose factor is 1 / sum(w), it is f * (l - f * sum(w * l)).
+    With losses l, and a factor f that turns their sum into the reduced loss,
+    d(f * sum(w * l)) / dw is f * l. In a weighted mean f is 1 / sum(w), which depends
+    on w too: then it is f * (l - f * sum(w * l)).
     """
     xp = lib.xp
     total = xp.zeros_like(weights)
@@ -85,7 +86,7 @@ def weights_gradient(
 def chained(
     problem: Problem, given: Given, wanted: Wanted, products: Products
 ) -> Given:
-    """Return the gradients by what was given: those of the units, chained further."""
+    """Return the gradients by the arrays as given, through their unit length."""
     lib = problem.library
     of_anchors, of_candidates = products.anchors, products.candidates
     if of_anchors is not None and problem.row_units is not None:

@@ -1,4 +1,4 @@
-"""What a loss gives to the engine: numbers of a row of scores, and their slopes."""
+"""What a loss gives to the engine: the loss of a row of scores, and its derivative."""
 
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -10,7 +10,8 @@ from metricops._typing import Array
 class Pairs(NamedTuple):
     """The roles of the pairs of a panel of scores, shape (b, m).
 
-    The positives are told by `positive`, or else by `targets` and `total`.
+    `positive` says which pairs are positives where each row has only one. Otherwise
+    `targets` and `total` do.
     """
 
     positive: Array = None  # (b,): the column of each row's only positive
@@ -23,9 +24,10 @@ class Pairs(NamedTuple):
 class Slopes(NamedTuple):
     """The losses of a panel's rows, and their derivatives by the scores.
 
-    The derivative is ``error * factor``, and ``own`` at the columns `Pairs.positive`,
-    where the error is 0 then. A number a row costs less on the thin side of a product
-    than on the panel, and less rounding.
+    The derivative is ``error * factor``. If `own` is given, the error is 0 at the
+    columns `Pairs.positive`, and the derivative there is `own`. The engine multiplies
+    the thin side of a product by `factor`, which costs less than the panel, and rounds
+    less.
     """
 
     losses: Array  # (b,)
@@ -35,10 +37,10 @@ class Slopes(NamedTuple):
 
 
 class Sums:
-    """What closes the rows of a direction, gathered from parts of their scores.
+    """How a loss closes rows whose scores are seen in parts.
 
-    A loss that has these takes half the products for one set, and one pass less for
-    both directions. They are records of arrays of shape (rows,), none of them None.
+    With this, one set takes half the products, and both directions one pass less. Sums
+    are records of arrays of shape (rows,), none of them None.
     """
 
     record: Any  # of the sums: a named tuple
@@ -50,7 +52,7 @@ class Sums:
         raise NotImplementedError
 
     def nothing(self, lib: Library, zeros: Array) -> Any:
-        """Return the sums of rows that have met no candidate."""
+        """Return the sums of rows that have seen no candidate."""
         raise NotImplementedError
 
     def merged(self, lib: Library, old: Any, new: Any) -> Any:
@@ -58,7 +60,7 @@ class Sums:
         raise NotImplementedError
 
     def paired(self, rows: Any, columns: Any) -> Any:
-        """Return the columns' sums with what the rows know of their common pairs."""
+        """Return the columns' sums, completed by what only the rows know of a pair."""
         return columns
 
     def losses(self, lib: Library, sums: Any) -> tuple[Array, Array | None]:
@@ -66,7 +68,7 @@ class Sums:
         raise NotImplementedError
 
     def closing(self, lib: Library, sums: Any, upstream: Array) -> Any:
-        """Return what `error` needs of each row, where its loss weighs `upstream`."""
+        """Return each row's closing numbers, for losses weighted by `upstream`."""
         raise NotImplementedError
 
     def error(
@@ -79,7 +81,7 @@ class Sums:
         raise NotImplementedError
 
     def own(self, rows: Any, columns: Any) -> Array | None:
-        """Return the derivative at each row's own column, if `error` leaves it out."""
+        """Return the derivative at each row's own positive, if `error` lacks it."""
         return None
 
 
@@ -97,7 +99,7 @@ class Objective:
     def counted(self, lib: Library, pairs: Pairs) -> Array | None:
         """Return which rows count by their targets, shape (b, 1); None: all.
 
-        By position all rows count, and this is not asked. Where it is, there are no
+        By position all rows count, and this is not called. When it is, there are no
         scores yet: an anchor left out may hold a NaN.
         """
         return None

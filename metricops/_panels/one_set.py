@@ -1,8 +1,8 @@
 """One set against itself: its scores are symmetric, so half of them suffice.
 
-A panel of rows meets itself, and then the rows that it has not met yet; what is found
-of such a pair counts for both. `gathered` is half a matrix product and `gradients` one
-and a half: two in all, where rows against candidates take three.
+Each pair of panels is taken once, and its results count for both panels: see
+`Loops.sweep`. `gathered` takes half a matrix product, and `gradients` one and a half.
+So there are two in all, where anchors against other candidates take three.
 
 With ``g[i, j]`` the derivative of row i's weighted loss by the score ``x_i · x_j / t``,
 the gradient of x is ``(g + gᵀ) @ x / t``.
@@ -35,7 +35,7 @@ class Gradient(NamedTuple):
 
 
 def gathered(problem: Problem) -> Any:
-    """Return what closes each row."""
+    """Return the sums of each row."""
     lib, sums = problem.library, sums_of(problem)
 
     def square(panel: Members, exists: Array | None) -> Any:
@@ -60,14 +60,14 @@ def gradients(problem: Problem, found: Any, upstream: Array) -> Products:
     lib, xp, sums = problem.library, problem.library.xp, sums_of(problem)
 
     def turned(panel: Members, error: Array) -> Array:
-        # The error stays as it lies: the thin product is transposed instead.
+        # Transposing the thin product costs less than transposing the error.
         found = lib.product(xp.matrix_transpose(panel.embeddings), error)
         return xp.matrix_transpose(found)
 
     def square(panel: Members, exists: Array | None) -> Any:
         scores, pairs = _tile(problem, panel, panel, exists)
-        # A row is closed by its own scores alone: those of its column, the same but for
-        # rounding, would not fit its peak.
+        # The columns of this panel are its rows, but rounded differently: their scores
+        # might exceed the peak of the row. So the rows alone are used.
         error = sums.error(lib, scores, pairs, panel.closing, None)
         return Gradient(lib.product(error, panel.embeddings) + turned(panel, error))
 
@@ -85,7 +85,7 @@ def gradients(problem: Problem, found: Any, upstream: Array) -> Products:
     start = Gradient(xp.zeros_like(members.embeddings))
     total = lib.loops.sweep(square, rest, merge, start, members, problem.block)
     total = scaled(total.embeddings, problem.candidates.scale)
-    # Both sides are the same rows, and so each has half of the products.
+    # The total counts each row as anchor and as candidate; the temperature wants half.
     along = xp.sum(members.embeddings * total, axis=1) / 2
     return Products(None, total, along)
 

@@ -1,4 +1,4 @@
-"""Anchors against candidates: a row closes inside its panel, so one pass is enough.
+"""Anchors against candidates: rows are closed inside a panel, so one pass is enough.
 
 Let ``s = (u · c) / t`` be the scores of anchors u and candidates c, L the sum of the
 weighted losses, and ``e = dL/ds``. Then::
@@ -20,7 +20,7 @@ from metricops._typing import Array
 
 
 class Panel(NamedTuple):
-    """What becomes of a panel's scores."""
+    """What is computed from a panel's scores."""
 
     side: Side
     slopes: Slopes
@@ -29,7 +29,7 @@ class Panel(NamedTuple):
 
 
 class Total(NamedTuple):
-    """What the panels add up to, from one to the next."""
+    """The sums over panels so far."""
 
     candidates: Array | None  # (d, m): the gradient of the candidates, transposed
     bias: Array | None = None  # (1, m): that of the bias, divided by the temperature
@@ -42,14 +42,14 @@ class Out(NamedTuple):
     counted: Array | None
     anchors: Array | None  # their gradient
     along: Array | None  # sum(u * dL/du), for the temperature
-    own: Array | None  # the slope at the own column, times what it pulls with
+    own: Array | None  # the slope at the row's own positive, times `pull`
 
 
 def mean(problem: Problem) -> Array | None:
     """Return the mean loss if there is one panel, by position; else None."""
     lib, rows = problem.library, problem.rows
     if rows.labels is not None or problem.several or not lib.shape(rows.anchors)[0]:
-        return None  # and the mean of nothing is 0
+        return None  # without anchors the mean is 0
     if problem.config.objective.smoothing != 0:
         return None
     pairs = pairs_of(problem, rows, problem.candidates)
@@ -97,7 +97,7 @@ def gradients(problem: Problem, wanted: Wanted) -> tuple[Direction, Products]:
         sofar = Total(None) if total is None else total
         of_candidates = of_bias = None
         if wanted.candidates:
-            # The panel stays as it lies: the thin sum is transposed at the end instead.
+            # Transposing the thin sum at the end costs less than transposing the panel.
             left = xp.matrix_transpose(panel.side.anchors * weight)
             of_candidates = lib.plus_product(sofar.candidates, left, error)
         if wanted.bias:
@@ -165,7 +165,7 @@ def _rows_gradient(
 
 
 def plus_own(problem: Problem, of_candidates: Array, own: Array | None) -> Array:
-    """Return the candidates' gradient with the part of each anchor's positive."""
+    """Return the candidates' gradient with the part of each anchor's own positive."""
     if own is None:
         return of_candidates
     lib = problem.library

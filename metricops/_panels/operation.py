@@ -23,7 +23,7 @@ from metricops._panels.records import (
 )
 from metricops._typing import Array
 
-_SMALL = 2**17  # scores; an autodiff of so few costs less than an operation
+_SMALL = 2**17  # scores: for so few, plain autodiff costs less than an operation
 
 
 def value(lib: Library, config: Config, arrays: Arrays, constants: Arrays) -> Array:
@@ -46,7 +46,7 @@ def value(lib: Library, config: Config, arrays: Arrays, constants: Arrays) -> Ar
 
 
 def is_small(lib: Library, config: Config, arrays: Arrays) -> bool:
-    """Return whether one panel holds all and is small: plain autodiff serves best."""
+    """Return whether all fits one small panel, so that plain autodiff is fastest."""
     given = Given(*arrays)
     every = given.anchors if given.candidates is None else given.candidates
     block = block_of(lib, config, given.anchors, every)
@@ -67,11 +67,11 @@ def value_and_saved(
     constants: Arrays,
     wanted: tuple[bool, ...],
 ) -> tuple[Array, Arrays]:
-    """Return the loss, and its gradients; or, of a loss a row, what they need."""
+    """Return the loss and its gradients; for losses of rows, what gradients need."""
     given, labels, asked = Given(*arrays), Labels(*constants), Wanted(*wanted)
     problem = problem_of(lib, config, given, labels)
     if config.reduction == "none":
-        # By what is static alone, as it decides how many arrays are saved.
+        # Decided by what is static, as the number of saved arrays depends on it.
         directions, sums = plans.losses(problem, given, labels, problem.one_set)
         if config.objective.smoothing != 0:
             directions = smoothing.losses(problem, given, labels, directions)
@@ -123,7 +123,7 @@ def backward(
     if asked.weights:
         losses = sum(one.losses for one in directions) / len(directions)
         gradients = gradients._replace(weights=upstream * losses)
-    # A program of before there was a bias wants none.
+    # A program exported before there was a bias has no entry for it in `wanted`.
     each = zip(gradients, wanted, strict=False)
     return tuple(x if there else None for x, there in each)
 

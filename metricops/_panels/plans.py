@@ -28,7 +28,7 @@ Directions = tuple[Direction, ...]
 def losses(
     problem: Problem, given: Given, labels: Labels, by_halves: bool
 ) -> tuple[Directions, Arrays]:
-    """Return the losses of each direction, and sums that spare `pulled` a pass."""
+    """Return the losses of each direction, and the sums that `pulled` can use again."""
     sums = sums_of(problem)
     if by_halves and sums is not None:
         found = one_set.gathered(problem)
@@ -104,7 +104,7 @@ def _one_way(
         asked = wanted._replace(candidates=True)
     one, products = one_way.gradients(problem, asked)
     if upstream is None and config.reduction != "sum":
-        # How many anchors count is known at the end.
+        # How many anchors count is known only after the last panel.
         factor = factor_of(lib, config.reduction, one.losses, weights, one.counted)
         products = Products(*(None if x is None else x * factor for x in products))
     return one, chained(problem, given, wanted, products)

@@ -71,7 +71,7 @@ class Rows(NamedTuple):
 
     anchors: Array  # (b, d)
     labels: Array | None = None
-    positions: Array | None = None  # (b,): where they stand among all anchors
+    positions: Array | None = None  # (b,): their indices among all anchors
     paired: Array | None = None  # (b, d): their positives, by position
     weights: Array | None = None  # (b,): what their losses are multiplied by
     ids: Array | None = None
@@ -88,16 +88,16 @@ class Candidates(NamedTuple):
 
 
 class Problem(NamedTuple):
-    """A call as the passes over its panels take it."""
+    """A call in the form that the passes over its panels take."""
 
     library: Library
     config: Config
     rows: Rows
     candidates: Candidates
-    units: Units | None  # how the candidates came to have unit length
-    row_units: Units | None  # how the rows did, if they were scaled once for all passes
+    units: Units | None  # the candidates, if they were scaled to unit length
+    row_units: Units | None  # the rows, if they were scaled once for all passes
     one_set: bool  # whether the candidates are the anchors, labels too
-    symmetric: bool  # whether there are two directions; those of one set are the same
+    symmetric: bool  # whether there are two directions; False where they are equal
     block: int | None  # the rows of a panel; None: all
     several: bool  # whether there may be several panels
 
@@ -136,7 +136,7 @@ def problem_of(lib: Library, config: Config, given: Given, labels: Labels) -> Pr
 
 
 def sums_of(problem: Problem) -> Any:
-    """Return the `Sums` that close rows met in parts, or None if nothing does."""
+    """Return the `Sums` for rows that are seen in parts, or None if there are none."""
     return problem.config.objective.sums(problem.rows.labels is None)
 
 
@@ -147,5 +147,5 @@ def block_of(
     if config.block_size is not None:
         return config.block_size
     block = lib.block(anchors, candidates)
-    # Two softmaxes of a panel are alive at once.
+    # With two directions, two softmaxes of a panel are held at once.
     return block // 2 if config.symmetric and block is not None else block

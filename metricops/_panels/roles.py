@@ -1,4 +1,4 @@
-"""Who is a positive of whom: what the labels of a call mean."""
+"""Which candidates are positives of which anchors, by the labels of a call."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -55,7 +55,7 @@ class ByMultihot(Roles):
     ) -> Array | None:
         """Return the numbers of labels that are shared.
 
-        Of one column, found at run time, whether its labels are the same.
+        Labels that turn out at run time to have one column are compared instead.
         """
         return shared_or_same(lib, labels, others, dtype)
 

@@ -38,13 +38,13 @@ class Side(NamedTuple):
     """Some anchors as they enter a product."""
 
     anchors: Array
-    units: Units | None  # how they came to have unit length, where that is asked for
+    units: Units | None  # their lengths, if they were scaled to unit length
 
 
 def side_of(problem: Problem, anchors: Array, counted: Array | None) -> Side:
     """Return anchors as they enter a product; 0 for those that do not count."""
     lib = problem.library
-    if counted is not None:  # an anchor left out may hold a NaN, and 0 * NaN is one
+    if counted is not None:  # an anchor left out may hold NaN, and 0 * NaN is NaN
         anchors = lib.xp.where(counted, anchors, 0.0)
     if not problem.config.normalize or problem.row_units is not None:
         return Side(anchors, None)

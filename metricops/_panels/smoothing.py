@@ -5,9 +5,9 @@ cross-entropy against ``(1 - e) * t + e / k`` is::
 
     log Z - (1 - e) * sum(t * s) - e * M
 
-The objective has the first two terms, and the last is added here: the product of an
-anchor with the sum of its candidates, for which no score is needed again. By position
-the objective knows nothing of e, and ``e * (s₊ - M)`` is added.
+The objective computes the first two terms. The last is added here, from the product of
+an anchor with the sum of its candidates, which needs no panel of scores. By position
+the objective leaves e out, and ``e * (s₊ - M)`` is added.
 """
 
 from typing import Any, NamedTuple

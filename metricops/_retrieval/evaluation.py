@@ -118,7 +118,7 @@ def _found(lib: Library, config: Config, rows: Arrays, consts: Arrays) -> Found:
     else:
         relevant = _relevant(lib, labels, others, queries.dtype)
         hits = lib.chosen(relevant, indices)
-    # What is not a number is near nothing.
+    # A key whose value is NaN is never a hit.
     hits = xp.astype(xp.logical_and(hits, values == values), queries.dtype)
     if relevant is None:
         return Found(hits, None)

@@ -85,7 +85,7 @@ def nearest_neighbors(
 def _shown(
     inputs: Inputs, config: Search, places: Array | None, progress: Progress
 ) -> tuple[Array, Array]:
-    """Return what a search finds, panel by panel of those that `progress` hands out."""
+    """Return what a search finds, by the panels that `progress` iterates over."""
     if not callable(progress):
         msg = f"`progress` must wrap an iterable of panels; got {progress!r}."
         raise TypeError(msg)

@@ -1,9 +1,9 @@
 """Sums over the differences of all pairs of rows, in panels, and their gradients.
 
-Differences are formed and summed in panels that stay in the caches, forward and
-backward. These sums are right to a few ulps for any rows, however near each other they
-are in a wide cloud, and cost 10 to 40 times as much as a matrix product: so they are
-for what a product cannot give (see `products`), and for the pairs that it gets wrong.
+Differences are computed and summed in panels that fit the caches, forward and backward.
+The sums are right to a few units in the last place, even for rows that lie near each
+other and far from 0. They cost 10 to 40 times as much as a matrix product. So they are
+used where a product does not apply, and for the pairs that it gets wrong: `products`.
 """
 
 from typing import Any, NamedTuple
@@ -29,7 +29,7 @@ class Pairs(NamedTuple):
 
     rows: Rows
     found: Array  # the sums, as far as they are right
-    near: Array  # bool: which are to be made anew
+    near: Array  # bool: which are to be computed again
 
 
 class Weighted(NamedTuple):
@@ -64,7 +64,7 @@ def sums(lib: Library, config: Config, x: Array, y: Array) -> Array:
 def repaired(
     lib: Library, config: Config, x: Array, y: Array, found: Array, near: Array
 ) -> Array:
-    """Return `found`, sums of two matrices, with those that are `near` made anew."""
+    """Return `found`, the sums of two matrices, with the `near` ones computed again."""
     turned = lib.xp.matrix_transpose
     left, right = (rows_of(lib, config, z) for z in (x, y))
     rows, columns = _panels(lib, x, y)
@@ -144,7 +144,7 @@ def _panels(lib: Library, x: Array, y: Array) -> tuple[int, int]:
 
 
 def _product(sizes: Shape) -> int:
-    """Return the product of sizes, of which those unknown and those 0 count as 1."""
+    """Return the product of sizes; unknown ones and zeros count as 1."""
     product = 1
     for size in sizes:  # Dynamo does not trace math.prod
         product *= size or 1

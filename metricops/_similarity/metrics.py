@@ -1,4 +1,4 @@
-"""Distances and similarities by name, of rows that were checked and widened before."""
+"""Distances and similarities by name, for rows that are checked and widened already."""
 
 import difflib
 from collections.abc import Callable
@@ -78,11 +78,11 @@ def snr(lib: Library, x: Array, y: Array | None) -> Array:
     noise = lib.differentiable(
         operation.OPERATION, Config("length", True), (rows, columns), ()
     )
-    constant = lib.peak(xp.abs(rows), axis=-1) <= 0  # -inf of no features
+    constant = lib.peak(xp.abs(rows), axis=-1) <= 0  # -inf where there are no features
     if 0 not in rows.shape:
         rows = rows - xp.mean(rows, axis=-1, keepdims=True)
     units = unit_and_norm(lib, rows)
-    # Lengths rather than variances, whose quotient is representable where they are not.
+    # By lengths: the variances may overflow where their quotient does not.
     ratio = noise / units.length / units.scale
     ratio = xp.where(xp.logical_and(constant, noise == 0), xp.zeros_like(ratio), ratio)
     endless = xp.logical_and(constant, noise > 0)
@@ -91,12 +91,12 @@ def snr(lib: Library, x: Array, y: Array | None) -> Array:
 
 
 def _without_offset(lib: Library, x: Array) -> Array:
-    """Return rows less their first entry where that is exact: no variance sees it.
+    """Return rows less their first entry where that is exact; variances stay the same.
 
-    An offset would take digits from the mean of a difference. Where it matters, it is
-    within a factor of 2 of all entries, and the subtraction exact; anywhere else it
-    would round what rows that are near each other have in common. A constant row
-    becomes exactly zero.
+    A large offset would cost the mean of a difference its digits. Where all entries are
+    within a factor of 2 of the first one, subtracting that is exact. Elsewhere it would
+    round, and rows that are near each other would differ. A constant row becomes
+    exactly zero.
     """
     xp = lib.xp
     if 0 in x.shape:
@@ -116,7 +116,7 @@ def cosine_distance(lib: Library, x: Array, y: Array | None, normalize: bool) ->
         zero = xp.zeros_like(fixed)
         return distance - xp.where(fixed < 0, fixed, zero)
     units = [None if z is None else unit(lib, z) for z in (x, y)]
-    # 1 - u·v is |u - v|² / 2 where both lengths are 1, and near 0 only this is right.
+    # 1 - u·v equals |u - v|² / 2 for lengths of 1. Near 0 only the latter keeps digits.
     half = squared_euclidean(lib, units[0], units[1]) / 2
     half = (
         half
@@ -128,9 +128,9 @@ def cosine_distance(lib: Library, x: Array, y: Array | None, normalize: bool) ->
 
 
 def _missing(lib: Library, x: Array) -> Array:
-    """Return what a zero row, whose length is not 1, lacks of |u - v|² / 2: a half."""
+    """Return what |u - v|² / 2 lacks for a zero row, whose length is not 1: a half."""
     xp = lib.xp
-    size = lib.peak(xp.abs(x), axis=-1)  # -inf where a graph meets no features
+    size = lib.peak(xp.abs(x), axis=-1)  # -inf if a graph runs without features
     return xp.where(size <= 0, xp.full_like(size, 0.5), xp.zeros_like(size))
 
 

@@ -62,7 +62,7 @@ def unit(lib: Library, x: Array, axes: tuple[int, ...] = (-1,)) -> Array:
 def unit_and_norm(lib: Library, x: Array, axes: tuple[int, ...] = (-1,)) -> Units:
     """Return the unit vectors of `x`, and the factors of their lengths.
 
-    A zero vector is given infinite length: so it stays zero, and so do its gradients.
+    A zero vector gets infinite length, so that it stays zero, and its gradient too.
     """
     xp = lib.xp
     y, scale = downscaled(lib, x, axes)
@@ -74,7 +74,7 @@ def unit_and_norm(lib: Library, x: Array, axes: tuple[int, ...] = (-1,)) -> Unit
 def downscaled(lib: Library, x: Array, axes: tuple[int, ...]) -> tuple[Array, Array]:
     """Return vectors whose squares are normal, and what they were divided by.
 
-    What is made of the quotients does not depend on it, so it has no derivative.
+    Results do not depend on the divisors, so these have no derivative.
     """
     x = lib.unfolded(x)
     scale = lib.divisors(lib.peak(lib.xp.abs(x), axes))

@@ -1,7 +1,7 @@
-"""The distances of all pairs of rows, with their gradient, by the way that is fastest.
+"""The distances of all pairs of rows, with their gradient, by the fastest way.
 
-Where rows are float32 and not few, squares and lengths come from products; else, and
-for absolute differences, from panels of differences.
+For many rows of float32, squares and lengths are computed by matrix products. For other
+rows, and for absolute differences, they are computed by panels of differences.
 """
 
 from functools import partial
@@ -28,10 +28,10 @@ def value(lib: Library, config: Config, arrays: Arrays, constants: Arrays) -> Ar
 
 
 def is_small(lib: Library, config: Config, arrays: Arrays) -> bool:
-    """Return whether one panel holds all, so that plain autodiff serves best."""
+    """Return whether all fits one panel, so that plain autodiff is fastest."""
     if config.kind == "absolute" and not lib.abs_is_flat_at_zero:
         return False
-    if config.kind == "length":  # the slope of a tiny one is lost on the way
+    if config.kind == "length":  # plain autodiff loses the slope of a tiny one
         return False
     return differences.is_one_panel(lib, *_both(arrays))
 
@@ -48,7 +48,7 @@ def value_and_saved(
     constants: Arrays,
     wanted: tuple[bool, ...],
 ) -> tuple[Array, Arrays]:
-    """Return the distances, and of lengths their reciprocals: 0 of 0."""
+    """Return the distances, and for lengths their reciprocals, with 0 for 0."""
     if config.kind == "absolute":
         return value(lib, config, arrays, constants), ()
     short, exact = (partial(way, config, True) for way in (products.sums, _sums))
@@ -94,7 +94,7 @@ def _sums(
 
 
 def _absolute(lib: Library, x: Array, y: Array | None) -> tuple[Array, ...]:
-    """Return the sums of absolute differences, as the library has them."""
+    """Return the sums of absolute differences, by the fast way if there is one."""
     both = _both((x, y))
     found = lib.manhattan(*both)
     config = Config("absolute", False)

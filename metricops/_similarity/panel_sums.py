@@ -7,11 +7,11 @@ from metricops._typing import Array
 
 
 class Scales(NamedTuple):
-    """What a dtype can hold."""
+    """Numbers of a dtype that keep sums of squares in range."""
 
-    top: float  # sums of 2**20 squares of this are finite: the largest is scaled to it
-    low: float  # what rows count as at least,
-    high: float  # and at most, so that their scale is finite
+    top: float  # the size that rows are scaled to: 2**20 of its squares have a finite sum
+    low: float  # the least size that rows are scaled from; smaller ones count as this
+    high: float  # the largest one
     least: float  # the smallest normal number
     step: float  # the distance from 1 to the next number
 
@@ -26,7 +26,7 @@ class Config(NamedTuple):
     """What is static about a call."""
 
     kind: str  # "absolute", "squares" or "length"
-    centred: bool  # whether a difference's own mean is taken off first; of "length"
+    centred: bool  # whether differences are taken less their own mean, for "length"
 
 
 class Rows(NamedTuple):
@@ -37,7 +37,7 @@ class Rows(NamedTuple):
 
 
 def rows_of(lib: Library, config: Config, x: Array) -> Rows:
-    """Return rows with what their lengths need."""
+    """Return rows with their sizes, where `config` asks for lengths."""
     return Rows(x, _size(lib, x) if config.kind == "length" else None)
 
 
@@ -66,7 +66,7 @@ def panel_weighted(
     """Return a panel's part of the weighted sums, shape (b, ..., d)."""
     differences = _differences(lib, x, y)
     if config.kind == "absolute":
-        # The sign, by fewer passes than array-api-compat takes for PyTorch's.
+        # The sign: `xp.sign` of array-api-compat takes more passes over the panel.
         least = lib.asarray(_scales(lib, x).least, x, x.dtype)
         size = lib.xp.abs(differences)
         differences = lib.stop_gradient(differences / lib.xp.maximum(size, least))
@@ -87,8 +87,8 @@ def _size(lib: Library, x: Array) -> Array:
     scales = _scales(lib, x)
     size = lib.peak(lib.xp.abs(x), axis=-1)[..., 0]
     size = lib.clip(size, scales.low, scales.high)
-    # The sum lies between numbers that are a power of two times the step apart, and is
-    # rounded to the next or the next but one.
+    # ``size * step`` is one to two units in the last place of `size`. Adding `size` and
+    # subtracting it again rounds this to one unit or two, and both are powers of two.
     return ((size + size * scales.step) - size) / scales.step
 
 
