@@ -9,7 +9,7 @@ from metricops._typing import Array
 class Scales(NamedTuple):
     """Numbers of a dtype that keep sums of squares in range."""
 
-    top: float  # the size that rows are scaled to: 2**20 of its squares have a finite sum
+    top: float  # the size that rows are scaled to: 2**20 of its squares can be added
     low: float  # the least size that rows are scaled from; smaller ones count as this
     high: float  # the largest one
     least: float  # the smallest normal number
