@@ -1,4 +1,4 @@
-"""What Keras takes for a tensor, before metricops sees it."""
+"""The inputs of a Keras loss, as metricops takes them."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -18,8 +18,8 @@ def tensor(x: Any) -> Any:
 
 
 def dense(labels: Any) -> Any:
-    """Return labels as metricops takes them: a tensor dense, anything else as it is."""
-    # A list or a NumPy array stays one: backends cut its int64, and know no strings.
+    """Return labels as metricops takes them: tensors dense, and all else unchanged."""
+    # Lists and NumPy arrays are passed on, as backends cut int64 and have no strings.
     if not ops.is_tensor(labels):
         return labels
     return ops.convert_to_tensor(labels, sparse=False)
@@ -27,7 +27,7 @@ def dense(labels: Any) -> Any:
 
 def same_rank(x: Any, y: Any) -> tuple[Any, Any]:
     """Return two tensors, one of them with a last axis of 1 if the other has it."""
-    # Keras lets targets of shape (n,) meet predictions of shape (n, 1).
+    # Keras allows targets of shape (n,) with predictions of shape (n, 1).
     if len(x.shape) == len(y.shape) + 1 and x.shape[-1] == 1:
         return x, ops.expand_dims(y, -1)
     if len(y.shape) == len(x.shape) + 1 and y.shape[-1] == 1:
@@ -57,7 +57,7 @@ class Apply(keras.Operation):
         self.options = options
 
     def call(self, *tensors: Any) -> Any:
-        """Return what the function makes of the tensors."""
+        """Return the result of the function for the tensors."""
         return self.function(*tensors, **self.options)
 
     def get_config(self) -> dict[str, Any]:

@@ -1,11 +1,11 @@
-"""What is not public of Keras, in one place, each with a public way without it."""
+"""What is private of Keras, each with a public way in place of it."""
 
 from typing import Any
 
 import keras
 
 try:
-    # The mask is an attribute of a tensor, except of JAX' tracers. Spares a layer.
+    # Reads the mask of a tensor, also of a tracer of JAX. Without it, a layer reads it.
     from keras.src.backend import get_keras_mask
 except ImportError:
     get_keras_mask = None

@@ -93,7 +93,7 @@ class Dot(keras.layers.Dot):
 
 
 class _Pairwise(keras.layers.Layer):
-    """A layer on a list of two inputs, or on one that then is both."""
+    """A layer on a list of two inputs, or on one input that stands for both."""
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -258,14 +258,14 @@ class MetricEmbedding(keras.layers.Dense):
 
 
 def _python_ints(axes: Any) -> Any:
-    """Return an int, or a tuple of them, of Python: Keras saves no others."""
+    """Return an int or a tuple of ints of Python, as Keras saves no others."""
     if isinstance(axes, (tuple, list)):
         return tuple(map(_python_ints, axes))
     return int(axes) if isinstance(axes, np.integer) else axes
 
 
 def _no_samples(shape: Shape) -> Any:
-    """Return an array of the rank of `shape` on which metricops only checks axes."""
+    """Return an empty array of the rank of `shape`, for metricops to check axes on."""
     return np.empty((0,) * len(shape))
 
 
@@ -290,10 +290,10 @@ def _product_dtype(layer: keras.layers.Layer, inputs: Sequence[Any]) -> Any:
     dtypes = {"int32" if x.dtype in _SMALL else x.dtype for x in inputs}
     if any(map(keras.backend.is_float_dtype, dtypes)):
         return layer.compute_dtype
-    # Of one dtype alone, Keras would make an int64 an int32 on some backends.
+    # By both dtypes: of int64 alone, Keras makes int32 on some backends.
     return dtypes.pop() if len(dtypes) == 1 else keras.backend.result_type(*dtypes)
 
 
 def _is_not_dense(x: Any) -> bool:
-    # By name, since the classes belong to TensorFlow and JAX.
+    # By name, as the classes belong to TensorFlow and JAX, which may not be installed.
     return type(x).__name__ in ("SparseTensor", "RaggedTensor", "BCOO")

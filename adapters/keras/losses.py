@@ -41,7 +41,7 @@ class _Loss(keras.losses.Loss):
         reduction: str | None = "sum_over_batch_size",
         dtype: Any = None,
     ) -> None:
-        # Keras 2 wrote "auto" for what Keras 3 calls by its name.
+        # Keras 2 saved "auto" where Keras 3 saves the name of the reduction.
         reduction = "sum_over_batch_size" if reduction == "auto" else reduction
         super().__init__(name=name, reduction=reduction, dtype=dtype)
         self._policy = keras.dtype_policies.get(dtype or keras.config.floatx())
@@ -88,7 +88,7 @@ class _Loss(keras.losses.Loss):
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> "_Loss":
         """Return the loss of a config, of ours or of the class that it replaces."""
-        # Keras 2 wrote down its function too, which is ours here.
+        # Keras 2 saved the name of the function too, which the class fixes here.
         return cls(**{key: value for key, value in config.items() if key != "fn"})
 
     def _weights(self, sample_weight: Any, mask: Any, reduction: str) -> Any:
@@ -98,8 +98,8 @@ class _Loss(keras.losses.Loss):
             return sample_weight
         mask = ops.cast(mask, self.dtype)
         if reduction == "mean":
-            # So that the sum over all entries, divided by their number, is the mean
-            # over those that the mask keeps, as in Keras.
+            # metricops divides the sum by the number of all entries, and Keras by the
+            # number of those that the mask keeps.
             mask = ops.divide_no_nan(mask, ops.mean(mask))
         if sample_weight is None:
             return mask
@@ -112,7 +112,7 @@ def _expanded(x: Any, rank: int) -> Any:
 
 
 def _of_replica(loss: Any) -> Any:
-    """Return a mean as Keras wants it of each replica: their gradients are summed."""
+    """Return a mean divided by the number of replicas, whose gradients are summed."""
     if keras.config.backend() != "tensorflow":
         return loss
     import tensorflow as tf
@@ -195,7 +195,8 @@ class _AddonsLoss(_Loss):
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> "_Loss":
         """Return the loss of a config, of ours or of TensorFlow Addons."""
-        # Its configs have no dtype, and say "none" of a loss that was always a mean.
+        # The configs of TensorFlow Addons have no dtype, and the reduction "none",
+        # although its losses were means.
         if "dtype" not in config and config.get("reduction") == "none":
             config = {**config, "reduction": "auto"}
         return super().from_config(config)

@@ -89,7 +89,7 @@ class Torch(TorchPrimitives):
         return torch.compiler.is_compiling()
 
     def sees_values(self, x: Array) -> bool:
-        """Return whether Python may look at the numbers in `x`."""
+        """Return whether Python code may branch on the values in `x`."""
         return selection.sees_values(x)
 
     def records(self, *arrays: Array) -> bool:
@@ -99,7 +99,7 @@ class Torch(TorchPrimitives):
     def compiled(
         self, function: Callable[..., Any], config: Any, *arrays: Array | None
     ) -> Any:
-        """Return ``function(self, config, *arrays)``, recorded only if need be."""
+        """Return ``function(self, config, *arrays)``, recorded only if it must be."""
         given = [x for x in arrays if x is not None]
         if not self.sees_values(given[0]) or self.records(*given):
             return function(self, config, *arrays)

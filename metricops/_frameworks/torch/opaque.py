@@ -1,8 +1,8 @@
 """Operations as one node of a graph, in `torch.compile` and `torch.export`.
 
-Traced, their panels would be unrolled, and all of them alive at once. There are three
-operators, whose first arguments are the name of an operation and its config as
-`programs` encodes it:
+If an operation were traced, its panels would be unrolled and all held at once. So it
+becomes one of three operators. Their first arguments are the name of the operation, and
+its config as `programs` encodes it:
 
 - ``metricops::call`` is the value; the one that an exported program holds;
 - ``metricops::run`` is the value and what is saved, for a compiled program;
@@ -32,7 +32,7 @@ def exported(operation: Operation, config: Any, given: tuple[Arrays, Arrays]) ->
     """Return the value, as one node of a program that is exported."""
     arrays, constants = given
     encoded = programs.encode(config)
-    # PyTorch differentiates no list of tensors in which some are None.
+    # PyTorch cannot differentiate a list of tensors in which some are None.
     there = [x is not None for x in arrays], [x is not None for x in constants]
     tensors = [x for x in (*arrays, *constants) if x is not None]
     return _CALL(operation.name, *encoded, *there, tensors)
@@ -54,7 +54,7 @@ def _in_graph(
     arrays: list[Array | None],
     constants: list[Array | None],
 ) -> Array:
-    """Return the value; Dynamo looks no further, so that transforms find autograd."""
+    """Return the value. Dynamo does not trace this, so `torch.func` sees `autograd`."""
     operation = operation_called(name)
     config = programs.decode(operation, programs.Encoded(text, numbers, sizes))
     given = tuple(arrays), tuple(constants)
@@ -69,7 +69,7 @@ def _in_graph(
 
 
 class _OpaqueCall(Call):
-    """A call whose parts are one node each."""
+    """A call of which value and gradient are a node each."""
 
     def values(self, given: Arrays) -> Arrays:
         wanted = [there and self.saving for there in self.wanted]
@@ -197,7 +197,7 @@ def _pull(ctx: Any, upstream: Array) -> Any:
     call = _OpaqueCall(**vars(call))
     found = gradients.gradient(call, given, upstream)
     every = [*found, *(None for there in ctx.constants if there)]
-    # PyTorch takes an empty list for one of tensors, which has a gradient each.
+    # PyTorch takes an empty list for a list of tensors, which has a list of gradients.
     nothing: list[Any] = [
         None if x else [] for x in (*ctx.state[2:], ctx.arrays, ctx.constants)
     ]

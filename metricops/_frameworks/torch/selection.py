@@ -12,8 +12,8 @@ _GROUP = 16  # columns of which only the largest is looked at first
 
 
 def sees_values(x: Array) -> bool:
-    """Return whether Python may look at the numbers in `x`."""
-    # A tensor of an export has a shape and no numbers; its class has no public name.
+    """Return whether Python code may branch on the values in `x`."""
+    # A fake tensor of an export has no values; its class has no public name.
     shape_alone = x.is_meta or type(x).__name__ == "FakeTensor"
     if torch.compiler.is_compiling() or shape_alone:
         return False
