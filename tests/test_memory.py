@@ -5,6 +5,7 @@ Everything below has to fit a small share of it, forward and backward.
 """
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -97,6 +98,80 @@ def test_torch_takes_a_few_panels_at_16384_rows(options):
     command = [sys.executable, "-c", STEP, json.dumps(options)]
     run = subprocess.run(command, capture_output=True, text=True, check=True)
     assert int(run.stdout) <= 80 * 2**20, f"{int(run.stdout) / 2**20:.0f} MiB"
+
+
+# The other libraries at as many rows: a matrix would take 1024 MiB.
+
+MANY = 16384
+ONE_SET = {"labelled": True, "exclude_diagonal": True}
+WAYS = [{}, ONE_SET, {"symmetric": True}]
+
+
+def many(options):
+    """Return rows of one set or of two, and their options."""
+    rows = np.random.default_rng(0).normal(size=(2, MANY, 16)).astype(np.float32)
+    given = dict(options)
+    if given.pop("labelled", False):
+        given["labels"] = np.arange(MANY) // 2
+    return (rows[:1] if "exclude_diagonal" in options else rows), given
+
+
+@pytest.mark.parametrize("options", WAYS, ids=json.dumps)
+def test_numpy_takes_a_few_panels_at_16384_rows(options):
+    rows, given = many(options)
+    tracemalloc.start()
+    metricops.npairs_loss_and_grad(*rows, **given)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak <= 64 * 2**20, f"{peak / 2**20:.0f} MiB"
+
+
+@pytest.mark.parametrize("options", [*WAYS, {"reduction": "none"}], ids=json.dumps)
+def test_jax_takes_a_few_panels_at_16384_rows(options):
+    jax = require("jax")
+    rows, given = many(options)
+
+    def total(*rows):
+        return metricops.npairs_loss_from_embeddings(*rows, **given).sum()
+
+    step = jax.jit(jax.value_and_grad(total, tuple(range(len(rows)))))
+    taken = step.lower(*rows).compile().memory_analysis().temp_size_in_bytes
+    assert taken <= 32 * 2**20, f"{taken / 2**20:.0f} MiB"
+
+
+# Print how many bytes the steps of a graph add to what the process took before them.
+GRAPHS = """
+import resource, sys
+import tensorflow as tf
+import metricops
+from tests.test_memory import WAYS, many
+
+def step(options, *rows):
+    with tf.GradientTape() as tape:
+        tape.watch(rows)
+        loss = metricops.npairs_loss_from_embeddings(*rows, **options)
+    return loss, tape.gradient(loss, rows)
+
+def peak():
+    return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+sets = [many(options) for options in WAYS]
+for rows, options in sets:
+    options = {k: v[:600] if k == "labels" else v for k, v in options.items()}
+    tf.function(lambda *x, o=options: step(o, *x))(*(tf.constant(x[:600]) for x in rows))
+before = peak()
+for rows, options in sets:
+    tf.function(lambda *x, o=options: step(o, *x))(*map(tf.constant, rows))
+print(peak() - before)
+"""
+
+
+def test_tensorflow_takes_a_few_panels_at_16384_rows(tf):
+    command = [sys.executable, "-c", GRAPHS]
+    # Small blocks go back to the system too: what counts is what is in use.
+    env = {**os.environ, "MALLOC_MMAP_THRESHOLD_": "1000000"}
+    run = subprocess.run(command, capture_output=True, text=True, check=True, env=env)
+    assert int(run.stdout) <= 192 * 2**20, f"{int(run.stdout) / 2**20:.0f} MiB"
 
 
 @every_option
