@@ -7,7 +7,7 @@ import numpy as np
 
 from metricops._frameworks.facts import Facts
 from metricops._frameworks.operations import Arrays
-from metricops._typing import Array
+from metricops._typing import Array, Namespace
 
 _LEAST = np.finfo(np.longdouble).smallest_normal
 # The floats that are normal and whose reciprocal is: XLA may multiply by that instead.
@@ -33,6 +33,17 @@ class CrossEntropy(NamedTuple):
     losses: Callable[[Array, Array], Array] | None = None
     slopes: Callable[[Array, Array], tuple[Array, Array]] | None = None
     """The losses, and their derivative by the scores."""
+
+
+def of_width_two(xp: Namespace, x: Array, y: Array) -> tuple[Array, Array]:
+    """Return the sides of a product of width 1 with zeros beside them.
+
+    XLA turns a product of width 1 into an elementwise one and fuses it with a later
+    subtraction, in one rounding: a score would differ from the peak of its row, which
+    was rounded by itself.
+    """
+    columns = xp.concat([x, xp.zeros_like(x)], axis=-1)
+    return columns, xp.concat([y, xp.zeros_like(y)], axis=-2)
 
 
 class Primitives(Facts):

@@ -14,6 +14,7 @@ from metricops._frameworks.jax import distances, gradients
 from metricops._frameworks.jax.loops import Scans
 from metricops._frameworks.library import Library
 from metricops._frameworks.operations import Arrays, Operation
+from metricops._frameworks.primitives import of_width_two
 from metricops._typing import Array
 
 
@@ -103,13 +104,8 @@ class Jax(Library):
         return jax.lax.optimization_barrier(x) if traced else x
 
     def product(self, x: Array, y: Array) -> Array:
-        """Return the matrix product of two arrays of one dtype, in that dtype.
-
-        XLA turns a product of width 1 into an elementwise one and fuses it with a later
-        subtraction, in one rounding: a score would differ from the peak of its row,
-        which was rounded by itself.
-        """
-        return jnp.matmul(*_of_width_two(x, y)) if x.shape[-1] == 1 else x @ y
+        """Return the matrix product of two arrays of one dtype, in that dtype."""
+        return jnp.matmul(*of_width_two(jnp, x, y)) if x.shape[-1] == 1 else x @ y
 
     def widened_product(self, x: Array, y: Array, dtype: Any) -> Array:
         """Return the product in `dtype` of halves that are not widened first."""
@@ -163,12 +159,6 @@ def _ranks(x: Array) -> Array:
     # Halves leave room between the least number and minus infinity.
     least = jnp.finfo(x.dtype).min
     return jnp.where(jnp.isnan(x), -jnp.inf, jnp.maximum(x / 2, least))
-
-
-def _of_width_two(x: Array, y: Array) -> tuple[Array, Array]:
-    """Return the sides of a product of width 1 with zeros beside them."""
-    columns = jnp.concatenate([x, jnp.zeros_like(x)], axis=-1)
-    return columns, jnp.concatenate([y, jnp.zeros_like(y)], axis=-2)
 
 
 @partial(jax.jit, static_argnums=(0, 1, 2))

@@ -12,7 +12,7 @@ from metricops._frameworks.dtypes import LONG_DOUBLES
 from metricops._frameworks.library import Library
 from metricops._frameworks.loops import Loops
 from metricops._frameworks.operations import Arrays, Operation
-from metricops._frameworks.primitives import CrossEntropy
+from metricops._frameworks.primitives import CrossEntropy, of_width_two
 from metricops._frameworks.records import each
 from metricops._frameworks.tensorflow import distances, gradients, namespace, private
 from metricops._frameworks.tensorflow.loops import Stepwise, WhileLoops
@@ -129,15 +129,8 @@ class TensorFlow(Library):
         return x.shape[0] is None or super().several(x, block)
 
     def product(self, x: Array, y: Array) -> Array:
-        """Return the matrix product of two arrays of one dtype, in that dtype.
-
-        XLA turns a product of width 1 into an elementwise one and fuses it with a later
-        subtraction, in one rounding: a score would differ from the peak of its row,
-        which was rounded by itself.
-        """
-        if x.shape[-1] == 1:
-            x = tf.concat([x, tf.zeros_like(x)], axis=-1)
-            y = tf.concat([y, tf.zeros_like(y)], axis=-2)
+        """Return the matrix product of two arrays of one dtype, in that dtype."""
+        x, y = of_width_two(self.xp, x, y) if x.shape[-1] == 1 else (x, y)
         return x @ y
 
     def positions(self, x: Array, axis: int, name: str) -> Array:
