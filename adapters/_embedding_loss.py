@@ -4,7 +4,7 @@ import math
 from typing import Any
 
 import metricops
-from metricops._sharded import Group, npairs_loss_of_group
+from metricops._sharded import Group, npairs_loss_of_group, sigmoid_loss_of_group
 
 MAX_LOG_SCALE = math.log(100)
 """The largest log of an inverse temperature, as in CLIP."""
@@ -20,6 +20,34 @@ OPTIONS = (
     "block_size",
 )
 """The attributes of a module that are options of the function."""
+
+SIGMOID_OPTIONS = ("normalize", "exclude_diagonal", "reduction", "block_size")
+"""The same of the sigmoid loss."""
+
+TRIPLET_OPTIONS = (
+    "margin",
+    "positives",
+    "negatives",
+    "metric",
+    "normalize",
+    "swap",
+    "exclude_diagonal",
+    "reduction",
+    "block_size",
+)
+"""The same of the triplet loss."""
+
+CONTRASTIVE_OPTIONS = (
+    "positive_margin",
+    "negative_margin",
+    "power",
+    "metric",
+    "normalize",
+    "exclude_diagonal",
+    "reduction",
+    "block_size",
+)
+"""The same of the contrastive loss."""
 
 
 def log_scale(temperature: float) -> float:
@@ -45,8 +73,39 @@ def embedding_loss(
     **given: Any,
 ) -> Any:
     """Return the loss with the options of `module`, of the batch of `group` if any."""
-    options = {name: getattr(module, name) for name in OPTIONS}
+    options = options_of(module, OPTIONS)
     if group is None:
         loss = metricops.npairs_loss_from_embeddings
         return loss(anchors, candidates, labels, **given, **options)
     return npairs_loss_of_group(group, anchors, candidates, labels, **given, **options)
+
+
+def sigmoid_loss(
+    module: Any,
+    group: Group | None,
+    anchors: Any,
+    candidates: Any,
+    labels: Any,
+    **given: Any,
+) -> Any:
+    """Return the sigmoid loss with the options of `module`, as `embedding_loss`."""
+    options = options_of(module, SIGMOID_OPTIONS)
+    if group is None:
+        loss = metricops.sigmoid_loss_from_embeddings
+        return loss(anchors, candidates, labels, **given, **options)
+    return sigmoid_loss_of_group(group, anchors, candidates, labels, **given, **options)
+
+
+def options_of(module: Any, names: tuple[str, ...]) -> dict[str, Any]:
+    """Return the attributes of a module that are options of its function."""
+    return {name: getattr(module, name) for name in names}
+
+
+def check_memory(memory_size: int, batch: int) -> None:
+    """Raise unless a memory holds a batch."""
+    if memory_size < batch:
+        msg = (
+            f"`memory_size` must be at least the size of a batch, {batch}; "
+            f"got {memory_size}."
+        )
+        raise ValueError(msg)

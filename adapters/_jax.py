@@ -6,17 +6,24 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from ._embedding_loss import MAX_LOG_SCALE, embedding_loss
+from ._embedding_loss import MAX_LOG_SCALE
 
 AxisName = Hashable | tuple[Hashable, ...]
 
 
 def loss_over_axis(
-    module: Any, axis_name: AxisName | None, *arrays: Any, **given: Any
+    function: Any,
+    module: Any,
+    axis_name: AxisName | None,
+    *arrays: Any,
+    **given: Any,
 ) -> jax.Array:
-    """Return `embedding_loss`, with `axis_name` the same on every device."""
+    """Return what `embedding_loss`, or one like it, returns for a module.
+
+    With `axis_name` it is the same on every device.
+    """
     group = None if axis_name is None else _Axis(axis_name)
-    loss: jax.Array = embedding_loss(module, group, *arrays, **given)
+    loss: jax.Array = function(module, group, *arrays, **given)
     if group is None or module.reduction == "none":
         return loss
     return jax.lax.pmean(loss, axis_name)

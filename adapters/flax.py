@@ -11,11 +11,19 @@ from flax import nnx
 
 import metricops
 
-from ._embedding_loss import log_scale
+from ._embedding_loss import embedding_loss, log_scale
+from ._flax_siblings import (
+    ContrastiveEmbeddingLoss,
+    CrossBatchMemory,
+    SigmoidEmbeddingLoss,
+    TripletEmbeddingLoss,
+)
 from ._jax import AxisName, capped, loss_over_axis
 
 __all__ = [
+    "ContrastiveEmbeddingLoss",
     "CosineSimilarityLoss",
+    "CrossBatchMemory",
     "Dot",
     "MetricEmbedding",
     "NPairsEmbeddingLoss",
@@ -23,6 +31,8 @@ __all__ = [
     "NPairsMultilabelLoss",
     "PairwiseCosineSimilarity",
     "PairwiseInnerProduct",
+    "SigmoidEmbeddingLoss",
+    "TripletEmbeddingLoss",
 ]
 
 
@@ -185,6 +195,7 @@ class NPairsEmbeddingLoss(nnx.Module):
             this device holds.
         """
         return loss_over_axis(
+            embedding_loss,
             self,
             self.axis_name,
             anchors,

@@ -11,11 +11,19 @@ from flax import linen as nn
 
 import metricops
 
-from ._embedding_loss import log_scale
+from ._embedding_loss import embedding_loss, log_scale
 from ._jax import AxisName, capped, loss_over_axis
+from ._linen_siblings import (
+    ContrastiveEmbeddingLoss,
+    CrossBatchMemory,
+    SigmoidEmbeddingLoss,
+    TripletEmbeddingLoss,
+)
 
 __all__ = [
+    "ContrastiveEmbeddingLoss",
     "CosineSimilarityLoss",
+    "CrossBatchMemory",
     "Dot",
     "MetricEmbedding",
     "NPairsEmbeddingLoss",
@@ -23,6 +31,8 @@ __all__ = [
     "NPairsMultilabelLoss",
     "PairwiseCosineSimilarity",
     "PairwiseInnerProduct",
+    "SigmoidEmbeddingLoss",
+    "TripletEmbeddingLoss",
 ]
 
 
@@ -165,6 +175,7 @@ class NPairsEmbeddingLoss(nn.Module):
             scale = self.param("logit_scale", start, (), self.param_dtype)
             temperature = jnp.exp(-capped(scale))
         return loss_over_axis(
+            embedding_loss,
             self,
             self.axis_name,
             anchors,

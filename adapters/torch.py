@@ -6,7 +6,6 @@ The module is long, as each module has its options and their description.
 from typing import Any
 
 import torch
-import torch.distributed as dist
 
 import metricops
 
@@ -16,9 +15,18 @@ from ._embedding_loss import (
     embedding_loss,
     log_scale,
 )
+from ._torch_base import Module, Processes
+from ._torch_siblings import (
+    ContrastiveEmbeddingLoss,
+    CrossBatchMemory,
+    SigmoidEmbeddingLoss,
+    TripletEmbeddingLoss,
+)
 
 __all__ = [
+    "ContrastiveEmbeddingLoss",
     "CosineSimilarityLoss",
+    "CrossBatchMemory",
     "Dot",
     "MetricEmbedding",
     "NPairsEmbeddingLoss",
@@ -26,24 +34,12 @@ __all__ = [
     "NPairsMultilabelLoss",
     "PairwiseCosineSimilarity",
     "PairwiseInnerProduct",
+    "SigmoidEmbeddingLoss",
+    "TripletEmbeddingLoss",
 ]
 
 
-class _Module(torch.nn.Module):
-    """A module whose `repr` shows its arguments."""
-
-    _shown: tuple[str, ...] = ()
-
-    def _arguments(self) -> dict[str, Any]:
-        """Return the arguments that `repr` shows: the attributes named in `_shown`."""
-        return {name: getattr(self, name) for name in self._shown}
-
-    def extra_repr(self) -> str:
-        """Return the arguments as they stand in a call."""
-        return ", ".join(f"{name}={x!r}" for name, x in self._arguments().items())
-
-
-class NPairsLoss(_Module):
+class NPairsLoss(Module):
     """`metricops.npairs_loss` as a module, for labels of shape (n,).
 
     Parameters
@@ -106,7 +102,7 @@ class NPairsMultilabelLoss(NPairsLoss):
     _function = staticmethod(metricops.npairs_multilabel_loss)
 
 
-class NPairsEmbeddingLoss(_Module):
+class NPairsEmbeddingLoss(Module):
     """`metricops.npairs_loss_from_embeddings` as a module.
 
     Parameters
@@ -174,7 +170,7 @@ class NPairsEmbeddingLoss(_Module):
         self.denominator: metricops.Denominator = denominator
         self.reduction: metricops.Reduction = reduction
         self.block_size = block_size
-        self.group = None if process_group is None else _Processes(process_group)
+        self.group = None if process_group is None else Processes(process_group)
         scale = None
         if learnable_temperature:
             start = torch.tensor(log_scale(temperature), device=device, dtype=dtype)
@@ -238,7 +234,7 @@ class NPairsEmbeddingLoss(_Module):
         }
 
 
-class CosineSimilarityLoss(_Module):
+class CosineSimilarityLoss(Module):
     """`metricops.cosine_similarity_loss` as a module.
 
     Parameters
@@ -284,7 +280,7 @@ class CosineSimilarityLoss(_Module):
         )
 
 
-class Dot(_Module):
+class Dot(Module):
     """`metricops.dot` as a module: `keras.layers.Dot` in PyTorch.
 
     Parameters
@@ -364,71 +360,3 @@ class MetricEmbedding(torch.nn.Linear):
     def forward(self, input: torch.Tensor) -> torch.Tensor:
         """Return the embeddings of `input`, of shape (..., in_features)."""
         return metricops.l2_normalize(super().forward(input))
-
-
-class _Processes:
-    """A process group, as `npairs_loss_of_group` takes it."""
-
-    def __init__(self, group: dist.ProcessGroup) -> None:
-        self.group = group
-        self.size: int = group.size()
-
-    def __deepcopy__(self, memo: Any) -> "_Processes":
-        return self  # a copy of a module talks to the same processes
-
-    def counts(self, x: torch.Tensor) -> list[int]:
-        """Return how many rows of `x` each process has, own first."""
-        own = torch.tensor([len(x)], device=x.device)
-        counts: list[int] = torch.cat(_gather(own, self.group)).tolist()
-        return self._own_first(counts)
-
-    def gather(self, x: torch.Tensor, counts: list[int]) -> torch.Tensor:
-        """Return the rows of all processes, own first, differentiably."""
-        # Collectives take equal parts: pad to the largest, and cut.
-        padding = x.new_zeros((max(counts) - len(x), *x.shape[1:]))
-        parts = self._own_first(_gather(torch.cat([x, padding]), self.group))
-        return torch.cat([part[:n] for part, n in zip(parts, counts, strict=True)])
-
-    def total(self, x: torch.Tensor) -> torch.Tensor:
-        """Return the sum over the processes, differentiably."""
-        return torch.stack(_gather(x[None], self.group)).sum()
-
-    def _own_first(self, parts: Any) -> Any:
-        rank = self.group.rank()
-        return [*parts[rank:], *parts[:rank]]
-
-
-def _gather(x: torch.Tensor, group: dist.ProcessGroup) -> list[torch.Tensor]:
-    """Return the `x` of each process, all of one shape, differentiably."""
-    gathered: torch.Tensor = _AllGather.apply(x, group)
-    return list(gathered)
-
-
-class _AllGather(torch.autograd.Function):
-    """The parts of all processes, stacked; its gradient is summed and scattered."""
-
-    @staticmethod
-    def forward(ctx: Any, x: torch.Tensor, group: dist.ProcessGroup) -> torch.Tensor:
-        ctx.group = group
-        gathered = x.new_empty((group.size(), *x.shape))
-        dist.all_gather(list(gathered), x.contiguous(), group=group)
-        return gathered
-
-    @staticmethod
-    def backward(ctx: Any, upstream: torch.Tensor) -> tuple[torch.Tensor, None]:
-        return _ReduceScatter.apply(upstream, ctx.group), None
-
-
-class _ReduceScatter(torch.autograd.Function):
-    """The sum over the processes of the part that is this one's."""
-
-    @staticmethod
-    def forward(ctx: Any, x: torch.Tensor, group: dist.ProcessGroup) -> torch.Tensor:
-        ctx.group = group
-        own = x.new_empty(x.shape[1:])
-        dist.reduce_scatter(own, list(x.contiguous()), group=group)
-        return own
-
-    @staticmethod
-    def backward(ctx: Any, upstream: torch.Tensor) -> tuple[torch.Tensor, None]:
-        return _AllGather.apply(upstream, ctx.group), None

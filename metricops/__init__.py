@@ -1,5 +1,9 @@
 """Metric-learning operations on the arrays of any library."""
 
+from metricops._losses.contrastive import contrastive_loss as contrastive_loss
+from metricops._losses.contrastive import (
+    contrastive_loss_from_embeddings as contrastive_loss_from_embeddings,
+)
 from metricops._losses.cosine import cosine_similarity_loss as cosine_similarity_loss
 from metricops._losses.npairs import npairs_loss as npairs_loss
 from metricops._losses.npairs import npairs_multilabel_loss as npairs_multilabel_loss
@@ -9,7 +13,14 @@ from metricops._losses.npairs_embeddings import (
 from metricops._losses.npairs_embeddings import (
     npairs_loss_from_embeddings as npairs_loss_from_embeddings,
 )
+from metricops._losses.sigmoid import (
+    sigmoid_loss_from_embeddings as sigmoid_loss_from_embeddings,
+)
 from metricops._losses.softmax import softmax_cross_entropy as softmax_cross_entropy
+from metricops._losses.triplet import triplet_loss as triplet_loss
+from metricops._losses.triplet import (
+    triplet_loss_from_embeddings as triplet_loss_from_embeddings,
+)
 from metricops._losses.value_and_grad import value_and_grad as value_and_grad
 from metricops._retrieval.mean_average_precision import (
     mean_average_precision as mean_average_precision,
@@ -47,3 +58,4 @@ from metricops._similarity.pairwise import (
 )
 from metricops._typing import Denominator as Denominator
 from metricops._typing import Reduction as Reduction
+from metricops._typing import TermReduction as TermReduction

@@ -1,4 +1,4 @@
-"""The N-pairs loss of a batch that several processes or devices hold.
+"""The loss of a batch that several processes or devices hold.
 
 Each member of the group takes its own anchors against everybody's candidates, its own
 candidates first. What it returns is scaled so that the *mean* over the members is the
@@ -17,6 +17,7 @@ from metricops._frameworks import Library, unwrap
 from metricops._frameworks.host import is_numpy, is_plain, labels_from_plain
 from metricops._losses.embeddings import Arguments, Call, admitted, loss_of
 from metricops._losses.npairs_embeddings import objective_of
+from metricops._losses.sigmoid_objective import Sigmoids
 from metricops._panels.objective import Objective
 from metricops._panels.records import Candidates, Rows, problem_of
 from metricops._panels.scores import pairs_of
@@ -96,23 +97,38 @@ def npairs_loss_of_group(
     The arguments are those of `npairs_loss_from_embeddings`, of this member alone. With
     ``reduction="none"``, return the losses of its own anchors.
     """
-    asked = Arguments(anchors, candidates, labels, **options)
-    # A member with bad arguments raises here, before any other waits for it.
     objective = objective_of(denominator, label_smoothing, labels)
+    asked = Arguments(anchors, candidates, labels, **options)
+    return _loss_of_group(group, objective, asked)
+
+
+def sigmoid_loss_of_group(
+    group: Group, anchors: Array, candidates: Array | None, labels: Any, **options: Any
+) -> Array:
+    """Do what `npairs_loss_of_group` does, for `sigmoid_loss_from_embeddings`."""
+    if options["exclude_diagonal"] is None:
+        options["exclude_diagonal"] = candidates is None
+    asked = Arguments(anchors, candidates, labels, **options)
+    return _loss_of_group(group, Sigmoids(), asked)
+
+
+def _loss_of_group(group: Group, objective: Objective, asked: Arguments) -> Array:
+    anchors, candidates = asked.anchors, asked.candidates
+    # A member with bad arguments raises here, before any other waits for it.
     call = admitted(objective, asked)
     for name in ("labels", "candidate_labels", "ids", "candidate_ids"):
         _check_alike(call, name, getattr(asked, name))
     lib, given = call.inputs.library, call.given
     member = Member(group, lib, given.anchors.dtype, given.weights, objective, asked)
     own, others = call.labels.anchors, call.labels.candidates
-    if labels is None:  # by position, whatever the objective made of it
+    if asked.labels is None:  # by position, whatever the objective made of it
         own = others = None
     ids, other_ids = call.labels.ids, call.labels.candidate_ids
     rows = Side(anchors, own, ids, None, group.counts(anchors))
     columns = rows._replace(
         labels=own if others is None else others,
         ids=ids if other_ids is None else other_ids,
-        bias=given.bias,
+        bias=None if asked.candidate_bias is None else given.bias,
     )
     if candidates is not None:
         columns = columns._replace(
@@ -182,7 +198,7 @@ def _counted(member: Member, asked: Arguments) -> Array | None:
     asked = asked._replace(normalize=False, sample_weight=None)
     call = admitted(objective, asked)
     problem = problem_of(lib, call.config, call.given, call.labels)
-    if problem.rows.labels is None:
+    if problem.rows.labels is None or objective.counts_all:
         return None
 
     def body(_: Any, rows: Rows, columns: Candidates) -> tuple[Any, Found]:

@@ -11,3 +11,8 @@ Namespace: TypeAlias = Any
 Reduction: TypeAlias = Literal["mean", "sum", "weighted_mean", "none"]
 Denominator: TypeAlias = Literal["all", "own", "negatives"]
 """How the losses of the anchors are combined."""
+
+TermReduction: TypeAlias = Literal[
+    "mean", "sum", "weighted_mean", "active_mean", "none"
+]
+"""How the pairs, or the triplets, of a loss of distances are combined."""

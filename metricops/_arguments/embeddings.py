@@ -42,6 +42,19 @@ def fitting_candidates(
     return lib.cover(candidates, anchors, need)
 
 
+def check_unlabelled(
+    candidates: Any, candidate_labels: Any, exclude_diagonal: Any
+) -> None:
+    """Raise where another argument needs labels, of which there are none."""
+    if candidates is None:
+        _checks.refuse_value("labels", "given where `candidates` is None", None)
+    if candidate_labels is not None:
+        _checks.refuse_value("labels", "given where `candidate_labels` is", None)
+    if exclude_diagonal:
+        need = "given where `exclude_diagonal` is True"
+        _checks.refuse_value("labels", need, None)
+
+
 def fitting_labels(
     lib: Library, anchors: Array, candidates: Array, labels: Any, others: Any
 ) -> tuple[Array, Array | None]:

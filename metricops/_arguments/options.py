@@ -17,13 +17,18 @@ def temperature_of(
         number = _checks.check_temperature(temperature)
         traced = lib.traced_number(number, like)
         return (number, None) if traced is None else (None, traced)
-    if isinstance(temperature, (bool, str)):
-        _checks.refuse_type("temperature", "a number or an array", temperature)
+    return None, scalar_of(lib, "temperature", main, like, temperature)
+
+
+def scalar_of(lib: Library, name: str, main: str, like: Array, value: Any) -> Array:
+    """Return a number, or an array of shape (), as such an array."""
+    if isinstance(value, (bool, str)):
+        _checks.refuse_type(name, "a number or an array", value)
     need, kinds = "of a real number", ("float", "int")
-    array = numbers(lib, "temperature", temperature, main, like, need, kinds)
+    array = numbers(lib, name, value, main, like, need, kinds)
     if lib.shape(array) != ():
-        _checks.refuse_shape("temperature", "shape ()", lib.shape(array))
-    return None, array
+        _checks.refuse_shape(name, "shape ()", lib.shape(array))
+    return array
 
 
 def check_l2_weight(value: Any) -> None:

@@ -93,14 +93,15 @@ class Dask(Library):
         return exact(self, *arrays)
 
     def gather(self, x: Array, indices: Array) -> Array:
-        """Return the entries of the vector `x` at a matrix of indices."""
+        """Return the entries, or rows, of `x` at a matrix of indices."""
+        rest = "d" * (x.ndim - 1)
         return da.blockwise(
             lambda at, whole: whole[at],
-            "ij",
+            f"ij{rest}",
             indices,
             "ij",
             x,
-            "k",
+            f"k{rest}",
             dtype=x.dtype,
             concatenate=True,
         )

@@ -79,6 +79,21 @@ class Loops:
             parts.append(found)
         return self.joined(parts)
 
+    def repeat(
+        self, body: Callable[[Any], Any], state: Any, counts: Array, most: int | None
+    ) -> Any:
+        """Return what `body` makes of a state, by as many runs as the largest count.
+
+        The state is a record of arrays; `most` is how many runs there can be.
+        """
+        for _ in range(self.runs(counts, most)):
+            state = body(state)
+        return state
+
+    def runs(self, counts: Array, most: int | None) -> int:
+        """Return the largest of some counts, or at least that."""
+        return int(self.xp.max(counts)) if counts.shape[0] else 0
+
 
 class Whole(Loops):
     """No loops: all rows are one panel, whatever its size."""

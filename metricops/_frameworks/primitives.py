@@ -123,6 +123,16 @@ class Primitives(Facts):
         partition = self.xp.sum(self.xp.exp(shifted), axis=1, keepdims=True)
         return shifted - self.xp.log(partition)
 
+    def softplus(self, x: Array) -> Array:
+        """Return log(1 + exp(x)), of any x."""
+        xp = self.xp
+        return xp.log1p(xp.exp(-xp.abs(x))) + self.clip(x, 0.0, float("inf"))
+
+    def sigmoid(self, x: Array) -> Array:
+        """Return 1 / (1 + exp(-x)), of any x."""
+        small = self.xp.exp(-self.xp.abs(x))
+        return self.xp.where(x < 0, small, 1.0) / (1 + small)
+
     def cross_entropy(self, scores: Array) -> CrossEntropy:
         """Return the framework's functions for the cross-entropy of such scores."""
         return CrossEntropy()

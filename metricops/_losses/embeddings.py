@@ -1,27 +1,27 @@
 """What every loss of embeddings does with its arguments, and how it is computed."""
 
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple
 
 from metricops import _checks
 from metricops._arguments.arrays import Inputs, float_arrays
 from metricops._arguments.embeddings import (
+    check_unlabelled,
     fitting_bias,
     fitting_candidates,
     fitting_ids,
     fitting_labels,
     row_weights,
 )
-from metricops._arguments.options import check_l2_weight, temperature_of
+from metricops._arguments.options import check_l2_weight, scalar_of, temperature_of
 from metricops._frameworks import Library, placed
 from metricops._losses.solvable import Solvable
 from metricops._panels.objective import Objective
 from metricops._panels.operation import OPERATION, value_and_gradients
 from metricops._panels.records import Config, Given, Labels, Options, Wanted
-from metricops._panels.roles import ByLabels, ByMultihot, ByPosition, Roles
+from metricops._panels.roles import Roles, roles_by
 from metricops._typing import Array
 
-_BY_POSITION: Roles = ByPosition()
-_BY_LABELS, _BY_MULTIHOT = ByLabels(), ByMultihot()
+_BY_POSITION = roles_by(None)
 _NO_LABELS = Labels(None, None)
 # The argument that each array of `Given` is.
 _NAMES = ("anchors", "candidates", "temperature", "sample_weight", "candidate_bias")
@@ -45,6 +45,7 @@ class Arguments(NamedTuple):
     ids: Any = None
     candidate_ids: Any = None
     candidate_bias: Any = None
+    bias: Any = None
 
 
 class Call(NamedTuple):
@@ -73,13 +74,13 @@ def admitted(objective: Objective, asked: Arguments) -> Call:
         labels, roles = _labels(lib, anchors, every, asked)
     if asked.ids is not None or asked.candidate_ids is not None:
         labels = _with_ids(lib, anchors, every, asked, labels)
-    number, temperature, weights, bias = asked.temperature, None, None, None
+    number, temperature, weights = asked.temperature, None, None
     if type(number) is not float or number != 1.0:
         number, temperature = temperature_of(lib, "anchors", anchors, number)
     if asked.sample_weight is not None:
         weights = row_weights(lib, anchors, asked.sample_weight)
-    if asked.candidate_bias is not None:
-        bias = fitting_bias(lib, every, asked.candidate_bias)
+    biased = asked.candidate_bias is not None or asked.bias is not None
+    bias = _bias(lib, anchors, every, asked) if biased else None
     candidates = None if asked.candidates is None else every
     given = Given(anchors, candidates, temperature, weights, bias)
     return Call(inputs, Config(objective, roles, number, *options), given, labels)
@@ -91,7 +92,8 @@ def _options(asked: Arguments) -> Options:
         _checks.check_reduction(asked.reduction)
     alone = asked.candidates is None or asked.candidate_labels is not None
     if asked.labels is None and (alone or asked.exclude_diagonal):
-        _refuse_unlabelled(asked)
+        given = asked.candidates, asked.candidate_labels, asked.exclude_diagonal
+        check_unlabelled(*given)
     if type(asked.l2_weight) is not float or asked.l2_weight != 0:
         _check_penalty(asked)
     if asked.candidate_bias is not None and asked.symmetric:
@@ -116,10 +118,11 @@ def _labels(
     """Return the labels of both sides, and what they mean."""
     if asked.labels is None:  # those of a row's positive are the row's position
         own = lib.positions(anchors, 0, "anchors")
-        return Labels(own, lib.positions(candidates, 0, "candidates")), _BY_LABELS
+        others = lib.positions(candidates, 0, "candidates")
+        return Labels(own, others), roles_by(own)
     given = asked.labels, asked.candidate_labels
     own, others = fitting_labels(lib, anchors, candidates, *given)
-    return Labels(own, others), _BY_LABELS if own.ndim == 1 else _BY_MULTIHOT
+    return Labels(own, others), roles_by(own)
 
 
 def _with_ids(
@@ -129,6 +132,13 @@ def _with_ids(
     given = asked.ids, asked.candidate_ids
     own, others = fitting_ids(lib, anchors, candidates, *given)
     return labels._replace(ids=own, candidate_ids=others)
+
+
+def _bias(lib: Library, anchors: Array, candidates: Array, asked: Arguments) -> Array:
+    """Return what is added to the scores: a number for each candidate, or one."""
+    if asked.bias is not None:
+        return scalar_of(lib, "bias", "anchors", anchors, asked.bias)
+    return fitting_bias(lib, candidates, asked.candidate_bias)
 
 
 def solvable(call: Call) -> Solvable:
@@ -172,16 +182,6 @@ def _candidates(lib: Library, anchors: Array, every: Array, asked: Arguments) ->
     if asked.symmetric:
         option = "`symmetric` is True"
     return fitting_candidates(lib, anchors, every, option, bool(asked.symmetric))
-
-
-def _refuse_unlabelled(asked: Arguments) -> NoReturn:
-    """Raise because labels are missing that another argument needs."""
-    if asked.candidates is None:
-        _checks.refuse_value("labels", "given where `candidates` is None", None)
-    if asked.candidate_labels is not None:
-        _checks.refuse_value("labels", "given where `candidate_labels` is", None)
-    need = "given where `exclude_diagonal` is True"
-    _checks.refuse_value("labels", need, None)
 
 
 def _check_penalty(asked: Arguments) -> None:

@@ -95,6 +95,7 @@ class Objective:
 
     smoothing = 0.0  # the engine subtracts so much of the mean score; see `smoothing`
     by_labels = False  # whether it wants targets by position too
+    counts_all = False  # whether an anchor without a positive counts too
 
     def counted(self, lib: Library, pairs: Pairs) -> Array | None:
         """Return which rows count by their targets, shape (b, 1); None: all.

@@ -77,6 +77,17 @@ def without_equal_ids(lib: Library, pairs: Pairs, ids: Array, others: Array) -> 
     return pairs._replace(exists=exists)
 
 
+_BY_POSITION: Roles = ByPosition()
+_BY_LABELS, _BY_MULTIHOT = ByLabels(), ByMultihot()
+
+
+def roles_by(labels: Array | None) -> Roles:
+    """Return what labels mean: of none, one each, or multi-hot."""
+    if labels is None:
+        return _BY_POSITION
+    return _BY_LABELS if labels.ndim == 1 else _BY_MULTIHOT
+
+
 register_record("by_position", ByPosition)
 register_record("by_labels", ByLabels)
 register_record("by_multihot", ByMultihot)

@@ -15,13 +15,16 @@ from metricops._typing import Array
 def value(lib: Library, config: Config, arrays: Arrays, constants: Arrays) -> Array:
     """Return the distances, shape (..., n, m).
 
-    `arrays` are x (..., n, d), and y (..., m, d) or None for x; there are no constants.
+    `arrays` are x (..., n, d), and y (..., m, d) or None for x. There may be a
+    constant, (n,): where the rows of x stand among those of y. They are taken to be the
+    same, and their distances to be 0.
     """
     exact = partial(_sums, config, False)
     if config.kind == "absolute":
         (found,) = lib.shortcut(_absolute, exact, arrays)
     elif _suits_products(lib, config, arrays):
-        (found,) = lib.shortcut(partial(products.sums, config, False), exact, arrays)
+        short, given = partial(products.sums, config, False), (*arrays, *constants)
+        (found,) = lib.shortcut(short, exact, given)
     else:
         (found,) = exact(lib, *arrays)
     return found
@@ -52,8 +55,8 @@ def value_and_saved(
     if config.kind == "absolute":
         return value(lib, config, arrays, constants), ()
     short, exact = (partial(way, config, True) for way in (products.sums, _sums))
-    suits = _suits_products(lib, config, arrays)
-    found, *saved = lib.shortcut(short, exact, arrays) if suits else exact(lib, *arrays)
+    suits, given = _suits_products(lib, config, arrays), (*arrays, *constants)
+    found, *saved = lib.shortcut(short, exact, given) if suits else exact(lib, *given)
     return found, tuple(saved)
 
 
@@ -68,7 +71,7 @@ def backward(
 ) -> Arrays:
     """Return the gradients of ``sum(upstream * value)``."""
     (inverse,) = saved or (None,)
-    given = (*arrays, upstream, inverse)
+    given = (*arrays, upstream, inverse, *constants)
     short, exact = (partial(way, config, wanted) for way in (products.pull, _pull))
     suits = _suits_products(lib, config, arrays)
     found = iter(lib.shortcut(short, exact, given) if suits else exact(lib, *given))
@@ -84,9 +87,17 @@ def _suits_products(lib: Library, config: Config, arrays: Arrays) -> bool:
 
 
 def _sums(
-    config: Config, saves: bool, lib: Library, x: Array, y: Array | None
+    config: Config,
+    saves: bool,
+    lib: Library,
+    x: Array,
+    y: Array | None,
+    places: Array | None = None,
 ) -> tuple[Array, ...]:
-    """Return the sums, and the reciprocals of lengths if they are to be saved."""
+    """Return the sums, and the reciprocals of lengths if they are to be saved.
+
+    The differences of the same rows are 0 without knowing their `places`.
+    """
     found = differences.sums(lib, config, *_both((x, y)))
     if not saves or config.kind != "length":
         return (found,)
@@ -109,6 +120,7 @@ def _pull(
     y: Array | None,
     upstream: Array,
     inverse: Array | None,
+    places: Array | None = None,
 ) -> tuple[Array, ...]:
     """Return the gradients that are wanted."""
     weights = upstream if inverse is None else upstream * inverse

@@ -34,11 +34,16 @@ class Rows(NamedTuple):
 
 
 def sums(
-    config: Config, saves: bool, lib: Library, x: Array, y: Array | None
+    config: Config,
+    saves: bool,
+    lib: Library,
+    x: Array,
+    y: Array | None,
+    places: Array | None = None,
 ) -> tuple[Array, ...]:
     """Return the sums (n, m), and the reciprocals of lengths if `saves`."""
     xp = lib.xp
-    left, right = _prepared(lib, config, x, y)
+    left, right = _prepared(lib, config, x, y, places)
     factor = xp.matrix_transpose(_right(lib, right))
 
     def panel(_: Any, own: Arrays, others: Arrays) -> Step:
@@ -75,10 +80,11 @@ def pull(
     y: Array | None,
     upstream: Array,
     inverse: Array | None,
+    places: Array | None = None,
 ) -> tuple[Array, ...]:
     """Return the gradients that are wanted."""
     xp = lib.xp
-    left, right = _prepared(lib, config, x, y)
+    left, right = _prepared(lib, config, x, y, places)
     left = left._replace(upstream=upstream, inverse=inverse)
     sides = (True, True) if y is None else wanted
 
@@ -174,7 +180,7 @@ def _exact(
 
 
 def _prepared(
-    lib: Library, config: Config, x: Array, y: Array | None
+    lib: Library, config: Config, x: Array, y: Array | None, places: Array | None
 ) -> tuple[Rows, Rows]:
     """Return the rows of both sides, in float64 and centred."""
     given = [x] if y is None else [x, y]
@@ -183,7 +189,7 @@ def _prepared(
     centre = _centre(lib, wide)
     less = [z - centre for z in wide]
     rows = [_rows(lib, *pair) for pair in zip(given, less, strict=True)]
-    places = lib.positions(x, 0, "x") if y is None else None
+    places = lib.positions(x, 0, "x") if y is None else places
     return rows[0]._replace(places=places), rows[-1]
 
 

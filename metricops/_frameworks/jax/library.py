@@ -103,6 +103,14 @@ class Jax(Library):
         traced = isinstance(x, jax.core.Tracer)
         return jax.lax.optimization_barrier(x) if traced else x
 
+    def softplus(self, x: Array) -> Array:
+        """Return log(1 + exp(x)), of any x."""
+        return jax.nn.softplus(x)
+
+    def sigmoid(self, x: Array) -> Array:
+        """Return 1 / (1 + exp(-x)), of any x."""
+        return jax.nn.sigmoid(x)
+
     def product(self, x: Array, y: Array) -> Array:
         """Return the matrix product of two arrays of one dtype, in that dtype."""
         return jnp.matmul(*of_width_two(jnp, x, y)) if x.shape[-1] == 1 else x @ y

@@ -1,5 +1,6 @@
 """Loops over panels that are one operation in a trace."""
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -42,6 +43,13 @@ class Scans(Loops):
         if block is None or block >= total:
             return square(rows, None)
         return _sweep(square, rest, merge, start, rows, ring_of(total, block))
+
+    def repeat(
+        self, body: Callable[[Any], Any], state: Any, counts: Array, most: int | None
+    ) -> Any:
+        """Return what `body` makes of a state, by as many runs as the largest count."""
+        runs = jnp.max(counts, initial=0).astype(jnp.int32)
+        return jax.lax.fori_loop(0, runs, lambda _, state: body(state), state)
 
 
 def _fold(

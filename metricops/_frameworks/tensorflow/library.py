@@ -128,6 +128,14 @@ class TensorFlow(Library):
         """Return whether the rows of `x` may be several panels."""
         return x.shape[0] is None or super().several(x, block)
 
+    def softplus(self, x: Array) -> Array:
+        """Return log(1 + exp(x)), of any x."""
+        return tf.nn.softplus(x)
+
+    def sigmoid(self, x: Array) -> Array:
+        """Return 1 / (1 + exp(-x)), of any x."""
+        return tf.sigmoid(x)
+
     def product(self, x: Array, y: Array) -> Array:
         """Return the matrix product of two arrays of one dtype, in that dtype."""
         x, y = of_width_two(self.xp, x, y) if x.shape[-1] == 1 else (x, y)

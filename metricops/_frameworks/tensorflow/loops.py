@@ -1,12 +1,14 @@
 """Loops over panels: in a graph while loops, and eagerly those of Python."""
 
+from collections.abc import Callable
 from typing import Any
 
 import tensorflow as tf
 
 from metricops._frameworks.loops import Body, Loops, Meeting, Merge, Square
-from metricops._frameworks.records import leaves
+from metricops._frameworks.records import leaves, refilled
 from metricops._frameworks.tensorflow import folding, sweeping
+from metricops._typing import Array
 
 
 class WhileLoops(Loops):
@@ -40,6 +42,14 @@ class WhileLoops(Loops):
             return super().sweep(square, rest, merge, start, rows, block)
         return sweeping.sweep(square, rest, merge, start, rows, block)
 
+    def repeat(
+        self, body: Callable[[Any], Any], state: Any, counts: Array, most: int | None
+    ) -> Any:
+        """Return what `body` makes of a state, by as many runs as the largest count."""
+        if tf.executing_eagerly():
+            return super().repeat(body, state, counts, most)
+        return _repeat(body, state, counts)
+
 
 class Stepwise(Loops):
     """Loops whose steps are all written out, so that autodiff goes through each.
@@ -70,6 +80,31 @@ class Stepwise(Loops):
         total = leaves(rows)[0].shape[0]
         large = None if block is None else _enlarged(block, total)
         return super().sweep(square, rest, merge, start, rows, large)
+
+    def repeat(
+        self, body: Callable[[Any], Any], state: Any, counts: Array, most: int | None
+    ) -> Any:
+        """Return what `body` makes of a state, by as many runs as the largest count."""
+        if tf.executing_eagerly():
+            return super().repeat(body, state, counts, most)
+        return _repeat(body, state, counts)
+
+
+def _repeat(body: Callable[[Any], Any], state: Any, counts: Array) -> Any:
+    runs = tf.reduce_max(tf.pad(counts, [[0, 1]]))  # 0 of no rows
+
+    def step(i: Array, given: Any) -> Any:
+        new = leaves(body(refilled(state, given)))
+        pairs = zip(new, leaves(state), strict=True)
+        return i + 1, [tf.ensure_shape(x, y.shape) for x, y in pairs]
+
+    _, found = tf.while_loop(
+        lambda i, _: i < runs,
+        step,
+        (tf.zeros_like(runs), leaves(state)),
+        parallel_iterations=1,
+    )
+    return refilled(state, found)
 
 
 def _enlarged(block: int, total: int) -> int:

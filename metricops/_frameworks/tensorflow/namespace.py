@@ -24,6 +24,7 @@ log1p = tf.math.log1p
 logaddexp = tf.experimental.numpy.logaddexp
 logical_and = tf.logical_and
 logical_not = tf.logical_not
+logical_or = tf.logical_or
 maximum = tf.maximum
 minimum = tf.minimum
 matrix_transpose = tf.linalg.matrix_transpose

@@ -16,7 +16,7 @@ import torch
 from metricops._frameworks.loops import Body, Loops, Meeting, Merge, Square, filled
 from metricops._frameworks.records import each, leaves, sliced
 from metricops._frameworks.rings import ring_of
-from metricops._frameworks.torch import private
+from metricops._frameworks.torch import private, selection
 from metricops._typing import Array
 
 
@@ -44,6 +44,12 @@ class InPlace(Loops):
         if block is None or block >= leaves(rows)[0].shape[0] or private.recorded():
             return super().sweep(square, rest, merge, start, rows, block)
         return _sweep(square, rest, merge, start, rows, block)
+
+    def runs(self, counts: Array, most: int | None) -> int:
+        """Return the largest of some counts, or the most where none may look."""
+        if most is not None and not selection.sees_values(counts):
+            return most
+        return super().runs(counts, most)
 
 
 def _empty(count: int, x: Array) -> Array:

@@ -7,10 +7,18 @@ from metricops._frameworks.torch.namespace import NAMESPACE
 from metricops._typing import Array
 
 
+class _Once(Whole):
+    """Loops of one run, which has the shapes of all."""
+
+    def runs(self, counts: Array, most: int | None) -> int:
+        """Return 1: the numbers of a graph are not known."""
+        return 1
+
+
 class OnePanel(Torch):
     """PyTorch tensors of a graph, whose sizes may be symbols: all in one panel."""
 
-    looping = Whole
+    looping = _Once
 
     def cross_entropy(self, scores: Array) -> CrossEntropy:
         """Return nothing: PyTorch 2.13 has that of a symbolic square be a scalar."""

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch.nn.functional import cross_entropy
+from torch.nn.functional import cross_entropy, softplus
 
 from metricops._frameworks.library import Library
 from metricops._frameworks.operations import Arrays
@@ -47,6 +47,14 @@ class TorchPrimitives(Library):
     def log_softmax(self, scores: Array) -> Array:
         """Return the logarithms of each row's softmax."""
         return torch.log_softmax(scores, 1)
+
+    def softplus(self, x: Array) -> Array:
+        """Return log(1 + exp(x)), of any x."""
+        return softplus(x, threshold=40)  # from where on it is x in float64 too
+
+    def sigmoid(self, x: Array) -> Array:
+        """Return 1 / (1 + exp(-x)), of any x."""
+        return torch.sigmoid(x)
 
     def product(self, x: Array, y: Array) -> Array:
         """Return the matrix product in the dtype of both, also under autocast."""

@@ -1,0 +1,372 @@
+"""PyTorch modules of the losses of pairs and triplets, and a memory for each loss.
+
+The module is long, as each module has its options and their description.
+"""
+
+from typing import Any
+
+import torch
+
+import metricops
+
+from ._embedding_loss import (
+    CONTRASTIVE_OPTIONS,
+    MAX_LOG_SCALE,
+    SIGMOID_OPTIONS,
+    TRIPLET_OPTIONS,
+    check_memory,
+    log_scale,
+    options_of,
+    sigmoid_loss,
+)
+from ._torch_base import Module, Processes
+
+
+class SigmoidEmbeddingLoss(Module):
+    """`metricops.sigmoid_loss_from_embeddings` as a module.
+
+    Parameters
+    ----------
+    temperature : float
+        What divides the similarities; positive.
+    bias : float
+        Added to the scores.
+    learnable_temperature : bool
+        Whether to learn the temperature, from `temperature` on. The parameter is
+        `logit_scale`, the log of the inverse temperature, as in `NPairsEmbeddingLoss`:
+        a scale above 100 becomes 100 at the next call in training.
+    learnable_bias : bool
+        Whether to learn the bias, from `bias` on. The parameter is `logit_bias`.
+    normalize, exclude_diagonal, reduction, block_size
+        As in `metricops.sigmoid_loss_from_embeddings`.
+    process_group : torch.distributed.ProcessGroup, optional
+        The processes that each hold a part of the batch, as in `NPairsEmbeddingLoss`.
+    device, dtype
+        Of the parameters.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from metricops.adapters.torch import SigmoidEmbeddingLoss
+    >>> loss = SigmoidEmbeddingLoss(0.5, bias=-1.0, normalize=True)
+    >>> images = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
+    >>> round(loss(images, 3 * images).item(), 4)
+    0.6265
+    """
+
+    _shown = SIGMOID_OPTIONS
+
+    def __init__(
+        self,
+        temperature: float = 0.1,
+        bias: float = -10.0,
+        *,
+        learnable_temperature: bool = False,
+        learnable_bias: bool = False,
+        normalize: bool = False,
+        exclude_diagonal: bool | None = None,
+        reduction: metricops.Reduction = "mean",
+        block_size: int | None = None,
+        process_group: Any = None,
+        device: Any = None,
+        dtype: Any = None,
+    ) -> None:
+        super().__init__()
+        self.initial_temperature, self.initial_bias = temperature, bias
+        self.normalize = normalize
+        self.exclude_diagonal = exclude_diagonal
+        self.reduction: metricops.Reduction = reduction
+        self.block_size = block_size
+        self.group = None if process_group is None else Processes(process_group)
+        scale = offset = None
+        if learnable_temperature:
+            start = torch.tensor(log_scale(temperature), device=device, dtype=dtype)
+            scale = torch.nn.Parameter(start)
+        if learnable_bias:
+            start = torch.tensor(float(bias), device=device, dtype=dtype)
+            offset = torch.nn.Parameter(start)
+        self.register_parameter("logit_scale", scale)
+        self.register_parameter("logit_bias", offset)
+
+    @property
+    def temperature(self) -> float | torch.Tensor:
+        """The temperature as it is now."""
+        if self.logit_scale is None:
+            return self.initial_temperature
+        return torch.exp(-self.logit_scale.clamp(max=MAX_LOG_SCALE))
+
+    @property
+    def bias(self) -> float | torch.Tensor:
+        """The bias as it is now."""
+        return self.initial_bias if self.logit_bias is None else self.logit_bias
+
+    def forward(
+        self,
+        anchors: torch.Tensor,
+        candidates: torch.Tensor | None = None,
+        labels: torch.Tensor | None = None,
+        *,
+        candidate_labels: torch.Tensor | None = None,
+        ids: torch.Tensor | None = None,
+        candidate_ids: torch.Tensor | None = None,
+        sample_weight: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """Return the loss of anchors, shape (n, d), against candidates, shape (m, d).
+
+        Parameters
+        ----------
+        anchors, candidates, labels, candidate_labels, ids, candidate_ids, sample_weight
+            As in `metricops.sigmoid_loss_from_embeddings`; with a process group, those
+            that this process holds.
+        """
+        if self.training and self.logit_scale is not None:
+            with torch.no_grad():  # as in `NPairsEmbeddingLoss`
+                self.logit_scale.clamp_(max=MAX_LOG_SCALE)
+        found: torch.Tensor = sigmoid_loss(
+            self,
+            self.group,
+            anchors,
+            candidates,
+            labels,
+            candidate_labels=candidate_labels,
+            ids=ids,
+            candidate_ids=candidate_ids,
+            sample_weight=sample_weight,
+            temperature=self.temperature,
+            bias=self.bias,
+        )
+        return found
+
+    def _arguments(self) -> dict[str, Any]:
+        """Return the arguments that `repr` shows."""
+        return {
+            "temperature": self.initial_temperature,
+            "bias": self.initial_bias,
+            "learnable_temperature": self.logit_scale is not None,
+            "learnable_bias": self.logit_bias is not None,
+            **super()._arguments(),
+        }
+
+
+class _DistanceLoss(Module):
+    """A loss of embeddings by their distances, with the options named in `_shown`."""
+
+    _function: Any
+
+    def forward(
+        self,
+        anchors: torch.Tensor,
+        candidates: torch.Tensor | None = None,
+        labels: torch.Tensor | None = None,
+        *,
+        candidate_labels: torch.Tensor | None = None,
+        sample_weight: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """Return the loss of anchors, shape (n, d), against candidates, shape (m, d).
+
+        Parameters
+        ----------
+        anchors, candidates, labels, candidate_labels, sample_weight
+            As in the function.
+        """
+        found: torch.Tensor = self._function(
+            anchors,
+            candidates,
+            labels,
+            candidate_labels=candidate_labels,
+            sample_weight=sample_weight,
+            **options_of(self, self._shown),
+        )
+        return found
+
+
+class TripletEmbeddingLoss(_DistanceLoss):
+    """`metricops.triplet_loss_from_embeddings` as a module.
+
+    Parameters
+    ----------
+    margin, positives, negatives, metric, normalize, swap
+        As in `metricops.triplet_loss_from_embeddings`.
+    exclude_diagonal, reduction, block_size
+        As in `metricops.triplet_loss_from_embeddings`.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from metricops.adapters.torch import TripletEmbeddingLoss
+    >>> embeddings = torch.tensor([[0.0, 0.0], [0.0, 1.0], [1.5, 0.0]])
+    >>> loss = TripletEmbeddingLoss(margin=1.0, negatives="hard")
+    >>> round(loss(embeddings, labels=torch.tensor([0, 0, 1])).item(), 4)
+    0.3486
+    """
+
+    _shown = TRIPLET_OPTIONS
+    _function = staticmethod(metricops.triplet_loss_from_embeddings)
+
+    def __init__(
+        self,
+        margin: float | None = 1.0,
+        *,
+        positives: str = "all",
+        negatives: str = "semihard",
+        metric: str = "euclidean",
+        normalize: bool = False,
+        swap: bool = False,
+        exclude_diagonal: bool | None = None,
+        reduction: metricops.TermReduction = "mean",
+        block_size: int | None = None,
+    ) -> None:
+        super().__init__()
+        self.margin = margin
+        self.positives = positives
+        self.negatives = negatives
+        self.metric = metric
+        self.normalize = normalize
+        self.swap = swap
+        self.exclude_diagonal = exclude_diagonal
+        self.reduction: metricops.TermReduction = reduction
+        self.block_size = block_size
+
+
+class ContrastiveEmbeddingLoss(_DistanceLoss):
+    """`metricops.contrastive_loss_from_embeddings` as a module.
+
+    Parameters
+    ----------
+    positive_margin, negative_margin, power, metric, normalize
+        As in `metricops.contrastive_loss_from_embeddings`.
+    exclude_diagonal, reduction, block_size
+        As in `metricops.contrastive_loss_from_embeddings`.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from metricops.adapters.torch import ContrastiveEmbeddingLoss
+    >>> embeddings = torch.tensor([[0.0, 0.0], [0.0, 0.5], [0.5, 0.0]])
+    >>> loss = ContrastiveEmbeddingLoss()
+    >>> round(loss(embeddings, labels=torch.tensor([0, 0, 1])).item(), 4)
+    0.4179
+    """
+
+    _shown = CONTRASTIVE_OPTIONS
+    _function = staticmethod(metricops.contrastive_loss_from_embeddings)
+
+    def __init__(
+        self,
+        positive_margin: float = 0.0,
+        negative_margin: float = 1.0,
+        *,
+        power: int = 2,
+        metric: str = "euclidean",
+        normalize: bool = False,
+        exclude_diagonal: bool | None = None,
+        reduction: metricops.TermReduction = "mean",
+        block_size: int | None = None,
+    ) -> None:
+        super().__init__()
+        self.positive_margin = positive_margin
+        self.negative_margin = negative_margin
+        self.power = power
+        self.metric = metric
+        self.normalize = normalize
+        self.exclude_diagonal = exclude_diagonal
+        self.reduction: metricops.TermReduction = reduction
+        self.block_size = block_size
+
+
+class CrossBatchMemory(Module):
+    """A loss of a batch against itself and the embeddings of batches before it [1]_.
+
+    The memory is part of the state of the module, is saved with it, and starts empty.
+    Embeddings in it are constants; they come behind those of the batch.
+
+    Parameters
+    ----------
+    loss : module
+        A loss of embeddings of this package, with labels. Its `exclude_diagonal` is
+        switched on, as the first candidates are the anchors themselves.
+    memory_size : int
+        How many embeddings to hold, those of the batch among them.
+    warmup_steps : int
+        For how many calls the loss is of the batch alone, and the memory stays empty:
+        at first embeddings change too fast to be remembered.
+
+    References
+    ----------
+    .. [1] X. Wang, H. Zhang, W. Huang, M. R. Scott, "Cross-Batch Memory for Embedding
+       Learning", CVPR 2020, section 3.3.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from metricops.adapters.torch import CrossBatchMemory, TripletEmbeddingLoss
+    >>> loss = CrossBatchMemory(TripletEmbeddingLoss(), memory_size=4)
+    >>> one, other = torch.tensor([[0.0, 0.0]]), torch.tensor([[0.5, 0.0]])
+    >>> loss(one, torch.tensor([7])).item(), loss(other, torch.tensor([8])).item()
+    (0.0, 0.0)
+    >>> round(loss(torch.tensor([[0.0, 0.25]]), torch.tensor([7])).item(), 4)
+    0.691
+    """
+
+    _shown = ("memory_size", "warmup_steps")
+    embeddings: torch.Tensor
+    labels: torch.Tensor
+    steps: torch.Tensor
+
+    def __init__(
+        self, loss: torch.nn.Module, memory_size: int, warmup_steps: int = 0
+    ) -> None:
+        super().__init__()
+        loss.exclude_diagonal = True
+        self.loss = loss
+        self.memory_size = memory_size
+        self.warmup_steps = warmup_steps
+        self.register_buffer("embeddings", torch.zeros((0, 0)))
+        self.register_buffer("labels", torch.zeros((0,), dtype=torch.int64))
+        self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
+
+    def forward(
+        self,
+        embeddings: torch.Tensor,
+        labels: torch.Tensor,
+        *,
+        sample_weight: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """Return the loss of embeddings, shape (n, d), with their `labels`, shape (n,).
+
+        In training they go into the memory then.
+        """
+        check_memory(self.memory_size, len(embeddings))
+        every, theirs = embeddings, labels
+        if self._is_warm():
+            if len(self.labels):
+                every = torch.cat([embeddings, self.embeddings])[: self.memory_size]
+                theirs = torch.cat([labels, self.labels])[: self.memory_size]
+            if self.training:
+                self.embeddings = every.detach()
+                self.labels = theirs
+        found: torch.Tensor = self.loss(
+            embeddings,
+            every,
+            labels,
+            candidate_labels=theirs,
+            sample_weight=sample_weight,
+        )
+        return found
+
+    def _is_warm(self) -> bool:
+        """Return whether the memory is used; in training, count this call."""
+        if self.warmup_steps == 0:  # no look at a tensor
+            return True
+        steps = int(self.steps)
+        if self.training:
+            self.steps = self.steps + 1
+        return steps >= self.warmup_steps
+
+    def _load_from_state_dict(self, state: Any, prefix: str, *rest: Any) -> None:
+        for name in ("embeddings", "labels"):
+            saved = state.get(prefix + name)
+            if saved is not None:  # a memory is as long as it was when it was saved
+                own = getattr(self, name)
+                setattr(self, name, own.new_empty(saved.shape, dtype=saved.dtype))
+        super()._load_from_state_dict(state, prefix, *rest)

@@ -1,0 +1,109 @@
+"""What every loss of distances does with its arguments, and how it is computed."""
+
+import math
+from typing import Any, NamedTuple
+
+from metricops import _checks
+from metricops._arguments.arrays import Inputs, float_arrays
+from metricops._arguments.embeddings import (
+    check_unlabelled,
+    fitting_candidates,
+    fitting_labels,
+    row_weights,
+)
+from metricops._frameworks.host import is_number
+from metricops._losses.solvable import Solvable
+from metricops._panels.distances import METRICS
+from metricops._panels.roles import roles_by
+from metricops._panels.term_operation import OPERATION, value_and_gradients
+from metricops._panels.term_records import Config, Given, Labels
+from metricops._panels.terms import Terms
+from metricops._similarity.metrics import canonical
+from metricops._typing import Array
+
+REDUCTIONS = ("mean", "sum", "weighted_mean", "active_mean", "none")
+_NAMES = ("anchors", "candidates", "sample_weight")
+
+
+class Arguments(NamedTuple):
+    """The arguments of a loss of distances, as given."""
+
+    anchors: Any
+    candidates: Any = None
+    labels: Any = None
+    candidate_labels: Any = None
+    metric: str = "euclidean"
+    normalize: bool = False
+    exclude_diagonal: bool | None = None
+    sample_weight: Any = None
+    reduction: str = "mean"
+    block_size: int | None = None
+
+
+class Call(NamedTuple):
+    """What a call is made of, once all of it is known to fit."""
+
+    inputs: Inputs
+    config: Config
+    given: Given
+    labels: Labels
+
+
+def admitted(terms: Terms, asked: Arguments) -> Call:
+    """Return what a call of a loss is made of, having made sure that all fits."""
+    metric, block_size = _checked(asked)
+    one = asked.candidates is None
+    diagonal = one if asked.exclude_diagonal is None else bool(asked.exclude_diagonal)
+    main = {} if one else {"candidates": asked.candidates}
+    inputs = float_arrays(anchors=asked.anchors, **main)
+    lib, anchors, every = inputs.library, inputs.first, inputs.second
+    lib.check_whole("anchors", anchors)
+    lib.check_whole("candidates", every)
+    option = "`exclude_diagonal` is True" if diagonal else None
+    option = "`labels` is None" if asked.labels is None else option
+    every = fitting_candidates(lib, anchors, every, option, False)
+    labels, weights = Labels(None, None), None
+    if asked.labels is not None:
+        both = asked.labels, asked.candidate_labels
+        labels = Labels(*fitting_labels(lib, anchors, every, *both))
+    if asked.sample_weight is not None:
+        weights = row_weights(lib, anchors, asked.sample_weight)
+    roles, normalize = roles_by(labels.anchors), bool(asked.normalize)
+    options = roles, metric, normalize, diagonal, asked.reduction, block_size
+    given = Given(anchors, None if one else every, weights)
+    return Call(inputs, Config(terms, *options), given, labels)
+
+
+def _checked(asked: Arguments) -> tuple[str, int | None]:
+    """Return the metric and the rows of a panel, having checked the options."""
+    _checks.check_reduction(asked.reduction, REDUCTIONS)
+    metric = canonical(asked.metric)
+    if metric not in METRICS:
+        _checks.refuse_value("metric", _checks.one_of(METRICS), asked.metric)
+    if asked.labels is None:
+        given = asked.candidates, asked.candidate_labels, asked.exclude_diagonal
+        check_unlabelled(*given)
+    return metric, _checks.check_block_size(asked.block_size)
+
+
+def solvable(call: Call) -> Solvable:
+    """Return a call as `value_and_grad` takes it."""
+    constants = call.given, call.labels
+    return Solvable(call.inputs, value_and_gradients, call.config, *constants, _NAMES)
+
+
+def loss_of(call: Call) -> Array:
+    """Return the loss, differentiable by the framework of its arrays."""
+    lib = call.inputs.library
+    loss = lib.differentiable(OPERATION, call.config, call.given, call.labels)
+    return call.inputs.narrow(loss)
+
+
+def check_margin(name: str, value: Any) -> float:
+    """Return a margin as a number, or raise unless it is one."""
+    if not is_number(value):
+        _checks.refuse_type(name, "a number", value)
+    number = float(value)
+    if math.isnan(number):
+        _checks.refuse_value(name, "a number", value)
+    return number

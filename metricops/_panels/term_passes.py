@@ -1,0 +1,163 @@
+"""The passes of a loss of distances over its panels."""
+
+from typing import Any, NamedTuple
+
+from metricops._frameworks import Library
+from metricops._panels.distances import Side, distances_of, pulled
+from metricops._panels.term_records import Candidates, Problem, Rows
+from metricops._panels.terms import Found, Masks, Part, sum_of
+from metricops._typing import Array
+
+Shares = tuple[Array | float, ...]
+
+
+class Total(NamedTuple):
+    """What the panels add up to, from one to the next."""
+
+    candidates: Array | None  # (m, d): their gradient
+
+
+class Out(NamedTuple):
+    """What each panel gives of its rows."""
+
+    parts: tuple[Part, ...]
+    anchors: Array | None  # their gradient
+
+
+class Panel(NamedTuple):
+    """What comes of the distances of a panel."""
+
+    rows: Rows  # with zeros for those that have no terms
+    saved: tuple[Array, ...]  # what the gradient of the distances needs
+    found: Found
+
+
+def parts_of(problem: Problem) -> tuple[Part, ...]:
+    """Return what the terms of each anchor come to: a product a panel."""
+
+    def body(_: Any, rows: Rows, candidates: Candidates) -> tuple[Any, Out]:
+        return (), Out(_panel(problem, rows, candidates).found.parts, None)
+
+    lib = problem.library
+    _, out = lib.loops.fold(body, problem.rows, problem.candidates, problem.block)
+    parts: tuple[Part, ...] = out.parts
+    return parts
+
+
+def gradients(
+    problem: Problem,
+    weights: Array | None,
+    shares: Shares,
+    wanted: tuple[bool, bool],
+) -> tuple[tuple[Part, ...], Array, Array]:
+    """Return the parts, and the gradients of both sides: three products a panel.
+
+    They are of the sum of each part's losses, times their weights and its share.
+    """
+    lib = problem.library
+
+    def body(
+        total: Total | None, rows: Rows, candidates: Candidates
+    ) -> tuple[Total, Out]:
+        panel = _panel(problem, rows, candidates)
+        error = _error(lib, panel, shares)
+        metric, places = problem.config.metric, _places(problem, rows)
+        sides = panel.rows.side, candidates.side
+        of_rows, found = pulled(lib, metric, *sides, places, panel.saved, error, wanted)
+        if not wanted[1]:
+            return Total(None), Out(panel.found.parts, of_rows)
+        if panel.found.moved is not None:
+            found = found + panel.found.moved * shares[0]
+        found = found if total is None else total.candidates + found
+        return Total(found), Out(panel.found.parts, of_rows)
+
+    rows = problem.rows._replace(weights=weights)
+    total, out = lib.loops.fold(body, rows, problem.candidates, problem.block)
+    return out.parts, out.anchors, total.candidates
+
+
+class _Among:
+    """The distances of candidates to each other; see `terms.Among`."""
+
+    def __init__(self, problem: Problem, rows: Rows, candidates: Candidates) -> None:
+        self.library, self.metric = problem.library, problem.config.metric
+        self.side, self.weights = candidates.side, rows.weights
+
+    def distances(self, columns: Array) -> tuple[Array, Any]:
+        """Return those of the candidates at `columns`, (b,), to all, and a state."""
+        own = self._at(columns)
+        return distances_of(self.library, self.metric, own, self.side, columns)
+
+    def pulled(self, columns: Array, state: Any, error: Array) -> Array:
+        """Return the gradient of ``sum(w * error * distances)``, shape (m, d).
+
+        The weights w are those of the rows of the panel.
+        """
+        lib, own = self.library, self._at(columns)
+        if self.weights is not None:
+            error = error * self.weights[:, None]
+        of_own, of_all = pulled(
+            lib, self.metric, own, self.side, columns, state, error, (True, True)
+        )
+        every = lib.positions(self.side.rows, 0, "candidates")
+        here = lib.xp.astype(every[:, None] == columns[None, :], of_own.dtype)
+        found: Array = of_all + lib.product(here, of_own)
+        return found
+
+    def nothing(self) -> Array:
+        """Return a gradient of 0."""
+        return self.library.xp.zeros_like(self.side.rows)
+
+    def _at(self, columns: Array) -> Side:
+        lib, (rows, missing) = self.library, self.side
+        found = lib.gather(rows, columns[:, None])[:, 0, :]
+        if missing is not None:
+            missing = lib.gather(missing, columns[:, None])[:, 0]
+        return Side(found, missing)
+
+
+def _panel(problem: Problem, rows: Rows, candidates: Candidates) -> Panel:
+    lib, config = problem.library, problem.config
+    masks = _masks(problem, rows, candidates)
+    counted = config.terms.counted(lib, masks)
+    if counted is not None:  # an anchor left out may hold a NaN, and 0 * NaN is one
+        kept = lib.xp.where(counted[:, None], rows.side.rows, 0.0)
+        rows = rows._replace(side=rows.side._replace(rows=kept))
+    places = _places(problem, rows)
+    distances, saved = distances_of(
+        lib, config.metric, rows.side, candidates.side, places
+    )
+    among = _Among(problem, rows, candidates)
+    return Panel(rows, saved, config.terms.found(lib, distances, masks, among))
+
+
+def _masks(problem: Problem, rows: Rows, candidates: Candidates) -> Masks:
+    lib, config = problem.library, problem.config
+    xp, every = lib.xp, candidates.side.rows
+    own = None
+    if rows.positions is not None:
+        columns = lib.positions(every, 0, "candidates")
+        own = rows.positions[:, None] == columns[None, :]
+    if rows.labels is None:
+        return Masks(own, xp.logical_not(own))
+    labels = rows.labels, candidates.labels
+    targets = config.roles.targets(lib, *labels, every.dtype) != 0
+    others = xp.logical_not(targets)
+    if not config.exclude_diagonal:
+        return Masks(targets, others)
+    there = xp.logical_not(own)
+    return Masks(xp.logical_and(targets, there), xp.logical_and(others, there))
+
+
+def _places(problem: Problem, rows: Rows) -> Array | None:
+    """Return where the rows are among the candidates, if they are."""
+    return rows.positions if problem.shared else None
+
+
+def _error(lib: Library, panel: Panel, shares: Shares) -> Array:
+    """Return the derivative of the loss by the distances."""
+    pairs = zip(panel.found.errors, shares, strict=True)
+    error = sum_of([x if isinstance(f, float) else x * f for x, f in pairs])
+    if panel.rows.weights is None:
+        return error
+    return error * panel.rows.weights[:, None]

@@ -1,0 +1,100 @@
+"""The records that a call of a loss of distances is made of."""
+
+from typing import NamedTuple
+
+from metricops._frameworks import Library
+from metricops._panels.distances import Side, side_of
+from metricops._panels.roles import Roles
+from metricops._panels.terms import Terms
+from metricops._similarity.normalize import Units
+from metricops._typing import Array
+
+
+class Config(NamedTuple):
+    """What is static about a call."""
+
+    terms: Terms
+    roles: Roles
+    metric: str
+    normalize: bool
+    exclude_diagonal: bool
+    reduction: str
+    block_size: int | None  # None: as many rows as suit the device
+
+
+class Given(NamedTuple):
+    """The arrays of a call that have derivatives."""
+
+    anchors: Array
+    candidates: Array | None  # None: the anchors
+    weights: Array | None  # (n,); None: all 1
+
+
+class Wanted(NamedTuple):
+    """Whose gradients are wanted: a bool for each array of `Given`."""
+
+    anchors: bool
+    candidates: bool
+    weights: bool
+
+
+class Labels(NamedTuple):
+    """The labels of a call; (n,), or multi-hot (n, c)."""
+
+    anchors: Array | None  # None: candidate i is the positive of anchor i
+    candidates: Array | None  # None: those of the anchors
+
+
+class Rows(NamedTuple):
+    """Some anchors, and what belongs to each of them."""
+
+    side: Side
+    labels: Array | None
+    positions: Array | None  # (b,): where they stand among all anchors
+    weights: Array | None = None  # (b,): what their losses are multiplied by
+
+
+class Candidates(NamedTuple):
+    """All candidates, and what belongs to them."""
+
+    side: Side
+    labels: Array | None
+
+
+class Problem(NamedTuple):
+    """A call as the passes over its panels take it."""
+
+    library: Library
+    config: Config
+    rows: Rows
+    candidates: Candidates
+    row_units: Units | None  # how the rows came to have unit length
+    units: Units | None  # how the candidates did
+    shared: bool  # whether candidate i is anchor i itself
+    block: int | None  # the rows of a panel; None: all
+
+
+def problem_of(lib: Library, config: Config, given: Given, labels: Labels) -> Problem:
+    """Return a call in the form that the passes take."""
+    anchors, one = given.anchors, given.candidates is None
+    every = anchors if one else given.candidates
+    own, row_units = side_of(lib, config.metric, config.normalize, anchors)
+    side, units = own, row_units
+    if not one:
+        side, units = side_of(lib, config.metric, config.normalize, every)
+    others = labels.anchors if labels.candidates is None else labels.candidates
+    shared = one or config.exclude_diagonal
+    positions = None
+    if shared or labels.anchors is None:
+        positions = lib.positions(anchors, 0, "anchors")
+    block = config.block_size
+    return Problem(
+        lib,
+        config,
+        Rows(own, labels.anchors, positions),
+        Candidates(side, others),
+        row_units,
+        units,
+        shared,
+        lib.block(anchors, every) if block is None else block,
+    )

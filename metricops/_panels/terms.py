@@ -1,0 +1,133 @@
+"""What a loss of distances gives to the engine: the terms of a row of distances.
+
+A term is one summand of a loss: a pair, or a triplet. An anchor has several of them, or
+none, so that a mean divides by a number of terms and not of anchors.
+"""
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+
+from metricops._arguments.weights import reciprocal
+from metricops._frameworks import Library
+from metricops._typing import Array
+
+
+class Masks(NamedTuple):
+    """Which pairs of a panel are positives, and which are negatives, (b, m) each."""
+
+    positives: Array
+    negatives: Array
+
+
+class Part(NamedTuple):
+    """What terms of one kind come to, for each row of a panel, (b,) each."""
+
+    losses: Array  # their sum
+    count: Array  # how many they are
+    active: Array  # how many of them have a loss above 0
+
+
+class Found(NamedTuple):
+    """The parts of a panel's rows, and their derivatives by the distances."""
+
+    parts: tuple[Part, ...]
+    errors: tuple[Array, ...]  # (b, m), one for each part
+    moved: Array | None = None  # (m, d): what candidates get of distances of their own
+
+
+class Among(Protocol):
+    """The distances of candidates to each other, where a loss asks for them."""
+
+    def distances(self, columns: Array) -> tuple[Array, Any]:
+        """Return those of the candidates at `columns`, (b,), to all, and a state."""
+
+    def pulled(self, columns: Array, state: Any, errors: Array) -> Array:
+        """Return the gradient of ``sum(errors * distances)``, shape (m, d)."""
+
+    def nothing(self) -> Array:
+        """Return a gradient of 0."""
+
+
+@dataclass(frozen=True)
+class Terms:
+    """A loss made of terms, of distances; its fields are words and numbers.
+
+    It is registered, so that programs that are exported can name it.
+    """
+
+    parts: int = 1
+    """How many kinds of terms there are; each has a mean of its own."""
+
+    def counted(self, lib: Library, masks: Masks) -> Array | None:
+        """Return which rows have terms, shape (b,); None: all.
+
+        An anchor left out may hold a NaN.
+        """
+        return None
+
+    def found(
+        self, lib: Library, distances: Array, masks: Masks, among: Among
+    ) -> Found:
+        """Return what the terms of each row come to, and their derivatives."""
+        raise NotImplementedError
+
+
+def reduced(
+    lib: Library, reduction: str, weights: Array | None, parts: tuple[Part, ...]
+) -> Array:
+    """Return the loss: the sum of the parts, each divided by its own mass."""
+    if reduction == "none":
+        return sum_of([weighted(part.losses, weights) for part in parts])
+    shares = shares_of(lib, reduction, weights, parts)
+    pairs = zip(parts, shares, strict=True)
+    totals = [lib.xp.sum(weighted(part.losses, weights)) * f for part, f in pairs]
+    return sum_of(totals)
+
+
+def shares_of(
+    lib: Library, reduction: str, weights: Array | None, parts: tuple[Part, ...]
+) -> tuple[Array | float, ...]:
+    """Return what the sum of each part's losses is multiplied by."""
+    if reduction in ("sum", "none"):
+        return (1.0,) * len(parts)
+    masses = [lib.xp.sum(_mass(reduction, weights, part)) for part in parts]
+    return tuple(reciprocal(lib, mass) for mass in masses)
+
+
+def of_weights(
+    lib: Library, reduction: str, weights: Array, parts: tuple[Part, ...]
+) -> Array:
+    """Return the derivative of the loss by the weights.
+
+    With losses l, numbers k of terms and a share f, d(f * sum(w * l)) / dw is f * l; of
+    a weighted mean, whose share is 1 / sum(w * k), it is f * (l - k * f * sum(w * l)).
+    """
+    shares = shares_of(lib, reduction, weights, parts)
+    found = []
+    for part, share in zip(parts, shares, strict=True):
+        losses = part.losses
+        if reduction == "weighted_mean":
+            mean = lib.xp.sum(losses * weights) * share
+            losses = losses - part.count * mean
+        found.append(losses * share)
+    return sum_of(found)
+
+
+def weighted(losses: Array, weights: Array | None) -> Array:
+    """Return losses times their weights."""
+    return losses if weights is None else losses * weights
+
+
+def sum_of(arrays: list[Array]) -> Array:
+    """Return the sum of arrays of one shape."""
+    total = arrays[0]
+    for x in arrays[1:]:
+        total = total + x
+    return total
+
+
+def _mass(reduction: str, weights: Array | None, part: Part) -> Array:
+    """Return what each row adds to what a mean divides by."""
+    if reduction == "active_mean":
+        return part.active
+    return weighted(part.count, weights) if reduction == "weighted_mean" else part.count
