@@ -158,7 +158,8 @@ def peak():
 sets = [many(options) for options in WAYS]
 for rows, options in sets:
     options = {k: v[:600] if k == "labels" else v for k, v in options.items()}
-    tf.function(lambda *x, o=options: step(o, *x))(*(tf.constant(x[:600]) for x in rows))
+    few = [tf.constant(x[:600]) for x in rows]
+    tf.function(lambda *x, o=options: step(o, *x))(*few)
 before = peak()
 for rows, options in sets:
     tf.function(lambda *x, o=options: step(o, *x))(*map(tf.constant, rows))
