@@ -58,10 +58,33 @@ def drawn(seed: int, small: bool) -> tuple[list[Any], dict[str, Any]]:
         options["exclude_diagonal"] = bool(random.integers(2))
     if random.integers(2):
         options["sample_weight"] = random.integers(0, 4, n) / 2
+    options |= more_options(random, n, m, alone)
+    if "candidate_bias" in options:
+        options["symmetric"] = False
+        # Beside scores of 1e10 a small bias is lost in float32.
+        options["candidate_bias"] /= options["temperature"]
     if options["reduction"] != "none" and not options["normalize"]:
         options["l2_weight"] = one_of(0.0, 0.0, 0.25)
     arrays = [rows[:n]] if alone else [rows[:n], rows[n:]]
     return [x.astype(np.float32) for x in arrays], options
+
+
+def more_options(random: Any, n: int, m: int, alone: bool) -> dict[str, Any]:
+    """Return who takes part, biases, smoothing and the denominator of a call."""
+    options: dict[str, Any] = {}
+    if random.integers(3) == 0:
+        ids = random.integers(0, max(n // 2, 2), n + m)
+        options["ids"] = ids[:n]
+        if not alone and (m != n or random.integers(2)):
+            options["candidate_ids"] = ids[n:]
+    if random.integers(4) == 0:
+        options["candidate_bias"] = random.integers(-2, 3, m) / 2
+    kind = random.integers(5)
+    if kind == 0:
+        options["label_smoothing"] = float(random.integers(1, 5)) / 4
+    elif kind < 3:
+        options["denominator"] = ("own", "negatives")[kind - 1]
+    return options
 
 
 def definition(arrays: list[Any], options: dict[str, Any]) -> tuple[Any, list[Any]]:
@@ -73,7 +96,10 @@ def definition(arrays: list[Any], options: dict[str, Any]) -> tuple[Any, list[An
     if options["normalize"]:
         sides = [_unit(torch, x) for x in sides]
     logits = sides[0] @ sides[1].T / options["temperature"]
+    if "candidate_bias" in options:
+        logits = logits + torch.tensor(options["candidate_bias"])
     targets = _targets(torch, len(anchors), len(every), options)
+    logits, targets = _taking_part(torch, logits, targets, options)
     weights = options.get("sample_weight")
     rows = _direction(torch, logits, targets, options)
     loss = _reduced(torch, rows, weights, options["reduction"])
@@ -101,15 +127,39 @@ def _targets(torch: Any, n: int, m: int, options: dict[str, Any]) -> Any:
     return (labels.reshape(-1, 1) == others.reshape(1, -1)).double()
 
 
-def _direction(torch: Any, logits: Any, targets: Any, options: dict[str, Any]) -> Any:
+def _taking_part(torch: Any, logits: Any, targets: Any, options: dict[str, Any]) -> Any:
+    """Return logits of minus infinity where a pair takes no part, and targets."""
+    out = torch.zeros(logits.shape, dtype=torch.bool)
     if options.get("exclude_diagonal"):
-        own = torch.eye(*logits.shape, dtype=torch.bool)
-        logits, targets = logits.masked_fill(own, -torch.inf), targets * ~own
+        out = torch.eye(*logits.shape, dtype=torch.bool)
+        targets = targets * ~out
+    if "ids" in options:
+        ids = torch.tensor(options["ids"])
+        others = torch.tensor(options.get("candidate_ids", options["ids"]))
+        out = out | ((ids[:, None] == others) & (targets == 0))
+    return logits.masked_fill(out, -torch.inf), targets
+
+
+def _direction(torch: Any, logits: Any, targets: Any, options: dict[str, Any]) -> Any:
     total = targets.sum(1)
     kept = total > 0
-    logs = torch.log_softmax(logits[kept], 1)
-    logs = torch.where(targets[kept] > 0, logs, 0.0)
-    return -(targets[kept] * logs).sum(1) / total[kept], kept
+    denominator = options.get("denominator", "all")
+    negatives = logits.masked_fill(targets != 0, -torch.inf)
+    if denominator == "negatives":
+        kept = kept & (negatives > -torch.inf).any(1)
+    logits, negatives = logits[kept], negatives[kept]
+    share = targets[kept] / total[kept, None]
+    there = logits > -torch.inf
+    if denominator == "all":
+        smoothing = options.get("label_smoothing", 0.0)
+        share = (1 - smoothing) * share + smoothing * there / there.sum(1, keepdim=True)
+        gaps = -torch.log_softmax(logits, 1)
+        return torch.where(share > 0, share * gaps, 0.0).sum(1), kept
+    others = torch.logsumexp(negatives, 1, keepdim=True)
+    gaps = others - logits.masked_fill(share == 0, 0.0)
+    if denominator == "own":
+        gaps = torch.logaddexp(gaps, torch.zeros_like(gaps))
+    return torch.where(share > 0, share * gaps, 0.0).sum(1), kept
 
 
 def _reduced(torch: Any, rows: Any, weights: Any, reduction: str) -> Any:

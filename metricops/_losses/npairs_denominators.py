@@ -30,7 +30,8 @@ class Negatives(NamedTuple):
 
     exponentials: Array  # (b, m), relative to the largest of them
     partition: Array  # (b, 1): their sum, 1 where there are none
-    logs: Array  # (b, 1): the log-sum-exp, minus infinity where there are none
+    peak: Array  # (b, 1): the largest of them
+    logs: Array  # (b, 1): log(partition), minus infinity where there are none
 
 
 @dataclass(frozen=True)
@@ -84,8 +85,8 @@ class NegativesDenominator(Objective):
         self, lib: Library, scores: Array, pairs: Pairs, others: Negatives
     ) -> Array:
         share = _share(lib, pairs)
-        own = lib.xp.where(share != 0, scores, 0.0)
-        return finite(lib, others.logs)[:, 0] - lib.dots(share, own, 1)
+        gap = _gap(lib, scores, share, others)
+        return lib.xp.sum(share * gap, axis=1)
 
 
 def _share(lib: Library, pairs: Pairs) -> Array:
@@ -102,14 +103,18 @@ def _negatives(lib: Library, scores: Array, pairs: Pairs) -> Negatives:
     partition = xp.sum(exponentials, axis=1, keepdims=True)
     some = partition != 0
     partition = xp.where(some, partition, 1.0)
-    logs = xp.where(some, xp.log(partition) + peak, -float("inf"))
-    return Negatives(exponentials, partition, logs)
+    logs = xp.where(some, xp.log(partition), -float("inf"))
+    return Negatives(exponentials, partition, peak, logs)
 
 
 def _gap(lib: Library, scores: Array, share: Array, others: Negatives) -> Array:
-    """Return how far the negatives are above each positive, 0 of other candidates."""
-    own = lib.xp.where(share != 0, scores, 0.0)
-    return lib.xp.where(share != 0, others.logs - own, 0.0)
+    """Return how far the negatives are above each positive, 0 of other candidates.
+
+    Scores are taken from each other first, as beside large ones the logarithm is lost.
+    """
+    xp = lib.xp
+    less = others.peak - xp.where(share != 0, scores, others.peak)
+    return xp.where(share != 0, others.logs + less, 0.0)
 
 
 def _softplus(lib: Library, x: Array) -> Array:
