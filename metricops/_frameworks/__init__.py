@@ -16,7 +16,7 @@ from metricops._checks import refuse_kind, refuse_version
 from metricops._frameworks.dtypes import Dtype
 from metricops._frameworks.host import refuse_subclass
 from metricops._frameworks.library import Library
-from metricops._frameworks.loops import Step
+from metricops._frameworks.loops import Meetings, Step
 from metricops._frameworks.operations import (
     Arrays,
     Operation,
@@ -31,6 +31,7 @@ __all__ = [
     "Arrays",
     "Dtype",
     "Library",
+    "Meetings",
     "Operation",
     "Step",
     "is_given",

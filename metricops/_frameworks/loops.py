@@ -1,7 +1,7 @@
 """Loops over panels of rows, in Python."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 from metricops._frameworks.records import each, leaves, refilled, sliced
 from metricops._typing import Array, Namespace
@@ -9,9 +9,22 @@ from metricops._typing import Array, Namespace
 # Aliases, as Dynamo cannot trace union types in the signature of an inner function.
 Body = Callable[[Any, Any, Any], tuple[Any, Any]]
 Step = tuple[Any, tuple[Array, ...]]
-Square = Callable[[Any, Any], Any]
-Meeting = Callable[[Any, Any, Any], tuple[Any, Any]]
-Merge = Callable[[Any, Any], Any]
+
+
+class Meetings(NamedTuple):
+    """What is done with each pair of panels of one set; see `Loops.sweep`."""
+
+    within: Callable[[Any, Any], Any]
+    """``within(panel, exists)``: a panel's results from the pairs within it."""
+    between: Callable[[Any, Any, Any], tuple[Any, Any]]
+    """``between(panel, others, exists)``, from the pairs of a panel with other rows.
+
+    The results of the panel's rows, and those of the others.
+    """
+    merge: Callable[[Any, Any], Any]
+    """``merge(old, new)``: two results of the same rows as one."""
+    start: Any
+    """The results of no pairs, for all rows."""
 
 
 class Loops:
@@ -47,35 +60,26 @@ class Loops:
             parts[0], [self.xp.concat(list(column), axis=0) for column in columns]
         )
 
-    def sweep(
-        self,
-        square: Square,
-        rest: Meeting,
-        merge: Merge,
-        start: Any,
-        rows: Any,
-        block: int | None,
-    ) -> Any:
+    def sweep(self, meetings: Meetings, rows: Any, block: int | None) -> Any:
         """Take each pair of rows of one set once, panel by panel; return their results.
 
-        ``square(panel, exists)`` returns the results of a panel's rows from the pairs
-        within it. ``rest(panel, others, exists)`` returns two results from the pairs of
-        a panel with other rows: those of the panel, and those of the others. `exists`
-        says which of the pairs are real; None: all. ``merge(old, new)`` combines two
-        results of the same rows. `start` holds the results of no pairs.
+        The functions of `meetings` are called with panels of `block` rows, and with
+        `exists`, which says which of the pairs are real; None: all.
         """
         total = leaves(rows)[0].shape[0]
         if block is None or block >= total:
-            return square(rows, None)
-        met, parts = start, []
+            return meetings.within(rows, None)
+        met, parts = meetings.start, []
         for first in range(0, total, block):
             count = min(block, total - first)
             panel = sliced(rows, first, first + count)
-            found = merge(sliced(met, 0, count), square(panel, None))
+            found = meetings.merge(sliced(met, 0, count), meetings.within(panel, None))
             met = sliced(met, count, total - first)
             if first + count < total:
-                own, others = rest(panel, sliced(rows, first + count, total), None)
-                found, met = merge(found, own), merge(met, others)
+                rest = sliced(rows, first + count, total)
+                own, others = meetings.between(panel, rest, None)
+                found = meetings.merge(found, own)
+                met = meetings.merge(met, others)
             parts.append(found)
         return self.joined(parts)
 
@@ -104,17 +108,9 @@ class Whole(Loops):
         """Run `body` once over all rows."""
         return body(None, rows, consts)
 
-    def sweep(
-        self,
-        square: Square,
-        rest: Meeting,
-        merge: Merge,
-        start: Any,
-        rows: Any,
-        block: int | None,
-    ) -> Any:
+    def sweep(self, meetings: Meetings, rows: Any, block: int | None) -> Any:
         """Take all pairs at once."""
-        return square(rows, None)
+        return meetings.within(rows, None)
 
 
 def filled(

@@ -6,7 +6,7 @@ steps of a compiled loop differ only in where their window of panels starts.
 
 from typing import Any, NamedTuple
 
-from metricops._frameworks.loops import Meeting, Merge, Square
+from metricops._frameworks.loops import Meetings
 from metricops._frameworks.records import sliced
 
 
@@ -28,9 +28,7 @@ def ring_of(total: int, block: int) -> Ring:
     return Ring(count, block, half, half + block, count * block)
 
 
-def meeting(
-    square: Square, rest: Meeting, merge: Merge, ring: Ring, window: Any, real: Any
-) -> tuple[Any, Any]:
+def meeting(meetings: Meetings, ring: Ring, window: Any, real: Any) -> tuple[Any, Any]:
     """Return the results of a window, for its first panel and for the others.
 
     `real` says which rows of the window are no padding; None: all.
@@ -41,5 +39,5 @@ def meeting(
     if real is not None:
         own = real[: ring.block, None]
         alone, between = own & real[None, : ring.block], own & real[None, ring.block :]
-    mine, theirs = rest(panel, others, between)
-    return merge(square(panel, alone), mine), theirs
+    mine, theirs = meetings.between(panel, others, between)
+    return meetings.merge(meetings.within(panel, alone), mine), theirs

@@ -10,6 +10,7 @@ the gradient of x is ``(g + gᵀ) @ x / t``.
 
 from typing import Any, NamedTuple
 
+from metricops._frameworks import Meetings
 from metricops._panels.chain import Products
 from metricops._panels.objective import Pairs, masked
 from metricops._panels.records import Problem, sums_of
@@ -38,11 +39,11 @@ def gathered(problem: Problem) -> Any:
     """Return the sums of each row."""
     lib, sums = problem.library, sums_of(problem)
 
-    def square(panel: Members, exists: Array | None) -> Any:
+    def within(panel: Members, exists: Array | None) -> Any:
         scores, pairs = _tile(problem, panel, panel, exists)
         return sums.of(lib, scores, pairs, axis=1, last=True)
 
-    def rest(panel: Members, others: Members, exists: Array | None) -> Any:
+    def between(panel: Members, others: Members, exists: Array | None) -> Any:
         scores, pairs = _tile(problem, panel, others, exists)
         own = sums.of(lib, scores, pairs, axis=1, last=False)
         return own, sums.of(lib, scores, pairs, axis=0, last=True)
@@ -52,7 +53,8 @@ def gathered(problem: Problem) -> Any:
 
     members = _members(problem, None)
     start = sums.nothing(lib, lib.xp.sum(members.embeddings * 0, axis=1))
-    return lib.loops.sweep(square, rest, merge, start, members, problem.block)
+    meetings = Meetings(within, between, merge, start)
+    return lib.loops.sweep(meetings, members, problem.block)
 
 
 def gradients(problem: Problem, found: Any, upstream: Array) -> Products:
@@ -64,14 +66,14 @@ def gradients(problem: Problem, found: Any, upstream: Array) -> Products:
         found = lib.product(xp.matrix_transpose(panel.embeddings), error)
         return xp.matrix_transpose(found)
 
-    def square(panel: Members, exists: Array | None) -> Any:
+    def within(panel: Members, exists: Array | None) -> Any:
         scores, pairs = _tile(problem, panel, panel, exists)
         # The columns of this panel are its rows, but rounded differently: their scores
         # might exceed the peak of the row. So the rows alone are used.
         error = sums.error(lib, scores, pairs, panel.closing, None)
         return Gradient(lib.product(error, panel.embeddings) + turned(panel, error))
 
-    def rest(panel: Members, others: Members, exists: Array | None) -> Any:
+    def between(panel: Members, others: Members, exists: Array | None) -> Any:
         scores, pairs = _tile(problem, panel, others, exists)
         error = sums.error(lib, scores, pairs, panel.closing, others.closing)
         own = lib.product(error, others.embeddings)
@@ -83,7 +85,8 @@ def gradients(problem: Problem, found: Any, upstream: Array) -> Products:
     closing = sums.closing(lib, found, upstream)
     members = _members(problem, closing)
     start = Gradient(xp.zeros_like(members.embeddings))
-    total = lib.loops.sweep(square, rest, merge, start, members, problem.block)
+    meetings = Meetings(within, between, merge, start)
+    total = lib.loops.sweep(meetings, members, problem.block)
     total = scaled(total.embeddings, problem.candidates.scale)
     # The total counts each row as anchor and as candidate; the temperature wants half.
     along = xp.sum(members.embeddings * total, axis=1) / 2

@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from metricops._frameworks.loops import Body, Loops, Meeting, Merge, Square
+from metricops._frameworks.loops import Body, Loops, Meetings
 from metricops._frameworks.records import each, leaves, refilled, sliced
 from metricops._frameworks.rings import Ring, meeting, ring_of
 from metricops._typing import Array
@@ -29,20 +29,12 @@ class Scans(Loops):
             return body(None, rows, consts)
         return _fold(body, rows, consts, block, total)
 
-    def sweep(
-        self,
-        square: Square,
-        rest: Meeting,
-        merge: Merge,
-        start: Any,
-        rows: Any,
-        block: int | None,
-    ) -> Any:
+    def sweep(self, meetings: Meetings, rows: Any, block: int | None) -> Any:
         """Take each pair of rows once."""
         total = leaves(rows)[0].shape[0]
         if block is None or block >= total:
-            return square(rows, None)
-        return _sweep(square, rest, merge, start, rows, ring_of(total, block))
+            return meetings.within(rows, None)
+        return _sweep(meetings, rows, ring_of(total, block))
 
     def repeat(
         self, body: Callable[[Any], Any], state: Any, counts: Array, most: int | None
@@ -91,12 +83,10 @@ def _fold_any(
     return carry, sliced(outs, 0, total)
 
 
-def _sweep(
-    square: Square, rest: Meeting, merge: Merge, start: Any, rows: Any, ring: Ring
-) -> Any:
+def _sweep(meetings: Meetings, rows: Any, ring: Ring) -> Any:
     """Take each pair of rows once, in a scan over a ring, whose windows are alike."""
     total = leaves(rows)[0].shape[0]
-    real = None
+    start, real = meetings.start, None
     if ring.end != total:
         start, rows = (_padded(x, ring.end - total) for x in (start, rows))
         real = jnp.arange(ring.end) < total
@@ -113,20 +103,20 @@ def _sweep(
         given = _interleaved(flat, [x[: ring.width] for x in lines], map(part, tables))
         exists = None if real is None else given.pop()
         window = refilled(rows, given)
-        met = meeting(square, rest, merge, ring, window, exists)
-        met = merge(each(state, part), jax.tree.map(_joined, *met))
+        met = meeting(meetings, ring, window, exists)
+        met = meetings.merge(each(state, part), jax.tree.map(_joined, *met))
         state = jax.tree.map(partial(_replaced, first), state, met)
         return (state, [jnp.roll(x, -ring.block) for x in lines]), None
 
     firsts = ring.block * jnp.arange(ring.panels)
     (state, _), _ = jax.lax.scan(step, (state, lines), firsts)
-    return sliced(_opened(state, merge, ring), 0, total)
+    return sliced(_opened(state, meetings, ring), 0, total)
 
 
-def _opened(state: Any, merge: Merge, ring: Ring) -> Any:
+def _opened(state: Any, meetings: Meetings, ring: Ring) -> Any:
     """Return a state without the copy of its first rows, which is merged into these."""
     over = sliced(state, ring.end, ring.end + ring.half)
-    head = merge(sliced(state, 0, ring.half), over)
+    head = meetings.merge(sliced(state, 0, ring.half), over)
     return jax.tree.map(_joined, head, sliced(state, ring.half, ring.end))
 
 

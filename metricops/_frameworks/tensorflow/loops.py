@@ -5,7 +5,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from metricops._frameworks.loops import Body, Loops, Meeting, Merge, Square
+from metricops._frameworks.loops import Body, Loops, Meetings
 from metricops._frameworks.records import leaves, refilled
 from metricops._frameworks.tensorflow import folding, sweeping
 from metricops._typing import Array
@@ -27,20 +27,12 @@ class WhileLoops(Loops):
         count = tf.shape(leading)[0] if total is None else total
         return folding.fold(body, rows, consts, block, count)
 
-    def sweep(
-        self,
-        square: Square,
-        rest: Meeting,
-        merge: Merge,
-        start: Any,
-        rows: Any,
-        block: int | None,
-    ) -> Any:
+    def sweep(self, meetings: Meetings, rows: Any, block: int | None) -> Any:
         """Take each pair of rows once."""
         total = leaves(rows)[0].shape[0]
         if block is None or block >= total or tf.executing_eagerly():
-            return super().sweep(square, rest, merge, start, rows, block)
-        return sweeping.sweep(square, rest, merge, start, rows, block)
+            return super().sweep(meetings, rows, block)
+        return sweeping.sweep(meetings, rows, block)
 
     def repeat(
         self, body: Callable[[Any], Any], state: Any, counts: Array, most: int | None
@@ -67,19 +59,11 @@ class Stepwise(Loops):
             return body(None, rows, consts)
         return super().fold(body, rows, consts, _enlarged(block, total))
 
-    def sweep(
-        self,
-        square: Square,
-        rest: Meeting,
-        merge: Merge,
-        start: Any,
-        rows: Any,
-        block: int | None,
-    ) -> Any:
+    def sweep(self, meetings: Meetings, rows: Any, block: int | None) -> Any:
         """Take each pair of rows once, in a few panels."""
         total = leaves(rows)[0].shape[0]
         large = None if block is None else _enlarged(block, total)
-        return super().sweep(square, rest, merge, start, rows, large)
+        return super().sweep(meetings, rows, large)
 
     def repeat(
         self, body: Callable[[Any], Any], state: Any, counts: Array, most: int | None

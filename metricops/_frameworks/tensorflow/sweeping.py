@@ -4,19 +4,17 @@ from typing import Any
 
 import tensorflow as tf
 
-from metricops._frameworks.loops import Meeting, Merge, Square
+from metricops._frameworks.loops import Meetings
 from metricops._frameworks.records import each, leaves, refilled, sliced
 from metricops._frameworks.rings import Ring, meeting, ring_of
 from metricops._typing import Array
 
 
-def sweep(
-    square: Square, rest: Meeting, merge: Merge, start: Any, rows: Any, block: int
-) -> Any:
+def sweep(meetings: Meetings, rows: Any, block: int) -> Any:
     """Take each pair of rows once, in a ring, whose windows are alike."""
     total = leaves(rows)[0].shape[0]
     ring = ring_of(total, block)
-    real = None
+    start, real = meetings.start, None
     if ring.end != total:
         start, rows = (_padded(x, ring.end - total) for x in (start, rows))
         real = tf.range(ring.end) < total
@@ -32,9 +30,9 @@ def sweep(
         given = [next(near) if x.shape.rank == 1 else next(far) for x in flat]
         exists = None if real is None else given.pop()
         window, old = refilled(rows, given), refilled(start, state)
-        own, others = meeting(square, rest, merge, ring, window, exists)
-        own = merge(sliced(old, 0, ring.block), own)
-        others = merge(sliced(old, ring.block, ring.width), others)
+        own, others = meeting(meetings, ring, window, exists)
+        own = meetings.merge(sliced(old, 0, ring.block), own)
+        others = meetings.merge(sliced(old, ring.block, ring.width), others)
         turned = zip(leaves(others), state, leaves(own), strict=True)
         state = [
             tf.concat([new, x[ring.width :], done], axis=0) for new, x, done in turned

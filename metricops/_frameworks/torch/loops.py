@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from metricops._frameworks.loops import Body, Loops, Meeting, Merge, Square, filled
+from metricops._frameworks.loops import Body, Loops, Meetings, filled
 from metricops._frameworks.records import each, leaves, sliced
 from metricops._frameworks.rings import ring_of
 from metricops._frameworks.torch import private, selection
@@ -31,19 +31,11 @@ class InPlace(Loops):
             return super().fold(body, rows, consts, block)
         return filled(body, rows, consts, block, _empty)
 
-    def sweep(
-        self,
-        square: Square,
-        rest: Meeting,
-        merge: Merge,
-        start: Any,
-        rows: Any,
-        block: int | None,
-    ) -> Any:
+    def sweep(self, meetings: Meetings, rows: Any, block: int | None) -> Any:
         """Take each pair of rows once, in a ring of panels."""
         if block is None or block >= leaves(rows)[0].shape[0] or private.recorded():
-            return super().sweep(square, rest, merge, start, rows, block)
-        return _sweep(square, rest, merge, start, rows, block)
+            return super().sweep(meetings, rows, block)
+        return _sweep(meetings, rows, block)
 
     def runs(self, counts: Array, most: int | None) -> int:
         """Return the largest of some counts, or the most where none may look."""
@@ -56,9 +48,7 @@ def _empty(count: int, x: Array) -> Array:
     return x.new_empty((count, *x.shape[1:]))
 
 
-def _sweep(
-    square: Square, rest: Meeting, merge: Merge, start: Any, rows: Any, block: int
-) -> Any:
+def _sweep(meetings: Meetings, rows: Any, block: int) -> Any:
     """Do what `Loops.sweep` does where autograd does not record it."""
     total = leaves(rows)[0].shape[0]
     count = ring_of(total, block).panels
@@ -66,24 +56,25 @@ def _sweep(
     # Where each panel starts. The rows of the first panels stand once more at the end.
     starts = [i * total // count for i in range(count + half + 2)]
     rows, met = (
-        each(x, lambda y: torch.cat((y, y[: starts[half]]))) for x in (rows, start)
+        each(x, lambda y: torch.cat((y, y[: starts[half]])))
+        for x in (rows, meetings.start)
     )
     for i in range(count):
         first, own, last = starts[i], starts[i + 1], starts[i + half + 1]
         if first == own:
             continue
         panel = sliced(rows, first, own)
-        found = square(panel, None)
-        mine, theirs = rest(panel, sliced(rows, own, last), None)
-        _add(merge, sliced(met, first, own), merge(found, mine))
-        _add(merge, sliced(met, own, last), theirs)
+        found = meetings.within(panel, None)
+        mine, theirs = meetings.between(panel, sliced(rows, own, last), None)
+        _add(meetings, sliced(met, first, own), meetings.merge(found, mine))
+        _add(meetings, sliced(met, own, last), theirs)
     over = sliced(met, total, total + starts[half])
-    _add(merge, sliced(met, 0, starts[half]), over)
+    _add(meetings, sliced(met, 0, starts[half]), over)
     return sliced(met, 0, total)
 
 
-def _add(merge: Merge, old: Any, new: Any) -> None:
+def _add(meetings: Meetings, old: Any, new: Any) -> None:
     """Write ``merge(old, new)`` into the old tensors."""
-    for x, y in zip(leaves(old), leaves(merge(old, new)), strict=True):
+    for x, y in zip(leaves(old), leaves(meetings.merge(old, new)), strict=True):
         if y is not x:
             x.copy_(y)
