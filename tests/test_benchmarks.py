@@ -4,11 +4,12 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from benchmarks import _worker, report
+from benchmarks import _search_page, _worker, report
 from benchmarks._cases import Case
 from tests.conftest import require
 
@@ -75,16 +76,39 @@ def test_the_overhead_of_a_call_is_measured():
 
 
 @pytest.mark.parametrize("framework", FRAMEWORKS)
-def test_distances_are_timed_beside_the_native_ones(framework):
+def test_distances_and_searches_are_timed_beside_the_native_ones(framework):
     require(framework)
     require("sklearn")
-    options = ("--framework", framework, "--size", "200x16", "--rounds", 1)
-    lines = benchmark("search.py", *options)
+    lines = benchmark("search.py", "--framework", framework, "--quick")
     assert {line["data"] for line in lines} == {"random", "clustered"}
+    assert {line["measure"] for line in lines} == {"distances", "search"}
     for line in lines:
         assert line["best_s"] > 0
         if line["method"] == "metricops":
             assert line["largest_error"] < 2e-6
+
+
+def test_the_searches_of_faiss_are_timed():
+    pytest.importorskip("faiss")
+    require("sklearn")
+    lines = benchmark("search.py", "--framework", "faiss", "--quick")
+    assert {line["method"] for line in lines} == {"metricops", "faiss, flat"}
+
+
+def test_what_search_measured_goes_into_the_page(tmp_path):
+    require("matplotlib")
+    page = tmp_path / "benchmarks.md"
+    page.write_text((ROOT / "docs" / "benchmarks.md").read_text())
+    about: dict[str, Any] = {"function": "euclidean", "pass": "forward"}
+    about |= {"framework": "torch", "data": "random", "largest_error": 1e-7}
+    about |= {"device_name": "x86_64", "versions": {}, "best_s": 0.5}
+    _search_page.write(
+        [about | {"method": "metricops", "ratio": 2.34}, about | {"method": "cdist"}],
+        page,
+    )
+    assert "| euclidean |  | **2.34** (≤ 2.2) |  |  |" in page.read_text()
+    chart = tmp_path / "images" / "benchmark-search.png"
+    assert chart.read_bytes().startswith(b"\x89PNG")
 
 
 def test_the_report_fills_the_page_and_draws_the_charts(tmp_path):

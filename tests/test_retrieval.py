@@ -185,7 +185,7 @@ def at_cosine(function, queries, keys, k):
 def test_a_key_panel_more_changes_nothing(
     library, monkeypatch, function, definition, k
 ):
-    monkeypatch.setattr("metricops._retrieval.search._KEYS", 4)
+    monkeypatch.setattr("metricops._retrieval.best._KEYS", 4)
     given = [library.asarray(x) for x in (QUERIES, KEYS)]
     result = at(function, k)(given[0], QUERY_LABELS, given[1], KEY_LABELS)
     result = library.to_numpy(result)
@@ -206,7 +206,7 @@ def test_keys_in_panels_are_searched_as_one(library, monkeypatch, metric, alone,
 
     values, indices = library.to_numpy(call())
     for width in (1, 8, 13, 40):
-        monkeypatch.setattr("metricops._retrieval.search._KEYS", width)
+        monkeypatch.setattr("metricops._retrieval.best._KEYS", width)
         others = library.to_numpy(call())
         np.testing.assert_array_equal(others[1], indices)
         np.testing.assert_array_equal(others[0], values)

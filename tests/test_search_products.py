@@ -143,7 +143,7 @@ def test_the_best_keys_are_found_in_float64(library, metric, kind):
 @pytest.mark.parametrize("metric", ["cosine", "euclidean"])
 def test_the_best_keys_are_found_in_panels(library, monkeypatch, metric, kind):
     x, y = rows_of(kind)
-    monkeypatch.setattr("metricops._retrieval.search._KEYS", 400)
+    monkeypatch.setattr("metricops._retrieval.best._KEYS", 400)
     given = library.asarray(x), library.asarray(y)
     found = nearest_neighbors(*given, K, metric=metric, block_size=10)
     assert_sorted(library.to_numpy(found), metric, x, y, K)

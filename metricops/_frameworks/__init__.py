@@ -20,9 +20,11 @@ from metricops._frameworks.loops import Meetings, Step
 from metricops._frameworks.operations import (
     Arrays,
     Operation,
+    Search,
     is_given,
     placed,
     register,
+    register_search,
     spread,
 )
 from metricops._typing import Array
@@ -33,12 +35,14 @@ __all__ = [
     "Library",
     "Meetings",
     "Operation",
+    "Search",
     "Step",
     "is_given",
     "known_library",
     "library",
     "placed",
     "register",
+    "register_search",
     "spread",
     "unwrap",
 ]

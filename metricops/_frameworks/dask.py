@@ -7,9 +7,10 @@ import dask.array as da
 import numpy as np
 
 from metricops._checks import Shape, refuse_shape
+from metricops._frameworks import dask_searches
 from metricops._frameworks.library import Library
 from metricops._frameworks.loops import Whole
-from metricops._frameworks.operations import Arrays
+from metricops._frameworks.operations import Arrays, Search
 from metricops._typing import Array
 
 
@@ -123,19 +124,9 @@ class Dask(Library):
         """Return the sums of each row up to each of its entries."""
         return da.cumsum(x, axis=1)
 
-    def largest(self, x: Array, k: int) -> tuple[Array, Array]:
-        """Return the `k` largest of each row and their columns, ties by column."""
-        self._check_known("keys", x, 1)
-        whole = x.rechunk({1: -1})
-        chunks = (whole.chunks[0], (k,))
-
-        def order(block: Array) -> Array:
-            return np.argsort(-block, axis=1, kind="stable")[:, :k]
-
-        def values(block: Array) -> Array:
-            return np.take_along_axis(block, order(block), axis=1)
-
-        return (
-            whole.map_blocks(values, chunks=chunks, dtype=x.dtype),
-            whole.map_blocks(order, chunks=chunks, dtype=np.int64),
-        )
+    def found(
+        self, search: Search, config: Any, queries: Array, keys: Array
+    ) -> tuple[Array, Array]:
+        """Return the best keys of each query: those of each chunk of keys, merged."""
+        self._check_known("keys", keys, 0)
+        return dask_searches.found(search, config, queries, keys)

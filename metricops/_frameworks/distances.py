@@ -49,6 +49,10 @@ class Distances(Primitives):
         """Return the matrix product of two arrays of one dtype."""
         return self.product(x, y)
 
+    def panel_rows(self, x: Array, indices: Array) -> Array:
+        """Return the rows of `x` at a matrix of indices."""
+        return self.gather(x, indices)
+
     def narrowed(self, x: Array, dtype: Any, root: bool, sizes: Array) -> Array:
         """Return `x`, or with `root` its square root, in `dtype`.
 

@@ -129,13 +129,9 @@ class Facts:
     def check_beside_host(self, name: str, x: Array) -> None:
         """Raise unless the argument `name` can be combined with NumPy arrays."""
 
-    def sees_values(self, x: Array) -> bool:
-        """Return whether Python code may branch on the values in `x`."""
-        return False
-
-    def records(self, *arrays: Array) -> bool:
-        """Return whether autodiff records operations on one of `arrays`."""
-        return False
+    def selects(self, x: Array) -> bool:
+        """Return whether `within` and `redone` can be taken of the rows in `x`."""
+        return True
 
     def looks(self, x: Array) -> bool:
         """Return whether reading a value of `x` costs nothing."""

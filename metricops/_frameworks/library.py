@@ -5,7 +5,7 @@ from typing import Any
 
 from metricops._frameworks.distances import Distances
 from metricops._frameworks.loops import Loops
-from metricops._frameworks.operations import Arrays, Operation
+from metricops._frameworks.operations import Arrays, Operation, Search
 from metricops._typing import Array, Namespace
 
 
@@ -28,6 +28,18 @@ class Library(Distances):
     ) -> Array:
         """Return the value of `operation`, with its gradient if there is autodiff."""
         return operation.value(self, config, arrays, constants)
+
+    def found(
+        self, search: Search, config: Any, queries: Array, keys: Array
+    ) -> tuple[Array, Array]:
+        """Return the scores and the indices of the best keys of each query."""
+        return search.found(self, config, queries, keys)
+
+    def derived(
+        self, value: Array, function: Callable[..., Array], arrays: Arrays
+    ) -> Array:
+        """Return `value`, which is ``function(self, *arrays)`` without derivatives."""
+        return value
 
     def constant(self, function: Callable[..., Any], config: Any, *arrays: Any) -> Any:
         """Return ``function(self, config, *arrays)``, a constant to autodiff.

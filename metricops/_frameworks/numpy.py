@@ -11,7 +11,7 @@ from metricops._checks import Shape
 from metricops._frameworks import numpy_panels, numpy_selection
 from metricops._frameworks.library import Library
 from metricops._frameworks.loops import Body, Loops, filled
-from metricops._frameworks.operations import Arrays
+from metricops._frameworks.operations import Arrays, Search
 from metricops._frameworks.records import leaves
 from metricops._typing import Array, Namespace
 
@@ -90,13 +90,15 @@ class NumPy(Library):
         """Return True."""
         return True
 
-    def sees_values(self, x: Array) -> bool:
-        """Return True."""
-        return True
-
     def exact_dtype(self, x: Array) -> Any:
         """Return float64."""
         return np.float64 if x.dtype == np.float32 else x.dtype
+
+    def found(
+        self, search: Search, config: Any, queries: Array, keys: Array
+    ) -> tuple[Array, Array]:
+        """Return the scores and the indices of the best keys of each query."""
+        return search.found(_Reusing(self.xp, self.label), config, queries, keys)
 
     def within(self, x: Array, k: int, slack: Array) -> tuple[Array, Array, Array]:
         """Return the columns of each row that are near its `k` largest, and more."""
@@ -150,6 +152,11 @@ class _Reusing(NumPy):
         """Return the matrix product of two arrays of one dtype."""
         out = self._memory("product", (x.shape[0], y.shape[1]), x.dtype)
         return np.matmul(x, y, out=out)
+
+    def panel_rows(self, x: Array, indices: Array) -> Array:
+        """Return the rows of `x` at a matrix of indices."""
+        out = self._memory("rows", (*indices.shape, *x.shape[1:]), x.dtype)
+        return np.take(x, indices, axis=0, out=out, mode="clip")
 
     def narrowed(self, x: Array, dtype: Any, root: bool, sizes: Array) -> Array:
         """Return `x`, or its square root, in `dtype`."""

@@ -13,26 +13,27 @@ def within(x: Array, k: int, slack: Array) -> tuple[Array, Array, Array]:
     The k-th largest of the maxima of groups of columns is no more than the k-th
     largest of all, and a group is worth a look only where its maximum is near that.
     """
-    width = -(-x.shape[1] // _GROUP)
+    width, count = x.shape[1] // _GROUP, x.shape[1]
     peaks = _maxima(x, width)
-    least = np.partition(peaks, width - k, axis=1)[:, width - k, None] - slack
+    last = peaks.shape[1] - k
+    least = np.partition(peaks, last, axis=1)[:, last, None] - slack
     rows, groups = np.nonzero(peaks >= least)
     columns = groups[:, None] + width * np.arange(_GROUP)
-    exists = columns < x.shape[1]
-    scores = x[rows[:, None], np.where(exists, columns, 0)]
-    chosen = exists & (scores >= least[rows])
-    places = np.sort((rows[:, None] * x.shape[1] + columns)[chosen])
-    return _padded(places, x.shape, k, 4 * k + 64)
+    # What is left of the groups are columns on their own.
+    alone = groups >= width
+    columns[alone] += width * (_GROUP - 1)
+    columns[alone, 1:] = count
+    exists = columns < count
+    places = rows[:, None] * count + np.where(exists, columns, 0)
+    chosen = exists & (x.ravel().take(places) >= least[rows])
+    return _padded(np.sort(places[chosen]), x.shape, k, 4 * k + 64)
 
 
 def _maxima(x: Array, width: int) -> Array:
-    """Return the largest of columns 0, width, 2 width...; of 1, 1 + width...; ..."""
-    peaks = x[:, :width].copy()
-    for first in range(width, x.shape[1], width):
-        part = x[:, first : first + width]
-        own = peaks[:, : part.shape[1]]
-        np.maximum(own, part, out=own)
-    return peaks
+    """Return the maxima of groups of columns, and then the columns that are left."""
+    grouped = x[:, : width * _GROUP].reshape(-1, _GROUP, width).max(axis=1)
+    rest = x[:, width * _GROUP :]
+    return np.concatenate([grouped, rest], axis=1) if rest.size else grouped
 
 
 def _padded(

@@ -1,7 +1,7 @@
-"""A function and its gradient as one record, and the table of all of them."""
+"""Functions that frameworks take as one operation, and the tables of all of them."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 from metricops._typing import Array
 
@@ -38,7 +38,22 @@ class Operation(NamedTuple):
     `value_and_saved` saves are its gradients, one for each array wanted."""
 
 
+class Search(NamedTuple):
+    """A choice of a few of many rows, which has no derivative."""
+
+    name: str  # what an exported program calls it
+    config: type  # the record of words and numbers, static, that its functions take
+    found: Callable[..., tuple[Array, Array]]
+    """``found(lib, config, queries, keys)``: scores and indices of the best keys."""
+    outline: Callable[..., tuple[Array, Array]]
+    """``outline(lib, config, queries, keys)``: zeros of their shapes and dtypes."""
+    merged: Callable[..., tuple[Array, Array]]
+    """``merged(lib, config, parts)``: the best of what was found in parts of the keys,
+    of which the first have the lower indices."""
+
+
 _OPERATIONS: dict[str, Operation] = {}
+_SEARCHES: dict[str, Search] = {}
 
 
 def register(operation: Operation) -> Operation:
@@ -50,11 +65,25 @@ def register(operation: Operation) -> Operation:
 def operation_called(name: str) -> Operation:
     """Return the operation that a program names, or raise where there is none."""
     found = _OPERATIONS.get(name)
-    if found is None:
-        known = ", ".join(sorted(_OPERATIONS))
-        msg = f"The program names the operation {name!r}; metricops has {known}."
-        raise ValueError(msg)
-    return found
+    return _refuse("operation", name, _OPERATIONS) if found is None else found
+
+
+def register_search(search: Search) -> Search:
+    """Enter `search` in the table by its name, and return it."""
+    _SEARCHES[search.name] = search
+    return search
+
+
+def search_called(name: str) -> Search:
+    """Return the search that a program names, or raise where there is none."""
+    found = _SEARCHES.get(name)
+    return _refuse("search", name, _SEARCHES) if found is None else found
+
+
+def _refuse(kind: str, name: str, table: dict[str, Any]) -> NoReturn:
+    known = ", ".join(sorted(table))
+    msg = f"The program names the {kind} {name!r}; metricops has {known}."
+    raise ValueError(msg)
 
 
 def is_given(arrays: Arrays) -> tuple[bool, ...]:

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from metricops._frameworks import selection
 from metricops._frameworks.facts import Facts
 from metricops._frameworks.operations import Arrays
 from metricops._typing import Array, Namespace
@@ -151,7 +152,7 @@ class Primitives(Facts):
         Those that are `slack` or less below the k-th largest: columns in order, which
         of them are such, and of each row whether no other one is.
         """
-        raise NotImplementedError
+        return selection.within(self, x, k, slack)
 
     def redone(
         self,
@@ -164,7 +165,14 @@ class Primitives(Facts):
 
         What was found is the caller's to lose.
         """
-        raise NotImplementedError
+
+        def again() -> Arrays:
+            pairs = zip(found, function(rows), strict=True)
+            return tuple(self.xp.where(right[:, None], x, new) for x, new in pairs)
+
+        wrong = self.xp.any(self.xp.logical_not(right))
+        result: Arrays = self.when(wrong, again, lambda: found)
+        return result
 
     def when(self, some: Array, yes: Any, no: Any) -> Any:
         """Return ``yes()`` if `some` is true, else ``no()``; their shapes are equal."""

@@ -18,7 +18,7 @@ ours. Nothing in a program says where to look for code.
 import json
 from typing import Any, NamedTuple, NoReturn
 
-from metricops._frameworks.operations import Operation
+from metricops._frameworks.operations import Operation, Search
 
 FORMAT = 1
 _RECORDS: dict[str, type] = {}
@@ -51,8 +51,8 @@ def encode(config: Any) -> Encoded:
     return Encoded(f'{{"format": {FORMAT}, "config": {text}}}', numbers, sizes)
 
 
-def decode(operation: Operation, encoded: Encoded) -> Any:
-    """Return the config of an operation that a program holds."""
+def decode(operation: Operation | Search, encoded: Encoded) -> Any:
+    """Return the config of an operation, or search, that a program holds."""
     found = json.loads(encoded.text)
     version = found.get("format")
     if version != FORMAT:

@@ -7,9 +7,11 @@ from metricops import _checks
 from metricops._arguments.arrays import Inputs
 from metricops._arguments.labels import check_classes, column, label_arrays
 from metricops._arguments.matches import matches, same_labels, shared
-from metricops._frameworks import Arrays, Library, Step
+from metricops._frameworks import Library, Step
+from metricops._retrieval.best import Config as Choice
+from metricops._retrieval.best import panels
 from metricops._retrieval.neighbors import checked_pair, checked_search
-from metricops._retrieval.search import Search, search
+from metricops._retrieval.search import search
 from metricops._similarity.metrics import canonical
 from metricops._typing import Array
 
@@ -38,14 +40,30 @@ class Config(NamedTuple):
 
     metric: Metric
     depths: tuple[int | None, ...]
-    search: Search
+    choice: Choice
 
 
 class Data(NamedTuple):
-    """Queries or keys, as a call gives them."""
+    """Queries or keys."""
 
     rows: Any
     labels: Any
+
+
+class Ranked(NamedTuple):
+    """The best keys of each query, the best one first."""
+
+    values: Array
+    indices: Array
+
+
+class Own(NamedTuple):
+    """Queries, or a panel of them."""
+
+    rows: Array
+    labels: Array
+    places: Array | None  # where they are among the keys, if they are
+    ranked: Ranked | None  # None where all keys are ranked, and in a panel alone
 
 
 def evaluate(
@@ -94,38 +112,45 @@ def _means(
     places: Array | None,
 ) -> tuple[Array, ...]:
     """Return the mean over all queries at each depth."""
+    ranked = None
+    if config.choice.k is not None:
+        ranked = Ranked(*search(lib, config.choice, queries, keys, places))
 
-    def panel(_: Any, rows: Arrays, consts: Arrays) -> Step:
-        found = _found(lib, config, rows, consts)
+    def panel(_: None, own: Own, right: Data) -> Step:
+        found = _found(lib, config, own, right)
         return (), tuple(
             config.metric.measure(lib, found, depth) for depth in config.depths
         )
 
-    rows, block = (queries, labels, places), config.search.block
-    _, each = lib.loops.fold(panel, rows, (keys, others), block)
+    rows = Own(queries, labels, places, ranked)
+    block = panels(lib, config.choice, queries, keys).queries
+    _, each = lib.loops.fold(panel, rows, Data(keys, others), block)
     return tuple(lib.xp.sum(x) / lib.count(queries) for x in each)
 
 
-def _found(lib: Library, config: Config, rows: Arrays, consts: Arrays) -> Found:
+def _found(lib: Library, config: Config, own: Own, right: Data) -> Found:
     """Return what a search finds for a panel of queries."""
-    xp = lib.xp
-    (queries, labels, places), (keys, others) = rows, consts
-    whole = config.search._replace(block=None)
-    values, indices = search(lib, whole, queries, keys, places)
-    if labels.ndim == 1 and not config.metric.counts:
+    xp, ranked = lib.xp, own.ranked
+    if ranked is None:
+        search_all = config.choice, own.rows, right.rows, own.places
+        ranked = Ranked(*search(lib, *search_all))
+    if own.labels.ndim == 1 and not config.metric.counts:
         relevant = None
-        hits = same_labels(lib, labels[:, None], lib.gather(others, indices))
+        labels = lib.gather(right.labels, ranked.indices)
+        hits = same_labels(lib, own.labels[:, None], labels)
     else:
-        relevant = _relevant(lib, labels, others, queries.dtype)
-        hits = lib.chosen(relevant, indices)
+        relevant = _relevant(lib, own.labels, right.labels, own.rows.dtype)
+        hits = lib.chosen(relevant, ranked.indices)
     # A key whose value is NaN is never a hit.
-    hits = xp.astype(xp.logical_and(hits, values == values), queries.dtype)
+    is_number = ranked.values == ranked.values
+    hits = xp.astype(xp.logical_and(hits, is_number), own.rows.dtype)
     if relevant is None:
         return Found(hits, None)
-    if places is not None:
-        own = places[:, None] == lib.positions(keys, 0, "keys")[None, :]
-        relevant = xp.logical_and(relevant, xp.logical_not(own))
-    return Found(hits, xp.sum(xp.astype(relevant, queries.dtype), axis=1))
+    if own.places is not None:
+        places = lib.positions(right.rows, 0, "keys")
+        other = own.places[:, None] != places[None, :]
+        relevant = xp.logical_and(relevant, other)
+    return Found(hits, xp.sum(xp.astype(relevant, hits.dtype), axis=1))
 
 
 def _relevant(lib: Library, labels: Array, others: Array, dtype: Any) -> Array:

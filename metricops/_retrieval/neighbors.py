@@ -5,7 +5,8 @@ from collections.abc import Callable, Iterable
 from metricops import _checks
 from metricops._arguments.arrays import Inputs, float_arrays
 from metricops._frameworks.public import public
-from metricops._retrieval.search import Search, panels, search
+from metricops._retrieval.best import Config, panels
+from metricops._retrieval.search import search
 from metricops._similarity.metrics import canonical
 from metricops._typing import Array
 
@@ -83,7 +84,7 @@ def nearest_neighbors(
 
 
 def _shown(
-    inputs: Inputs, config: Search, places: Array | None, progress: Progress
+    inputs: Inputs, config: Config, places: Array | None, progress: Progress
 ) -> tuple[Array, Array]:
     """Return what a search finds, by the panels that `progress` iterates over."""
     if not callable(progress):
@@ -94,7 +95,7 @@ def _shown(
     if count is None:
         need = "None where the number of queries is open"
         _checks.refuse_value("progress", need, progress)
-    block = max(count, 1) if config.block is None else config.block
+    block = panels(lib, config, rows, keys).queries or max(count, 1)
     found = []
     for first in progress(range(0, max(count, 1), block)):
         last = min(first + block, count)
@@ -122,15 +123,12 @@ def checked_pair(queries: Array, keys: Array | None) -> Inputs:
 
 def checked_search(
     inputs: Inputs, alone: bool, k: int | None, metric: str, block: int | None
-) -> Search:
+) -> Config:
     """Return what is static about a search, having made sure that `k` fits."""
-    queries, keys = inputs.first, inputs.second
-    count = inputs.library.known_rows(keys)
+    count = inputs.library.known_rows(inputs.second)
     if k is not None and count is not None and k > count - alone:
         most = max(count - alone, 0)
         _checks.refuse_value(
             "k", f"at most {most}, the number of keys to choose from", k
         )
-    wanted = None if k is None else k + alone
-    rows, columns = panels(inputs.library, queries, keys, wanted, block)
-    return Search(metric, k, rows, columns)
+    return Config(metric, k, block)

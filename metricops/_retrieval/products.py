@@ -7,12 +7,14 @@ with more candidates than are worth it (many equal keys), or with rows too large
 bound, all keys are.
 
 Keys less their mean keep their order by inner product, and have smaller products and
-errors. A product with the halves of the squares, x·y - |y|²/2, orders by distance.
+errors. A product with the halves of the squares, x·y - |y|²/2, orders by distance, and
+where all keys have length one by cosine: of rows less a mean, it is off by less.
 """
 
 from typing import NamedTuple
 
 from metricops._frameworks import Library
+from metricops._retrieval.exact import exact_rows
 from metricops._similarity.normalize import unit
 from metricops._typing import Array
 
@@ -57,20 +59,20 @@ class Candidates(NamedTuple):
 def serve(lib: Library, metric: str, queries: Array, count: int | None, k: int) -> bool:
     """Return whether products are to find the `k` best of `count` keys."""
     many = count is not None and count >= max(_FEW, 16 * k)
-    return many and metric in METRICS and lib.sees_values(queries)
+    return many and metric in METRICS and lib.selects(queries)
 
 
 def prepared(lib: Library, metric: str, keys: Array) -> Keys:
     """Return what the products with a panel of keys need."""
     xp = lib.xp
     keys, bounded = _bounded(lib, keys)
-    wide = exact(lib, metric, keys)
+    wide = exact_rows(lib, metric, keys)
     rows = xp.astype(wide, keys.dtype)
     centre = xp.mean(rows, axis=0, keepdims=True)
     factor = rows - centre
     squares = lib.dots(factor, factor, 1)
     half = largest = xp.max(squares)
-    if metric in ("inner_product", "cosine"):
+    if metric == "inner_product":
         half = xp.zeros_like(largest)
     else:
         factor = xp.concat([factor, -squares[:, None] / 2], axis=1)
@@ -82,7 +84,7 @@ def prepared_queries(lib: Library, metric: str, queries: Array, keys: Keys) -> Q
     """Return what the products of queries with a panel of keys need."""
     xp = lib.xp
     rows, bounded = _bounded(lib, queries)
-    by_distance = metric not in ("inner_product", "cosine")
+    by_distance = metric != "inner_product"
     if metric == "cosine":
         rows = unit(lib, rows)  # a length that is a little off changes no order
     factor = rows - keys.centre if by_distance else rows
@@ -96,7 +98,7 @@ def prepared_queries(lib: Library, metric: str, queries: Array, keys: Keys) -> Q
 
 def candidates(lib: Library, queries: Queries, keys: Keys, k: int) -> Candidates:
     """Return the keys that may be among the `k` best ones of each query."""
-    scores = lib.product(queries.factor, lib.xp.matrix_transpose(keys.factor))
+    scores = lib.panel_product(queries.factor, lib.xp.matrix_transpose(keys.factor))
     columns, there, complete = lib.within(scores, k, queries.slack)
     return Candidates(columns, there, lib.xp.logical_and(complete, queries.bounded))
 
@@ -118,45 +120,3 @@ def _slack(
     if metric == "cosine":  # rows of length one are themselves rounded
         error = error + 8 * _ROUNDING[bits]
     return 2 * (error + terms * _LOST[bits])
-
-
-def exact_scores(
-    lib: Library, metric: str, queries: Array, keys: Array, columns: Array
-) -> Array:
-    """Return the scores of a few keys of each query, the same for equal keys.
-
-    `keys` are the exact ones.
-    """
-    xp, dtype = lib.xp, queries.dtype
-    x, y = exact(lib, metric, queries)[:, None, :], lib.gather(keys, columns)
-    if metric == "inner_product":
-        found = lib.dots(y, x, -1)
-    elif metric == "cosine":
-        found = lib.clip(lib.dots(y, x, -1), -1.0, 1.0)
-    else:
-        found = -_distances(lib, lib.minus(y, x), metric, keys.dtype != dtype)
-    return xp.astype(found, dtype)
-
-
-def _distances(lib: Library, differences: Array, metric: str, wide: bool) -> Array:
-    """Return the lengths of differences, or their squares."""
-    xp = lib.xp
-    if metric == "squared_euclidean":
-        return lib.dots(differences, differences, -1)
-    scale = None
-    if not wide:
-        # Their squares may be too small for a number.
-        scale = lib.divisors(lib.peak(xp.abs(differences), axis=-1))
-        differences = differences / scale
-    squares = lib.dots(differences, differences, -1)
-    zero = squares == 0
-    lengths = xp.sqrt(xp.where(zero, xp.ones_like(squares), squares))
-    lengths = lengths if scale is None else lengths * scale[..., 0]
-    return xp.where(zero, squares, lengths)
-
-
-def exact(lib: Library, metric: str, rows: Array) -> Array:
-    """Return rows to compute pairs exactly with: wider, and of length one by cosine."""
-    dtype = lib.exact_dtype(rows)
-    wide = rows if rows.dtype == dtype else lib.xp.astype(rows, dtype)
-    return unit(lib, wide) if metric == "cosine" else wide

@@ -12,16 +12,26 @@ from metricops._typing import Array
 _enable_x64: Any = getattr(jax, "enable_x64", None)
 
 
-def shortcut(lib: Library, short: Any, exact: Any, arrays: Arrays) -> tuple[Array, ...]:
-    """Return ``short(lib, *arrays)``, with the derivatives of `exact`."""
+def has_float64(lib: Library, arrays: Arrays) -> bool:
+    """Return whether float64 can be switched on for what is computed of `arrays`."""
     # In an export, loops over sizes that are symbols must not mix 32 and 64 bits.
     known = all(x is None or None not in lib.shape(x) for x in arrays)
-    if _enable_x64 is None or not known or jax.default_backend() == "tpu":
+    return _enable_x64 is not None and known and jax.default_backend() != "tpu"
+
+
+def float64() -> Any:
+    """Return a context in which float64 is switched on."""
+    return _enable_x64(True)
+
+
+def shortcut(lib: Library, short: Any, exact: Any, arrays: Arrays) -> tuple[Array, ...]:
+    """Return `short` of arrays, of which `exact` gives the derivatives."""
+    if not has_float64(lib, arrays):
         return exact(lib, *arrays)
 
     @jax.custom_jvp
     def run(*arrays: Array | None) -> Any:
-        with _enable_x64(True):
+        with float64():
             return short(lib, *arrays)
 
     @run.defjvp

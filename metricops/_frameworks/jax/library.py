@@ -10,10 +10,10 @@ import numpy as np
 
 from metricops._checks import Shape
 from metricops._frameworks.dtypes import LONG_DOUBLES
-from metricops._frameworks.jax import distances, gradients
+from metricops._frameworks.jax import distances, gradients, searches
 from metricops._frameworks.jax.loops import Scans
 from metricops._frameworks.library import Library
-from metricops._frameworks.operations import Arrays, Operation
+from metricops._frameworks.operations import Arrays, Operation, Search
 from metricops._frameworks.primitives import of_width_two
 from metricops._typing import Array
 
@@ -129,8 +129,37 @@ class Jax(Library):
 
     def largest(self, x: Array, k: int) -> tuple[Array, Array]:
         """Return the `k` largest of each row and their columns, ties by column."""
-        _, columns = jax.lax.top_k(_ranks(jax.lax.stop_gradient(x)), k)
-        return jnp.take_along_axis(x, columns, axis=1), columns
+        return searches.largest(x, k)
+
+    def selects(self, x: Array) -> bool:
+        """Return whether the number of rows in `x` is known."""
+        return self.known_rows(x) is not None
+
+    def exact_dtype(self, x: Array) -> Any:
+        """Return float64 where it is switched on."""
+        return jnp.promote_types(x.dtype, jnp.result_type(float))
+
+    def found(
+        self, search: Search, config: Any, queries: Array, keys: Array
+    ) -> tuple[Array, Array]:
+        """Return the scores and the indices of the best keys, by way of float64."""
+        return searches.found(self, search, config, queries, keys)
+
+    def redone(
+        self,
+        right: Array,
+        function: Callable[[Array], Arrays],
+        rows: Array,
+        found: Arrays,
+    ) -> Arrays:
+        """Return what was `found`, with the rows that are not `right` done again."""
+        return searches.redone(right, function, rows, found)
+
+    def derived(
+        self, value: Array, function: Callable[..., Array], arrays: Arrays
+    ) -> Array:
+        """Return `value`, with the derivatives of ``function(self, *arrays)``."""
+        return searches.derived(partial(function, self), value, *arrays)
 
     def when(self, some: Array, yes: Any, no: Any) -> Any:
         """Return ``yes()`` if `some` is true, else ``no()``; their shapes are equal."""
@@ -160,13 +189,6 @@ class Jax(Library):
         While another program is traced, it becomes a call, which XLA inlines.
         """
         return _compiled(self, function, config, *arrays)
-
-
-def _ranks(x: Array) -> Array:
-    """Return numbers that sort as `x` does, with NaN below all others."""
-    # Halves leave room between the least number and minus infinity.
-    least = jnp.finfo(x.dtype).min
-    return jnp.where(jnp.isnan(x), -jnp.inf, jnp.maximum(x / 2, least))
 
 
 @partial(jax.jit, static_argnums=(0, 1, 2))

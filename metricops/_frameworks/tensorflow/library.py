@@ -1,7 +1,7 @@
 """TensorFlow: custom gradients, sizes unknown while tracing, and loops in graphs."""
 
-import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,13 @@ from metricops._frameworks.loops import Loops
 from metricops._frameworks.operations import Arrays, Operation
 from metricops._frameworks.primitives import CrossEntropy, of_width_two
 from metricops._frameworks.records import each
-from metricops._frameworks.tensorflow import distances, gradients, namespace, private
+from metricops._frameworks.tensorflow import (
+    distances,
+    gradients,
+    namespace,
+    private,
+    searches,
+)
 from metricops._frameworks.tensorflow.loops import Stepwise, WhileLoops
 from metricops._typing import Array
 
@@ -171,11 +177,27 @@ class TensorFlow(Library):
 
     def largest(self, x: Array, k: int) -> tuple[Array, Array]:
         """Return the `k` largest of each row and their columns, ties by column."""
-        # Halves leave room between the least number and minus infinity.
-        ranks = tf.maximum(tf.stop_gradient(x) / 2, x.dtype.min)
-        least = tf.fill(tf.shape(x), tf.cast(-math.inf, x.dtype))
-        _, columns = tf.math.top_k(tf.where(tf.math.is_nan(x), least, ranks), k)
-        return tf.gather(x, columns, axis=1, batch_dims=1), columns
+        return searches.largest(x, k)
+
+    def exact_dtype(self, x: Array) -> Any:
+        """Return float64."""
+        return tf.float64 if x.dtype == tf.float32 else x.dtype
+
+    def redone(
+        self,
+        right: Array,
+        function: Callable[[Array], Arrays],
+        rows: Array,
+        found: Arrays,
+    ) -> Arrays:
+        """Return what was `found`, with the rows that are not `right` done again."""
+        return searches.redone(right, function, rows, found)
+
+    def derived(
+        self, value: Array, function: Callable[..., Array], arrays: Arrays
+    ) -> Array:
+        """Return `value`, with the derivatives of ``function(self, *arrays)``."""
+        return searches.derived(partial(function, self), value, arrays)
 
     def constant(self, function: Callable[..., Any], config: Any, *arrays: Any) -> Any:
         """Return ``function(self, config, *arrays)``, which no tape records."""

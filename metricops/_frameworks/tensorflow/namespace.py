@@ -84,6 +84,10 @@ def reshape(x: Array, /, shape: Any) -> Array:
     return tf.reshape(x, shape)
 
 
+def sort(x: Array, /, *, axis: int = -1) -> Array:
+    return tf.sort(x, axis=axis)
+
+
 def squeeze(x: Array, /, axis: Any) -> Array:
     return tf.squeeze(x, axis)
 

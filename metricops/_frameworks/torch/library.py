@@ -8,7 +8,7 @@ import torch
 from metricops._checks import refuse_kind
 from metricops._frameworks.dtypes import LONG_DOUBLES, Dtype, describe
 from metricops._frameworks.loops import Loops
-from metricops._frameworks.operations import Arrays, Operation
+from metricops._frameworks.operations import Arrays, Operation, Search
 from metricops._frameworks.torch import distances, private, products, selection
 from metricops._frameworks.torch.gradients import Call, call_of, run, wanted_of
 from metricops._frameworks.torch.loops import InPlace
@@ -92,16 +92,35 @@ class Torch(TorchPrimitives):
         """Return whether Python code may branch on the values in `x`."""
         return selection.sees_values(x)
 
-    def records(self, *arrays: Array) -> bool:
-        """Return whether autograd records what becomes of one of `arrays`."""
-        return torch.is_grad_enabled() and any(x.requires_grad for x in arrays)
+    def selects(self, x: Array) -> bool:
+        """Return whether Python may look at the numbers in `x`."""
+        return self.sees_values(x)
+
+    def found(
+        self, search: Search, config: Any, queries: Array, keys: Array
+    ) -> tuple[Array, Array]:
+        """Return the scores and the indices of the best keys; one node of a graph."""
+        if torch.compiler.is_compiling() and not any(wanted_of((queries, keys))):
+            from metricops._frameworks.torch import opaque
+
+            return opaque.searched(search, config, queries, keys)
+        return search.found(self, config, queries, keys)
+
+    def derived(
+        self, value: Array, function: Callable[..., Array], arrays: Arrays
+    ) -> Array:
+        """Return `value`, or ``function(self, *arrays)`` where that is recorded."""
+        seen = any(wanted_of(arrays)) or private.forward_active()
+        if seen or private.transforms_active():
+            return function(self, *arrays)
+        return value
 
     def compiled(
         self, function: Callable[..., Any], config: Any, *arrays: Array | None
     ) -> Any:
         """Return ``function(self, config, *arrays)``, recorded only if it must be."""
-        given = [x for x in arrays if x is not None]
-        if not self.sees_values(given[0]) or self.records(*given):
+        given = tuple(x for x in arrays if x is not None)
+        if not self.sees_values(given[0]) or any(wanted_of(given)):
             return function(self, config, *arrays)
         with torch.no_grad():  # so that panels are written in place
             return function(self, config, *arrays)

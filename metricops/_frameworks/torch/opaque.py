@@ -1,12 +1,13 @@
 """Operations as one node of a graph, in `torch.compile` and `torch.export`.
 
 If an operation were traced, its panels would be unrolled and all held at once. So it
-becomes one of three operators. Their first arguments are the name of the operation, and
+becomes one of four operators. Their first arguments are the name of the operation, and
 its config as `programs` encodes it:
 
 - ``metricops::call`` is the value; the one that an exported program holds;
 - ``metricops::run`` is the value and what is saved, for a compiled program;
-- ``metricops::gradient`` is the gradient, of both.
+- ``metricops::gradient`` is the gradient, of both;
+- ``metricops::search`` is what a search finds, which has no gradient.
 """
 
 from typing import Any
@@ -17,8 +18,10 @@ from metricops._frameworks import programs
 from metricops._frameworks.operations import (
     Arrays,
     Operation,
+    Search,
     operation_called,
     placed,
+    search_called,
 )
 from metricops._frameworks.torch import gradients, private
 from metricops._frameworks.torch.batching import batched
@@ -177,10 +180,33 @@ def _operator(name: str, rest: str, result: str, kernel: Any) -> Any:
     return operator
 
 
+def searched(
+    search: Search, config: Any, queries: Array, keys: Array
+) -> tuple[Array, Array]:
+    """Return what a search finds, as one node of a graph."""
+    scores, indices = _SEARCH(search.name, *programs.encode(config), queries, keys)
+    return scores, indices
+
+
+def _search(library: Torch) -> Any:
+    """Return the kernel of the operator ``metricops::search``."""
+
+    def kernel(
+        name: str, text: str, numbers: Any, sizes: Any, queries: Array, keys: Array
+    ) -> list[Array]:
+        search = search_called(name)
+        config = programs.decode(search, programs.Encoded(text, numbers, sizes))
+        way = search.outline if library is ONE_PANEL else search.found
+        return list(way(library, config, queries, keys))
+
+    return kernel
+
+
 _STATE = "bool[] wanted, bool saving, Tensor[] saved, Tensor upstream"
 _CALL = _operator("call", _GIVEN, "Tensor", _call)
 _RUN = _operator("run", f"{_ARRAYS}, bool[] wanted", "Tensor[]", _run)
 _GRADIENT = _operator("gradient", f"{_ARRAYS}, {_STATE}", "Tensor[]", _gradient)
+_SEARCH = _operator("search", "Tensor queries, Tensor keys", "Tensor[]", _search)
 
 
 # How PyTorch differentiates and batches the nodes themselves.
@@ -207,3 +233,4 @@ def _pull(ctx: Any, upstream: Array) -> Any:
 _CALL.register_autograd(_pull, setup_context=_save)
 _RUN.register_vmap(batched(_RUN))
 _GRADIENT.register_vmap(batched(_GRADIENT))
+_SEARCH.register_vmap(batched(_SEARCH))

@@ -1,0 +1,52 @@
+"""Selection of a few of many columns, in the same steps whatever the numbers are."""
+
+from typing import Any
+
+from metricops._typing import Array
+
+_GROUP = 16  # columns of which only the largest is looked at first
+_MORE = 8  # groups, and candidates, beside the best ones
+
+
+def within(lib: Any, x: Array, k: int, slack: Array) -> tuple[Array, Array, Array]:
+    """Return the columns of each row that are near its `k` largest, and more.
+
+    The k-th largest of the maxima of groups of columns is no more than the k-th
+    largest of all, and a group is worth a look only where its maximum is near that.
+    """
+    xp, count = lib.xp, x.shape[1]
+    peaks = _maxima(xp, x)
+    highest, groups = lib.largest(peaks, min(k + _MORE, peaks.shape[1]))
+    least = highest[:, k - 1 : k] - slack
+    columns = _members(lib, x, groups)
+    exists = columns < count
+    scores = lib.chosen(x, xp.where(exists, columns, 0))
+    scores = xp.where(exists, scores, -float("inf"))
+    best, places = lib.largest(scores, min(k + _MORE, scores.shape[1]))
+    complete = xp.logical_and(highest[:, -1:] < least, best[:, -1:] < least)
+    columns = xp.take_along_axis(columns, places, axis=1)
+    # In order, those that are no candidates last.
+    columns = xp.sort(xp.where(best >= least, columns, count), axis=1)
+    there = columns < count
+    return xp.where(there, columns, 0), there, complete[:, 0]
+
+
+def _maxima(xp: Any, x: Array) -> Array:
+    """Return the maxima of groups of columns, and then the columns that are left."""
+    width = x.shape[1] // _GROUP
+    grouped = xp.reshape(x[:, : width * _GROUP], (-1, _GROUP, width))
+    return xp.concat([xp.max(grouped, axis=1), x[:, width * _GROUP :]], axis=1)
+
+
+def _members(lib: Any, x: Array, groups: Array) -> Array:
+    """Return the columns of groups, and the number of columns where there is none.
+
+    A column that is left of the groups has one of its own, whose first member it is.
+    """
+    xp, width = lib.xp, x.shape[1] // _GROUP
+    place = lib.positions(x[:1, :_GROUP], 1, "keys")
+    groups = groups[:, :, None]
+    columns = groups + width * xp.astype(place, groups.dtype)
+    alone = xp.where(place == 0, groups + width * (_GROUP - 1), x.shape[1])
+    found = xp.where(groups < width, columns, alone)
+    return xp.reshape(found, (-1, found.shape[1] * _GROUP))
