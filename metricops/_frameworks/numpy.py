@@ -16,6 +16,8 @@ from metricops._frameworks.records import leaves
 from metricops._typing import Array, Namespace
 
 _vecdot: Any = np.vecdot  # NumPy's annotations leave out `axis`
+_total: Any = np.add.reduce  # and here they ask for one of many forms of `keepdims`
+_largest: Any = np.maximum.reduce
 
 
 class _Loops(Loops):
@@ -85,6 +87,10 @@ class NumPy(Library):
         """Return `x` with one column of each row replaced, in place."""
         x[np.arange(x.shape[0]), columns] = value
         return x
+
+    def puts_in_place(self) -> bool:
+        """Return True."""
+        return True
 
     def looks(self, x: Array) -> bool:
         """Return True."""
@@ -197,19 +203,19 @@ def _transposed(x: Array) -> Array:
 
 
 def _sum(x: Array, axis: Any = None, keepdims: bool = False) -> Array:
-    return x.sum(axis=axis, keepdims=keepdims)
+    return _total(x, axis=axis, keepdims=keepdims)
 
 
 def _max(x: Array, axis: Any = None, keepdims: bool = False) -> Array:
-    return x.max(axis=axis, keepdims=keepdims)
+    return _largest(x, axis=axis, keepdims=keepdims)
 
 
 def _mean(x: Array, axis: Any = None, keepdims: bool = False) -> Array:
-    total = _sum(x, axis, keepdims)
-    return total / x.dtype.type(x.size // max(np.size(total), 1))
+    total = _total(x, axis=axis, keepdims=keepdims)
+    return total / x.dtype.type(x.size // max(total.size, 1))
 
 
-# On tiny arrays NumPy's functions cost more than the methods that they call.
+# On tiny arrays NumPy's functions and methods cost more than what they call.
 NUMPY = NumPy(
     SimpleNamespace(
         **vars(array_api_compat.numpy)

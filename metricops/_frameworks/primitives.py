@@ -36,6 +36,9 @@ class CrossEntropy(NamedTuple):
     """The losses, and their derivative by the scores."""
 
 
+NO_CROSS_ENTROPY = CrossEntropy()
+
+
 def of_width_two(xp: Namespace, x: Array, y: Array) -> tuple[Array, Array]:
     """Return the sides of a product of width 1 with zeros beside them.
 
@@ -136,7 +139,7 @@ class Primitives(Facts):
 
     def cross_entropy(self, scores: Array) -> CrossEntropy:
         """Return the framework's functions for the cross-entropy of such scores."""
-        return CrossEntropy()
+        return NO_CROSS_ENTROPY
 
     def largest(self, x: Array, k: int) -> tuple[Array, Array]:
         """Return the `k` largest of each row and their columns, ties by column.
@@ -205,3 +208,7 @@ class Primitives(Facts):
         own = columns[:, None] == self.positions(x, 1, "candidates")[None, :]
         value = value[:, None] if getattr(value, "ndim", 0) else value
         return self.xp.where(own, value, x)
+
+    def puts_in_place(self) -> bool:
+        """Return whether `put` writes a column alone, and makes no new panel."""
+        return False

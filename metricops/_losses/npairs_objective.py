@@ -9,7 +9,7 @@ Where the loss is small, a row has one positive, its score s₊ is the peak, and
 these are differences of numbers near 1. By position, let R be Z without the positive's
 exponential, and d = s₊ - p, which is never above 0. Then nothing cancels::
 
-    loss = log1p(R + expm1(d)) - d,    dloss/ds₊ = -R / Z
+    loss = log1p(R + (exp(d) - 1)) - d,    dloss/ds₊ = -R / Z
 
 Against targets, let R = Z - 1 be the sum of exp(s - p) - t. A positive that is alone
 and the peak has exactly 0 there, so that nothing cancels in::
@@ -23,6 +23,7 @@ of positives that are alone are left out of the sum::
 """
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from metricops._frameworks import Library
 from metricops._frameworks.primitives import SMALL
@@ -80,9 +81,9 @@ class NPairs(Objective):
 
     def mean(self, lib: Library, scores: Array, pairs: Pairs) -> Array:
         """Return the mean of the losses, which a framework may have in one call."""
-        fused = lib.cross_entropy(scores).mean
-        if pairs.targets is not None or fused is None:
-            return super().mean(lib, scores, pairs)
+        fused = lib.cross_entropy(scores).mean if pairs.targets is None else None
+        if fused is None:
+            return lib.xp.mean(self.losses(lib, scores, pairs))
         found = fused(scores, pairs.positive)
         if found is None:
             return lib.xp.mean(_by_position(lib, scores, pairs))
@@ -95,10 +96,19 @@ class NPairs(Objective):
         return _BY_TARGETS if self.smoothing == 0 else TargetSums(self.smoothing)
 
 
+class Parts(NamedTuple):
+    """What the formula for one positive is made of."""
+
+    losses: Array  # (b, 1)
+    exponentials: Array  # (b, m): exp(s - p), 0 at the positives
+    rest: Array  # (b, 1): R
+    partition: Array  # (b, 1): Z
+
+
 def _by_position(lib: Library, scores: Array, pairs: Pairs) -> Array:
     """Return the losses of rows with one positive each."""
     if not lib.recorded(scores):
-        return _parts(lib, scores, pairs)[0][:, 0]
+        return _parts(lib, scores, pairs).losses[:, 0]
     positive = lib.pick(scores, pairs.positive)
     others = lib.put(scores, pairs.positive, -float("inf"))
     return _of_others(lib, others, positive, 0.0)[:, 0]
@@ -107,21 +117,19 @@ def _by_position(lib: Library, scores: Array, pairs: Pairs) -> Array:
 def _slopes_by_position(lib: Library, scores: Array, pairs: Pairs) -> Slopes:
     """Return losses and derivatives of rows with one positive each."""
     losses, exponentials, rest, partition = _parts(lib, scores, pairs)
-    own = -rest / partition
-    return Slopes(losses[:, 0], exponentials, 1 / partition, own[:, 0])
+    return Slopes(losses[:, 0], exponentials, 1 / partition, -rest[:, 0])
 
 
-def _parts(
-    lib: Library, scores: Array, pairs: Pairs
-) -> tuple[Array, Array, Array, Array]:
-    """Return the losses, the exponentials without the positive's, R, and Z."""
+def _parts(lib: Library, scores: Array, pairs: Pairs) -> Parts:
+    """Return the parts of the formula. The scores may be overwritten."""
     peak = lib.peak(scores, 1)
     difference = lib.pick(scores, pairs.positive) - peak
     exponentials = lib.exp(lib.minus(scores, peak))
     exponentials = lib.put(exponentials, pairs.positive, 0.0)
     rest = lib.xp.sum(exponentials, axis=1, keepdims=True)
-    losses = of_positive(lib, rest, difference)
-    return losses, exponentials, rest, rest + lib.xp.exp(difference)
+    own = lib.xp.exp(difference)
+    losses = of_positive(lib, rest, difference, own)
+    return Parts(losses, exponentials, rest, rest + own)
 
 
 def _repaired(

@@ -90,9 +90,11 @@ class PositionSums(Sums):
 
     def losses(self, lib: Library, sums: PositionRows) -> tuple[Array, None]:
         """Return the losses; all count."""
+        difference = sums.positive - sums.peak
         if not lib.recorded(sums.peak):
-            return of_positive(lib, sums.rest, sums.positive - sums.peak), None
-        less = log_ratio(lib, sums.rest, sums.peak - sums.positive)
+            own = lib.xp.exp(difference)
+            return of_positive(lib, sums.rest, difference, own), None
+        less = log_ratio(lib, sums.rest, -difference)
         return lib.xp.logaddexp(less, lib.xp.zeros_like(less)), None
 
     def closing(self, lib: Library, sums: PositionRows, upstream: Array) -> Closing:

@@ -4,10 +4,14 @@ from metricops._frameworks import Library
 from metricops._typing import Array
 
 
-def of_positive(lib: Library, rest: Array, difference: Array) -> Array:
-    """Return the loss of a row with one positive, less the peak by `difference`."""
-    xp = lib.xp
-    return xp.log1p(rest + xp.expm1(difference)) - difference
+def of_positive(lib: Library, rest: Array, difference: Array, own: Array) -> Array:
+    """Return the loss of a row with one positive.
+
+    It is less than the peak by `difference`, of which `own` is the exponential. Where
+    that is not exactly 1, the peak is among the rest: so ``rest >= 1``, and what the
+    subtraction of 1 rounds is small beside it.
+    """
+    return lib.xp.log1p(rest + (own - 1.0)) - difference
 
 
 def log_ratio(lib: Library, rest: Array, difference: Array) -> Array:

@@ -24,10 +24,10 @@ class Pairs(NamedTuple):
 class Slopes(NamedTuple):
     """The losses of a panel's rows, and their derivatives by the scores.
 
-    The derivative is ``error * factor``. If `own` is given, the error is 0 at the
-    columns `Pairs.positive`, and the derivative there is `own`. The engine multiplies
-    the thin side of a product by `factor`, which costs less than the panel, and rounds
-    less.
+    The derivative is ``error * factor``. If `own` is given, the error at the columns
+    `Pairs.positive` is `own`, and 0 stands there until the engine adds it. The engine
+    multiplies the thin side of a product by `factor`, which costs less than the panel,
+    and rounds less.
     """
 
     losses: Array  # (b,)

@@ -53,8 +53,10 @@ def mean(problem: Problem) -> Array | None:
     if problem.config.objective.smoothing != 0:
         return None
     pairs = pairs_of(problem, rows, problem.candidates)
-    side = side_of(problem, rows.anchors, None)
-    scores = scores_of(problem, side.anchors, problem.candidates, pairs)
+    anchors = rows.anchors
+    if problem.config.normalize:
+        anchors = side_of(problem, anchors, None).anchors
+    scores = scores_of(problem, anchors, problem.candidates, pairs)
     return problem.config.objective.mean(lib, scores, pairs)
 
 
@@ -92,8 +94,6 @@ def gradients(problem: Problem, wanted: Wanted) -> tuple[Direction, Products]:
         if not (wanted.candidates or wanted.bias):
             return Total(None), out
         weight, error = panel.pull, panel.slopes.error
-        if panel.slopes.factor is not None:
-            weight = weight * panel.slopes.factor
         sofar = Total(None) if total is None else total
         of_candidates = of_bias = None
         if wanted.candidates:
@@ -133,7 +133,12 @@ def _panel(problem: Problem, rows: Rows, candidates: Candidates) -> Panel:
         side = side_of(problem, rows.anchors, counted)
     scores = scores_of(problem, side.anchors, candidates, pairs)
     slopes = objective.slopes(lib, scores, pairs)
-    pull = candidates.scale
+    if slopes.own is not None and lib.puts_in_place():
+        error = lib.put(slopes.error, pairs.positive, slopes.own)
+        slopes = Slopes(slopes.losses, error, slopes.factor)
+    pull = candidates.scale * candidates.factor
+    if slopes.factor is not None:
+        pull = slopes.factor * pull
     if rows.weights is not None:
         pull = rows.weights[:, None] * pull
     if counted is not None:
@@ -152,9 +157,7 @@ def _rows_gradient(
     own = None if slopes.own is None else slopes.own[:, None] * panel.pull
     of_rows = along = None
     if wanted.anchors or wanted.temperature:
-        weight = panel.pull
-        weight = weight if slopes.factor is None else weight * slopes.factor
-        of_rows = lib.product(slopes.error, candidates.embeddings) * weight
+        of_rows = lib.product(slopes.error, candidates.embeddings) * panel.pull
         of_rows = of_rows if own is None else of_rows + own * rows.paired
     if wanted.temperature:
         along = lib.xp.sum(panel.side.anchors * of_rows, axis=1)

@@ -13,6 +13,7 @@ from metricops._panels.chain import (
     upstream_of,
 )
 from metricops._panels.records import (
+    Candidates,
     Given,
     Labels,
     Problem,
@@ -98,16 +99,32 @@ def _one_way(
     """
     lib, config = problem.library, problem.config
     weights = given.weights if upstream is None else upstream
-    problem = problem._replace(rows=problem.rows._replace(weights=weights))
+    if weights is not None:
+        problem = problem._replace(rows=problem.rows._replace(weights=weights))
     asked = wanted
     if given.candidates is None and wanted.anchors:
         asked = wanted._replace(candidates=True)
+    open_end = upstream is None and config.reduction != "sum"
+    if open_end and problem.rows.labels is None:
+        # All count, so the factor can go where it costs nothing.
+        problem = problem._replace(candidates=_reduced(problem, weights))
+        open_end = False
     one, products = one_way.gradients(problem, asked)
-    if upstream is None and config.reduction != "sum":
+    if open_end:
         # How many anchors count is known only after the last panel.
         factor = factor_of(lib, config.reduction, one.losses, weights, one.counted)
         products = Products(*(None if x is None else x * factor for x in products))
     return one, chained(problem, given, wanted, products)
+
+
+def _reduced(problem: Problem, weights: Array | None) -> Candidates:
+    """Return the candidates with the factor of the sum of the losses, by position."""
+    lib, reduction = problem.library, problem.config.reduction
+    if weights is None or reduction == "mean":
+        factor = 1.0 / lib.count(problem.rows.anchors)
+    else:
+        factor = factor_of(lib, reduction, weights, weights)
+    return problem.candidates._replace(factor=factor)
 
 
 def _by_halves(

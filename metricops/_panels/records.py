@@ -85,6 +85,7 @@ class Candidates(NamedTuple):
     scale: Array | float  # 1 / temperature
     bias: Array | None = None
     ids: Array | None = None
+    factor: Array | float = 1.0  # of the loss, if known: what every slope is times
 
 
 class Problem(NamedTuple):

@@ -138,6 +138,10 @@ class TorchPrimitives(Library):
         """Return `x` with one column of each row replaced, by a number or by (n,)."""
         columns = columns[:, None]
         value = value[:, None] if isinstance(value, torch.Tensor) else value
-        if private.recorded():
-            return x.scatter(1, columns, value)
-        return x.scatter_(1, columns, value)
+        if self.puts_in_place():
+            return x.scatter_(1, columns, value)
+        return x.scatter(1, columns, value)
+
+    def puts_in_place(self) -> bool:
+        """Return whether nothing records what is done."""
+        return not private.recorded()
