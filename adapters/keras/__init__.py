@@ -21,6 +21,15 @@ from . import _distances as _distances
 from . import layers as layers
 from . import losses as losses
 from . import metrics as metrics
+from ._siblings import ContrastiveEmbeddingLoss as ContrastiveEmbeddingLoss
+from ._siblings import ContrastiveLoss as ContrastiveLoss
+from ._siblings import SigmoidEmbeddingLoss as SigmoidEmbeddingLoss
+from ._siblings import TripletEmbeddingLoss as TripletEmbeddingLoss
+from ._siblings import TripletHardLoss as TripletHardLoss
+from ._siblings import TripletSemiHardLoss as TripletSemiHardLoss
+from ._siblings import contrastive_loss as contrastive_loss
+from ._siblings import triplet_hard_loss as triplet_hard_loss
+from ._siblings import triplet_semihard_loss as triplet_semihard_loss
 from .layers import Dot as Dot
 from .layers import MetricEmbedding as MetricEmbedding
 from .layers import PairwiseCosineSimilarity as PairwiseCosineSimilarity

@@ -28,7 +28,7 @@ _REDUCTIONS: dict[str | None, Reduction] = {
 }
 
 
-class _Loss(keras.losses.Loss):
+class Loss(keras.losses.Loss):
     """A loss that reduces its own rows, and takes labels before Keras casts them.
 
     A subclass has ``call(y_true, y_pred, sample_weight, reduction)``, with the
@@ -86,7 +86,7 @@ class _Loss(keras.losses.Loss):
         return {**super().get_config(), "dtype": self._policy.name}
 
     @classmethod
-    def from_config(cls, config: Mapping[str, Any]) -> "_Loss":
+    def from_config(cls, config: Mapping[str, Any]) -> "Loss":
         """Return the loss of a config, of ours or of the class that it replaces."""
         # Keras 2 saved the name of the function too, which the class fixes here.
         return cls(**{key: value for key, value in config.items() if key != "fn"})
@@ -122,7 +122,7 @@ def _of_replica(loss: Any) -> Any:
 
 
 @_register(package="metricops")
-class CosineSimilarity(_Loss):
+class CosineSimilarity(Loss):
     """Negative cosine similarity of targets and predictions.
 
     ``keras.losses.CosineSimilarity`` over `metricops.cosine_similarity_loss`: -1 where
@@ -174,7 +174,7 @@ class CosineSimilarity(_Loss):
         return {**super().get_config(), "axis": self.axis}
 
 
-class _AddonsLoss(_Loss):
+class AddonsLoss(Loss):
     """A loss of a similarity matrix that TensorFlow Addons had, with its configs.
 
     A subclass has the `_function` of metricops that computes it.
@@ -193,7 +193,7 @@ class _AddonsLoss(_Loss):
         )
 
     @classmethod
-    def from_config(cls, config: Mapping[str, Any]) -> "_Loss":
+    def from_config(cls, config: Mapping[str, Any]) -> "Loss":
         """Return the loss of a config, of ours or of TensorFlow Addons."""
         # The configs of TensorFlow Addons have no dtype, and the reduction "none",
         # although its losses were means.
@@ -203,7 +203,7 @@ class _AddonsLoss(_Loss):
 
 
 @_register(package="metricops")
-class NPairsLoss(_AddonsLoss):
+class NPairsLoss(AddonsLoss):
     """N-pairs loss of a similarity matrix.
 
     ``tfa.losses.NpairsLoss`` over `metricops.npairs_loss`. `y_true` holds the labels,
@@ -236,7 +236,7 @@ class NPairsLoss(_AddonsLoss):
 
 
 @_register(package="metricops")
-class NPairsMultilabelLoss(_AddonsLoss):
+class NPairsMultilabelLoss(AddonsLoss):
     """N-pairs loss of a similarity matrix whose rows have several labels.
 
     ``tfa.losses.NpairsMultilabelLoss`` over `metricops.npairs_multilabel_loss`.
@@ -276,7 +276,7 @@ NpairsMultilabelLoss = NPairsMultilabelLoss
 
 
 @_register(package="metricops")
-class NPairsEmbeddingLoss(_Loss):
+class NPairsEmbeddingLoss(Loss):
     """N-pairs loss of embeddings, without ever holding their similarities.
 
     `metricops.npairs_loss_from_embeddings`: with `normalize` InfoNCE, with `symmetric`

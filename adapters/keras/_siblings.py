@@ -1,0 +1,535 @@
+"""Losses of pairs and triplets: Keras' conventions around the functions of metricops.
+
+The module is long, as each loss has its options and their description.
+"""
+
+from typing import Any, ClassVar
+
+import keras
+
+import metricops
+
+from ._inputs import Apply, dense, is_symbolic, tensor
+from .losses import AddonsLoss, Loss, Reduction
+
+_register = keras.saving.register_keras_serializable
+_METRICS = {"L2": "euclidean", "squared-L2": "squared_euclidean", "angular": "cosine"}
+
+
+class _EmbeddingLoss(Loss):
+    """A loss of embeddings, whose `options` are those of the function."""
+
+    options: dict[str, Any]
+    _function: Any
+
+    def call(
+        self,
+        y_true: Any,
+        y_pred: Any,
+        sample_weight: Any = None,
+        reduction: Reduction = "none",
+    ) -> Any:
+        """Return the losses of the anchors, of shape (n,), or their mean."""
+        return self._function(
+            y_pred,
+            labels=dense(y_true),
+            sample_weight=sample_weight,
+            reduction=reduction,
+            **self.options,
+        )
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the arguments that make this loss again."""
+        return {**super().get_config(), **self.options}
+
+
+@_register(package="metricops")
+class SigmoidEmbeddingLoss(Loss):
+    """Sigmoid loss of embeddings, as `metricops.sigmoid_loss_from_embeddings`.
+
+    With `normalize` SigLIP's. `y_pred` has shape (n, 2, d), anchors and their positives
+    stacked; `y_true` holds the labels of the pairs, of shape (n,) or (n, 1), or
+    multi-hot of shape (n, c), or is None where no two pairs are of one class.
+
+    Parameters
+    ----------
+    name, reduction, dtype
+        As in `CosineSimilarity`.
+    temperature : float
+        What divides the similarities; positive.
+    bias : float
+        Added to the scores.
+    normalize : bool
+        Whether to scale embeddings to unit length first.
+    block_size : int, optional
+        How many anchors to compare at once. Any value gives the same result.
+
+    Examples
+    --------
+    >>> from metricops.adapters.keras import SigmoidEmbeddingLoss
+    >>> pairs = [[[1.0, 0.0], [3.0, 0.0]], [[0.0, 1.0], [0.0, 3.0]]]
+    >>> loss = SigmoidEmbeddingLoss(temperature=0.5, bias=-1.0, normalize=True)
+    >>> round(float(loss([7, 8], pairs)), 4)
+    0.6265
+    """
+
+    def __init__(
+        self,
+        name: str | None = "sigmoid_embedding_loss",
+        reduction: str | None = "sum_over_batch_size",
+        dtype: Any = None,
+        *,
+        temperature: float = 0.1,
+        bias: float = -10.0,
+        normalize: bool = False,
+        block_size: int | None = None,
+    ) -> None:
+        super().__init__(name=name, reduction=reduction, dtype=dtype)
+        self.options: dict[str, Any] = {
+            "temperature": temperature,
+            "bias": bias,
+            "normalize": normalize,
+            "block_size": block_size,
+        }
+
+    def call(
+        self,
+        y_true: Any,
+        y_pred: Any,
+        sample_weight: Any = None,
+        reduction: Reduction = "none",
+    ) -> Any:
+        """Return the pairs' losses, of shape (n,), or their mean."""
+        shape = tuple(y_pred.shape)
+        if len(shape) != 3 or shape[1] not in (2, None):
+            msg = f"`y_pred` must have shape (n, 2, d); got shape {shape}."
+            raise ValueError(msg)
+        return metricops.sigmoid_loss_from_embeddings(
+            y_pred[:, 0],
+            y_pred[:, 1],
+            dense(y_true),
+            sample_weight=sample_weight,
+            reduction=reduction,
+            **self.options,
+        )
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the arguments that make this loss again."""
+        return {**super().get_config(), **self.options}
+
+
+@_register(package="metricops")
+class TripletEmbeddingLoss(_EmbeddingLoss):
+    """Triplet loss of embeddings, as `metricops.triplet_loss_from_embeddings`.
+
+    `y_pred` holds the embeddings, of shape (n, d), and `y_true` their labels, of shape
+    (n,) or (n, 1), or multi-hot of shape (n, c).
+
+    Parameters
+    ----------
+    name, reduction, dtype
+        As in `CosineSimilarity`.
+    margin, positives, negatives, metric, normalize, swap, block_size
+        As in `metricops.triplet_loss_from_embeddings`.
+
+    Examples
+    --------
+    >>> from metricops.adapters.keras import TripletEmbeddingLoss
+    >>> embeddings = [[0.0, 0.0], [0.0, 1.0], [1.5, 0.0]]
+    >>> round(float(TripletEmbeddingLoss(negatives="hard")([0, 0, 1], embeddings)), 4)
+    0.3486
+    """
+
+    _function = staticmethod(metricops.triplet_loss_from_embeddings)
+
+    def __init__(
+        self,
+        name: str | None = "triplet_embedding_loss",
+        reduction: str | None = "sum_over_batch_size",
+        dtype: Any = None,
+        *,
+        margin: float | None = 1.0,
+        positives: str = "all",
+        negatives: str = "semihard",
+        metric: str = "euclidean",
+        normalize: bool = False,
+        swap: bool = False,
+        block_size: int | None = None,
+    ) -> None:
+        super().__init__(name=name, reduction=reduction, dtype=dtype)
+        self.options = {
+            "margin": margin,
+            "positives": positives,
+            "negatives": negatives,
+            "metric": metric,
+            "normalize": normalize,
+            "swap": swap,
+            "block_size": block_size,
+        }
+
+
+@_register(package="metricops")
+class ContrastiveEmbeddingLoss(_EmbeddingLoss):
+    """Contrastive loss of embeddings: `metricops.contrastive_loss_from_embeddings`.
+
+    `y_pred` holds the embeddings, of shape (n, d), and `y_true` their labels, of shape
+    (n,) or (n, 1), or multi-hot of shape (n, c).
+
+    Parameters
+    ----------
+    name, reduction, dtype
+        As in `CosineSimilarity`.
+    positive_margin, negative_margin, power, metric, normalize, block_size
+        As in `metricops.contrastive_loss_from_embeddings`.
+
+    Examples
+    --------
+    >>> from metricops.adapters.keras import ContrastiveEmbeddingLoss
+    >>> embeddings = [[0.0, 0.0], [0.0, 0.5], [0.5, 0.0]]
+    >>> round(float(ContrastiveEmbeddingLoss()([0, 0, 1], embeddings)), 4)
+    0.4179
+    """
+
+    _function = staticmethod(metricops.contrastive_loss_from_embeddings)
+
+    def __init__(
+        self,
+        name: str | None = "contrastive_embedding_loss",
+        reduction: str | None = "sum_over_batch_size",
+        dtype: Any = None,
+        *,
+        positive_margin: float = 0.0,
+        negative_margin: float = 1.0,
+        power: int = 2,
+        metric: str = "euclidean",
+        normalize: bool = False,
+        block_size: int | None = None,
+    ) -> None:
+        super().__init__(name=name, reduction=reduction, dtype=dtype)
+        self.options = {
+            "positive_margin": positive_margin,
+            "negative_margin": negative_margin,
+            "power": power,
+            "metric": metric,
+            "normalize": normalize,
+            "block_size": block_size,
+        }
+
+
+@_register(package="metricops")
+class ContrastiveLoss(AddonsLoss):
+    """Contrastive loss of the distances of pairs.
+
+    ``tfa.losses.ContrastiveLoss`` over `metricops.contrastive_loss`. `y_true` says
+    whether the two of a pair are of one class, and `y_pred` is their distance, both of
+    one shape.
+
+    Parameters
+    ----------
+    margin : float
+        How far apart pairs of two classes are to be.
+    reduction, name, dtype
+        As in `CosineSimilarity`.
+
+    Examples
+    --------
+    >>> from metricops.adapters.keras import ContrastiveLoss
+    >>> round(float(ContrastiveLoss()([1, 0, 0], [0.5, 0.5, 2.0])), 4)
+    0.1667
+    """
+
+    def __init__(
+        self,
+        margin: float = 1.0,
+        reduction: str | None = "sum_over_batch_size",
+        name: str | None = "contrastive_loss",
+        dtype: Any = None,
+    ) -> None:
+        super().__init__(name=name, reduction=reduction, dtype=dtype)
+        self.margin = margin
+
+    def call(
+        self,
+        y_true: Any,
+        y_pred: Any,
+        sample_weight: Any = None,
+        reduction: Reduction = "none",
+    ) -> Any:
+        """Return the losses, of the shape of `y_pred`, or their mean."""
+        return metricops.contrastive_loss(
+            y_pred,
+            dense(y_true),
+            margin=self.margin,
+            sample_weight=sample_weight,
+            reduction=reduction,
+        )
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the arguments that make this loss again."""
+        return {**super().get_config(), "margin": self.margin}
+
+
+@_register(package="metricops")
+class TripletSemiHardLoss(AddonsLoss):
+    """Triplet loss of each positive and the nearest negative beyond it.
+
+    ``tfa.losses.TripletSemiHardLoss`` over `metricops.triplet_loss_from_embeddings`.
+    `y_true` holds the labels, of shape (n,) or (n, 1), and `y_pred` the embeddings, of
+    shape (n, d). An anchor without a positive or without a negative does not count.
+
+    Parameters
+    ----------
+    margin : float
+        By how much the negative is to be farther than the positive.
+    distance_metric : {"L2", "squared-L2", "angular"}
+        The distance.
+    name, reduction, dtype
+        As in `CosineSimilarity`.
+
+    Examples
+    --------
+    >>> from metricops.adapters.keras import TripletSemiHardLoss
+    >>> embeddings = [[0.0, 0.0], [0.0, 1.0], [1.5, 0.0]]
+    >>> round(float(TripletSemiHardLoss()([0, 0, 1], embeddings)), 4)
+    0.3486
+    """
+
+    _mined: ClassVar[dict[str, Any]] = {"positives": "all", "negatives": "semihard"}
+
+    def __init__(
+        self,
+        margin: float = 1.0,
+        distance_metric: str = "L2",
+        name: str | None = None,
+        reduction: str | None = "sum_over_batch_size",
+        dtype: Any = None,
+    ) -> None:
+        super().__init__(name=name, reduction=reduction, dtype=dtype)
+        self.margin = margin
+        self.distance_metric = distance_metric
+        _metric(distance_metric)
+
+    def call(
+        self,
+        y_true: Any,
+        y_pred: Any,
+        sample_weight: Any = None,
+        reduction: Reduction = "none",
+    ) -> Any:
+        """Return the anchors' losses, of shape (n,), or the mean of the triplets'."""
+        return metricops.triplet_loss_from_embeddings(
+            y_pred,
+            labels=dense(y_true),
+            margin=self._margin(),
+            metric=_metric(self.distance_metric),
+            sample_weight=sample_weight,
+            reduction=reduction,
+            **self._mined,
+        )
+
+    def _margin(self) -> float | None:
+        return self.margin
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the arguments that make this loss again."""
+        own = {"margin": self.margin, "distance_metric": self.distance_metric}
+        return {**super().get_config(), **own}
+
+
+@_register(package="metricops")
+class TripletHardLoss(TripletSemiHardLoss):
+    """Triplet loss of the farthest positive and the nearest negative.
+
+    ``tfa.losses.TripletHardLoss`` over `metricops.triplet_loss_from_embeddings`.
+    `y_true` holds the labels, of shape (n,) or (n, 1), and `y_pred` the embeddings, of
+    shape (n, d). An anchor without a positive or without a negative does not count.
+
+    Parameters
+    ----------
+    margin : float
+        By how much the negative is to be farther than the positive.
+    soft : bool
+        Whether a triplet costs the softplus of the difference, without the margin.
+    distance_metric : {"L2", "squared-L2", "angular"}
+        The distance.
+    name, reduction, dtype
+        As in `CosineSimilarity`.
+
+    Examples
+    --------
+    >>> from metricops.adapters.keras import TripletHardLoss
+    >>> embeddings = [[0.0, 0.0], [0.0, 1.0], [1.5, 0.0]]
+    >>> round(float(TripletHardLoss()([0, 0, 1], embeddings)), 4)
+    0.3486
+    """
+
+    _mined: ClassVar[dict[str, Any]] = {"positives": "hard", "negatives": "hard"}
+
+    def __init__(
+        self,
+        margin: float = 1.0,
+        soft: bool = False,
+        distance_metric: str = "L2",
+        name: str | None = None,
+        reduction: str | None = "sum_over_batch_size",
+        dtype: Any = None,
+    ) -> None:
+        super().__init__(margin, distance_metric, name, reduction, dtype)
+        self.soft = soft
+
+    def _margin(self) -> float | None:
+        return None if self.soft else self.margin
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the arguments that make this loss again."""
+        return {**super().get_config(), "soft": self.soft}
+
+
+@_register(package="metricops")
+def contrastive_loss(y_true: Any, y_pred: Any, margin: float = 1.0) -> Any:
+    """Return the contrastive loss of each pair.
+
+    ``tfa.losses.contrastive_loss`` over `metricops.contrastive_loss`.
+
+    Parameters
+    ----------
+    y_true : tensor or list of the shape of `y_pred`
+        Whether the two of a pair are of one class.
+    y_pred : tensor or list
+        The distance of each pair.
+    margin : float
+        How far apart pairs of two classes are to be.
+
+    Returns
+    -------
+    tensor of the shape of `y_pred`, in its dtype
+        Nonnegative.
+
+    Raises
+    ------
+    ValueError
+        If a shape does not fit.
+
+    Examples
+    --------
+    >>> from metricops.adapters.keras import contrastive_loss
+    >>> [float(x) for x in contrastive_loss([1, 0, 0], [0.5, 0.5, 2.0])]
+    [0.25, 0.25, 0.0]
+    """
+    if is_symbolic(y_true, y_pred):
+        return Apply(contrastive_loss, margin=margin)(y_true, y_pred)
+    return metricops.contrastive_loss(
+        tensor(y_pred), dense(y_true), margin=margin, reduction="none"
+    )
+
+
+@_register(package="metricops")
+def triplet_semihard_loss(
+    y_true: Any, y_pred: Any, margin: float = 1.0, distance_metric: str = "L2"
+) -> Any:
+    """Return the mean triplet loss of each positive and the nearest negative beyond it.
+
+    ``tfa.losses.triplet_semihard_loss`` over `metricops.triplet_loss_from_embeddings`.
+
+    Parameters
+    ----------
+    y_true : tensor or list of shape (n,) or (n, 1)
+        The labels.
+    y_pred : tensor or list of shape (n, d)
+        The embeddings.
+    margin : float
+        By how much the negative is to be farther than the positive.
+    distance_metric : {"L2", "squared-L2", "angular"}
+        The distance.
+
+    Returns
+    -------
+    tensor of shape (), in the dtype of `y_pred`
+        Nonnegative; 0 where there is no triplet.
+
+    Raises
+    ------
+    ValueError
+        If a shape does not fit.
+
+    Examples
+    --------
+    >>> from metricops.adapters.keras import triplet_semihard_loss
+    >>> embeddings = [[0.0, 0.0], [0.0, 1.0], [1.5, 0.0]]
+    >>> round(float(triplet_semihard_loss([0, 0, 1], embeddings)), 4)
+    0.3486
+    """
+    options = {"margin": margin, "distance_metric": distance_metric}
+    if is_symbolic(y_true, y_pred):
+        return Apply(triplet_semihard_loss, **options)(y_true, y_pred)
+    return metricops.triplet_loss_from_embeddings(
+        tensor(y_pred),
+        labels=dense(y_true),
+        margin=margin,
+        metric=_metric(distance_metric),
+    )
+
+
+@_register(package="metricops")
+def triplet_hard_loss(
+    y_true: Any,
+    y_pred: Any,
+    margin: float = 1.0,
+    soft: bool = False,
+    distance_metric: str = "L2",
+) -> Any:
+    """Return the mean triplet loss of the farthest positive and the nearest negative.
+
+    ``tfa.losses.triplet_hard_loss`` over `metricops.triplet_loss_from_embeddings`.
+
+    Parameters
+    ----------
+    y_true : tensor or list of shape (n,) or (n, 1)
+        The labels.
+    y_pred : tensor or list of shape (n, d)
+        The embeddings.
+    margin : float
+        By how much the negative is to be farther than the positive.
+    soft : bool
+        Whether a triplet costs the softplus of the difference, without the margin.
+    distance_metric : {"L2", "squared-L2", "angular"}
+        The distance.
+
+    Returns
+    -------
+    tensor of shape (), in the dtype of `y_pred`
+        Nonnegative; 0 where there is no triplet.
+
+    Raises
+    ------
+    ValueError
+        If a shape does not fit.
+
+    Examples
+    --------
+    >>> from metricops.adapters.keras import triplet_hard_loss
+    >>> embeddings = [[0.0, 0.0], [0.0, 1.0], [1.5, 0.0]]
+    >>> round(float(triplet_hard_loss([0, 0, 1], embeddings)), 4)
+    0.3486
+    """
+    if is_symbolic(y_true, y_pred):
+        options = {"margin": margin, "soft": soft, "distance_metric": distance_metric}
+        return Apply(triplet_hard_loss, **options)(y_true, y_pred)
+    return metricops.triplet_loss_from_embeddings(
+        tensor(y_pred),
+        labels=dense(y_true),
+        margin=None if soft else margin,
+        positives="hard",
+        negatives="hard",
+        metric=_metric(distance_metric),
+    )
+
+
+def _metric(distance_metric: Any) -> str:
+    """Return the name here of a metric of TensorFlow Addons."""
+    found = _METRICS.get(distance_metric)
+    if found is None:
+        words = ", ".join(f'"{word}"' for word in _METRICS)
+        msg = f"`distance_metric` must be one of {words}; got {distance_metric!r}."
+        raise ValueError(msg)
+    return found

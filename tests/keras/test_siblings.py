@@ -1,0 +1,70 @@
+"""The losses of triplets and pairs in Keras: as Addons' are called and saved."""
+
+import keras
+import numpy as np
+import pytest
+from metricops.adapters.keras import (
+    ContrastiveLoss,
+    TripletEmbeddingLoss,
+    TripletHardLoss,
+    TripletSemiHardLoss,
+    contrastive_loss,
+    triplet_hard_loss,
+    triplet_semihard_loss,
+)
+
+from tests.keras.conftest import random, to_numpy
+from tests.term_definitions import triplet_loss
+
+EMBEDDINGS = random(6, 3)
+LABELS = [0, 1, 0, 1, 2, 2]
+METRICS = {"L2": "euclidean", "squared-L2": "squared_euclidean", "angular": "cosine"}
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_triplets_are_those_of_tensorflow_addons(metric):
+    x, options = EMBEDDINGS.tolist(), {"metric": METRICS[metric], "labels": LABELS}
+    expected = triplet_loss(x, margin=0.5, **options)
+    for found in (
+        triplet_semihard_loss(LABELS, EMBEDDINGS, 0.5, metric),
+        TripletSemiHardLoss(0.5, metric)(LABELS, EMBEDDINGS),
+        TripletEmbeddingLoss(margin=0.5, metric=METRICS[metric])(LABELS, EMBEDDINGS),
+    ):
+        np.testing.assert_allclose(to_numpy(found), expected, rtol=1e-5)
+    hard = {"positives": "hard", "negatives": "hard", **options}
+    for soft in (False, True):
+        expected = triplet_loss(x, margin=None if soft else 0.5, **hard)
+        for found in (
+            triplet_hard_loss(LABELS, EMBEDDINGS, 0.5, soft, metric),
+            TripletHardLoss(0.5, soft, metric)(LABELS, EMBEDDINGS),
+        ):
+            np.testing.assert_allclose(to_numpy(found), expected, rtol=1e-5)
+
+
+def test_a_contrastive_loss_is_that_of_tensorflow_addons():
+    distances, same = np.asarray([0.5, 0.25, 3.0], "float32"), [1, 0, 0]
+    rows = [0.25, 0.5625, 0.0]
+    found = to_numpy(contrastive_loss(same, distances))
+    np.testing.assert_allclose(found, rows, rtol=1e-6)
+    found = to_numpy(ContrastiveLoss()(same, distances))
+    np.testing.assert_allclose(found, np.mean(rows), rtol=1e-6)
+
+
+def test_configs_of_tensorflow_addons_are_read():
+    config = {"reduction": "none", "name": None, "margin": 0.5}
+    config["distance_metric"] = "angular"
+    loss = TripletSemiHardLoss.from_config(config)
+    assert (loss.margin, loss.distance_metric) == (0.5, "angular")
+    assert to_numpy(loss(LABELS, EMBEDDINGS)).shape == ()
+
+
+def test_a_metric_that_there_is_not_is_refused():
+    with pytest.raises(ValueError, match='must be one of "L2", "squared-L2", "angul'):
+        TripletHardLoss(distance_metric="L3")
+
+
+def test_a_model_fits_with_semi_hard_triplets():
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
+    model.compile("sgd", loss=TripletSemiHardLoss())
+    history = model.fit(EMBEDDINGS, np.asarray(LABELS), batch_size=6, verbose=0)
+    assert np.isfinite(history.history["loss"]).all()
