@@ -96,8 +96,8 @@ class Case(NamedTuple):
 
 def options_of(op: str, params: dict[str, Any]) -> dict[str, Any]:
     """Return the options that mean what an original's parameters do."""
-    hardest = {"positives": "hard", "negatives": "hard"}
-    every = {"negatives": "all", "reduction": "active_mean"}
+    hardest: dict[str, Any] = {"positives": "hard", "negatives": "hard"}
+    every: dict[str, Any] = {"negatives": "all", "reduction": "active_mean"}
     metric = METRICS[params.get("distance_metric") or params.get("distance") or "L2"]
     margin = params.get("margin")
     if op == "triplet_hard_loss":
@@ -119,7 +119,7 @@ def options_of(op: str, params: dict[str, Any]) -> dict[str, Any]:
             **given,
             **mean,
         }
-    words_of = {
+    words_of: dict[str, dict[str, Any]] = {
         "BatchHardTripletLoss": hardest,
         "BatchHardSoftMarginTripletLoss": {**hardest, "margin": None},
         "BatchAllTripletLoss": every,

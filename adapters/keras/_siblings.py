@@ -459,8 +459,9 @@ def triplet_semihard_loss(
     >>> round(float(triplet_semihard_loss([0, 0, 1], embeddings)), 4)
     0.3486
     """
-    options = {"margin": margin, "distance_metric": distance_metric}
     if is_symbolic(y_true, y_pred):
+        options: dict[str, Any] = {"margin": margin}
+        options["distance_metric"] = distance_metric
         return Apply(triplet_semihard_loss, **options)(y_true, y_pred)
     return metricops.triplet_loss_from_embeddings(
         tensor(y_pred),
@@ -513,7 +514,8 @@ def triplet_hard_loss(
     0.3486
     """
     if is_symbolic(y_true, y_pred):
-        options = {"margin": margin, "soft": soft, "distance_metric": distance_metric}
+        options: dict[str, Any] = {"margin": margin, "soft": soft}
+        options["distance_metric"] = distance_metric
         return Apply(triplet_hard_loss, **options)(y_true, y_pred)
     return metricops.triplet_loss_from_embeddings(
         tensor(y_pred),

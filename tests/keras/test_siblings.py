@@ -1,5 +1,7 @@
 """The losses of triplets and pairs in Keras: as Addons' are called and saved."""
 
+from typing import Any
+
 import keras
 import numpy as np
 import pytest
@@ -23,7 +25,8 @@ METRICS = {"L2": "euclidean", "squared-L2": "squared_euclidean", "angular": "cos
 
 @pytest.mark.parametrize("metric", METRICS)
 def test_triplets_are_those_of_tensorflow_addons(metric):
-    x, options = EMBEDDINGS.tolist(), {"metric": METRICS[metric], "labels": LABELS}
+    x = EMBEDDINGS.tolist()
+    options: dict[str, Any] = {"metric": METRICS[metric], "labels": LABELS}
     expected = triplet_loss(x, margin=0.5, **options)
     for found in (
         triplet_semihard_loss(LABELS, EMBEDDINGS, 0.5, metric),
@@ -31,7 +34,7 @@ def test_triplets_are_those_of_tensorflow_addons(metric):
         TripletEmbeddingLoss(margin=0.5, metric=METRICS[metric])(LABELS, EMBEDDINGS),
     ):
         np.testing.assert_allclose(to_numpy(found), expected, rtol=1e-5)
-    hard = {"positives": "hard", "negatives": "hard", **options}
+    hard: dict[str, Any] = {"positives": "hard", "negatives": "hard", **options}
     for soft in (False, True):
         expected = triplet_loss(x, margin=None if soft else 0.5, **hard)
         for found in (
