@@ -658,3 +658,34 @@ def test_recall_by_distance_is_the_share_of_hits(run):
 def test_an_unknown_metric_is_named_with_the_nearest():
     with pytest.raises(ValueError, match=r"got 'euclidian'\. Nearest: 'euclidean'\."):
         nearest_neighbors(rows(3, 2), metric="euclidian")
+
+
+def slope_of(framework, function):
+    """Return the derivative of a function of a number, itself differentiable."""
+    if framework.name == "jax":
+        return require("jax").grad(function)
+
+    def slope(s):
+        if framework.name == "torch":
+            (found,) = framework.module.autograd.grad(function(s), s, create_graph=True)
+            return found
+        with framework.module.GradientTape() as tape:
+            tape.watch(s)
+            result = function(s)
+        return tape.gradient(result, s)
+
+    return slope
+
+
+def test_a_length_has_derivatives_of_every_order(framework):
+    # Of √(1 + s²), at 1.
+    def distance(s):
+        rows = framework.asarray([[1.0, 0.0]]) * s + framework.asarray([[0.0, 1.0]])
+        return pairwise_euclidean_distance(rows, rows * 0.0)[0, 0]
+
+    one = framework.asarray(np.float32(1))
+    if framework.name == "torch":
+        one.requires_grad_()
+    third = slope_of(framework, slope_of(framework, slope_of(framework, distance)))
+    found = [framework.to_numpy(f(one)) for f in (third, slope_of(framework, third))]
+    np.testing.assert_allclose(found, [-3 / 2**2.5, 9 / 2**3.5], rtol=1e-5)

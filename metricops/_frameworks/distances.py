@@ -36,6 +36,13 @@ class Distances(Primitives):
         fixed = self.stop_gradient(x)
         return x - (fixed - self.clip(fixed, -1.0, 1.0))
 
+    def root(self, x: Array) -> Array:
+        """Return the roots of positive numbers, however large, and their derivatives.
+
+        A framework with autodiff takes `root_by_one` where it records.
+        """
+        return self.xp.sqrt(x)
+
     def inverses(self, lengths: Array) -> Array:
         """Return the reciprocals of lengths, and 0 for a length of 0."""
         zero = lengths == 0
@@ -67,3 +74,15 @@ class Distances(Primitives):
         """Return ``upstream * inverse``, or `upstream` alone, in float64."""
         found = upstream if inverse is None else upstream * inverse
         return self.xp.astype(found, self.xp.float64)
+
+
+def root_by_one(lib: Distances, x: Array) -> Array:
+    """Return the roots of positive numbers, with derivatives of every order.
+
+    Derivatives of a root fall with each order by a factor of `x`, and soon underflow.
+    So they are taken of the root of a number near 1: `x` over the square of its root.
+    """
+    root = lib.xp.sqrt(lib.stop_gradient(x))
+    near = lib.xp.sqrt(x / root / root)
+    found = root + root * (near - lib.stop_gradient(near))
+    return lib.xp.where(root == float("inf"), root, found)

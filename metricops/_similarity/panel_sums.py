@@ -56,8 +56,8 @@ def panel_sums(lib: Library, config: Config, own: Rows, other: Rows) -> Array:
     scaled = differences * (top / size)[..., None]
     squares = xp.sum(scaled * scaled, axis=-1)
     zero = squares == 0
-    lengths = xp.sqrt(xp.where(zero, xp.ones_like(squares), squares))
-    return xp.where(zero, squares, lengths * (size / top))
+    lengths = lib.root(xp.where(zero, xp.ones_like(squares), squares))
+    return xp.where(zero, xp.zeros_like(squares), lengths * (size / top))
 
 
 def panel_weighted(

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from metricops._checks import Shape
+from metricops._frameworks.distances import root_by_one
 from metricops._frameworks.dtypes import LONG_DOUBLES
 from metricops._frameworks.jax import distances, gradients, searches
 from metricops._frameworks.jax.loops import Scans
@@ -106,6 +107,10 @@ class Jax(Library):
     def softplus(self, x: Array) -> Array:
         """Return log(1 + exp(x)), of any x."""
         return jax.nn.softplus(x)
+
+    def root(self, x: Array) -> Array:
+        """Return the roots of positive numbers, with derivatives of every order."""
+        return root_by_one(self, x)
 
     def sigmoid(self, x: Array) -> Array:
         """Return 1 / (1 + exp(-x)), of any x."""

@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from metricops._checks import Shape, refuse_shape
+from metricops._frameworks.distances import root_by_one
 from metricops._frameworks.dtypes import LONG_DOUBLES
 from metricops._frameworks.library import Library
 from metricops._frameworks.loops import Loops
@@ -137,6 +138,10 @@ class TensorFlow(Library):
     def softplus(self, x: Array) -> Array:
         """Return log(1 + exp(x)), of any x."""
         return tf.nn.softplus(x)
+
+    def root(self, x: Array) -> Array:
+        """Return the roots of positive numbers, with derivatives of every order."""
+        return root_by_one(self, x)
 
     def sigmoid(self, x: Array) -> Array:
         """Return 1 / (1 + exp(-x)), of any x."""

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch.nn.functional import cross_entropy, softplus
 
+from metricops._frameworks.distances import root_by_one
 from metricops._frameworks.library import Library
 from metricops._frameworks.operations import Arrays
 from metricops._frameworks.primitives import SMALL, CrossEntropy
@@ -39,6 +40,10 @@ class TorchPrimitives(Library):
     def stop_gradient(self, x: Array) -> Array:
         """Return `x` as a constant to autograd."""
         return x.detach()
+
+    def root(self, x: Array) -> Array:
+        """Return the roots of positive numbers, with derivatives of every order."""
+        return root_by_one(self, x) if private.recorded() else torch.sqrt(x)
 
     def clip(self, x: Array, low: float, high: float) -> Array:
         """Return `x`, no less than `low` and no more than `high`; NaN stays."""
