@@ -173,29 +173,13 @@ class _Reusing(NumPy):
         """Return the sums of absolute differences of rows, in tiles in the caches."""
         if x.ndim != 2 or x.shape[1] == 0:
             return None
-        found = np.zeros((x.shape[0], y.shape[0]), x.dtype)
-        for first in range(0, x.shape[1], 1024):  # a product adds so many one by one
-            features = slice(first, first + 1024)
-            _add_absolute(found, x[:, features], y[:, features])
-        return found
+        return numpy_panels.absolute(x, y)
 
     def _memory(self, name: str, shape: Shape, dtype: Any) -> Array:
         found = self._last.get(name)
         if found is None or found.shape != shape:
             found = self._last[name] = np.empty(shape, dtype)
         return found
-
-
-def _add_absolute(found: Array, x: Array, y: Array) -> None:
-    rows, columns = 16, max(2**17 // (16 * x.shape[1]), 1)
-    room = np.empty((rows, columns, x.shape[1]), x.dtype)
-    ones = np.ones(x.shape[1], x.dtype)
-    for i in range(0, x.shape[0], rows):
-        for j in range(0, y.shape[0], columns):
-            own, others = x[i : i + rows, None, :], y[None, j : j + columns, :]
-            tile = room[: own.shape[0], : others.shape[1]]
-            np.abs(np.subtract(own, others, out=tile), out=tile)
-            found[i : i + rows, j : j + columns] += tile @ ones
 
 
 def _transposed(x: Array) -> Array:

@@ -7,7 +7,7 @@ its config as `programs` encodes it:
 - ``metricops::call`` is the value; the one that an exported program holds;
 - ``metricops::run`` is the value and what is saved, for a compiled program;
 - ``metricops::gradient`` is the gradient, of both;
-- ``metricops::search`` is what a search finds, which has no gradient.
+- ``metricops::search``, in `searches`, is what a search finds: it has no gradient.
 """
 
 from typing import Any
@@ -18,16 +18,15 @@ from metricops._frameworks import programs
 from metricops._frameworks.operations import (
     Arrays,
     Operation,
-    Search,
     operation_called,
     placed,
-    search_called,
 )
-from metricops._frameworks.torch import gradients, private
+from metricops._frameworks.torch import gradients, private, searches
 from metricops._frameworks.torch.batching import batched
 from metricops._frameworks.torch.gradients import Call
-from metricops._frameworks.torch.library import TORCH, Torch
+from metricops._frameworks.torch.library import Torch
 from metricops._frameworks.torch.one_panel import ONE_PANEL
+from metricops._frameworks.torch.operators import operator
 from metricops._typing import Array
 
 
@@ -166,47 +165,12 @@ def _gradient(library: Torch) -> Any:
     return kernel
 
 
-_CONFIG = "str operation, str config, float[] numbers, SymInt[] sizes"
 _GIVEN = "bool[] arrays, bool[] constants, Tensor[] tensors"
 _ARRAYS = "Tensor?[] arrays, Tensor?[] constants"
-
-
-def _operator(name: str, rest: str, result: str, kernel: Any) -> Any:
-    schema = f"({_CONFIG}, {rest}) -> {result}"
-    operator = torch.library.custom_op(
-        f"metricops::{name}", kernel(TORCH), mutates_args=(), schema=schema
-    )
-    operator.register_fake(kernel(ONE_PANEL))
-    return operator
-
-
-def searched(
-    search: Search, config: Any, queries: Array, keys: Array
-) -> tuple[Array, Array]:
-    """Return what a search finds, as one node of a graph."""
-    scores, indices = _SEARCH(search.name, *programs.encode(config), queries, keys)
-    return scores, indices
-
-
-def _search(library: Torch) -> Any:
-    """Return the kernel of the operator ``metricops::search``."""
-
-    def kernel(
-        name: str, text: str, numbers: Any, sizes: Any, queries: Array, keys: Array
-    ) -> list[Array]:
-        search = search_called(name)
-        config = programs.decode(search, programs.Encoded(text, numbers, sizes))
-        way = search.outline if library is ONE_PANEL else search.found
-        return list(way(library, config, queries, keys))
-
-    return kernel
-
-
 _STATE = "bool[] wanted, bool saving, Tensor[] saved, Tensor upstream"
-_CALL = _operator("call", _GIVEN, "Tensor", _call)
-_RUN = _operator("run", f"{_ARRAYS}, bool[] wanted", "Tensor[]", _run)
-_GRADIENT = _operator("gradient", f"{_ARRAYS}, {_STATE}", "Tensor[]", _gradient)
-_SEARCH = _operator("search", "Tensor queries, Tensor keys", "Tensor[]", _search)
+_CALL = operator("call", _GIVEN, "Tensor", _call)
+_RUN = operator("run", f"{_ARRAYS}, bool[] wanted", "Tensor[]", _run)
+_GRADIENT = operator("gradient", f"{_ARRAYS}, {_STATE}", "Tensor[]", _gradient)
 
 
 # How PyTorch differentiates and batches the nodes themselves.
@@ -233,4 +197,5 @@ def _pull(ctx: Any, upstream: Array) -> Any:
 _CALL.register_autograd(_pull, setup_context=_save)
 _RUN.register_vmap(batched(_RUN))
 _GRADIENT.register_vmap(batched(_GRADIENT))
-_SEARCH.register_vmap(batched(_SEARCH))
+
+searched = searches.searched  # whose operator is registered with these
