@@ -13,7 +13,6 @@ from metricops._panels.chain import (
     upstream_of,
 )
 from metricops._panels.records import (
-    Candidates,
     Given,
     Labels,
     Problem,
@@ -104,27 +103,19 @@ def _one_way(
     asked = wanted
     if given.candidates is None and wanted.anchors:
         asked = wanted._replace(candidates=True)
-    open_end = upstream is None and config.reduction != "sum"
-    if open_end and problem.rows.labels is None:
-        # All count, so the factor can go where it costs nothing.
-        problem = problem._replace(candidates=_reduced(problem, weights))
-        open_end = False
+    last = upstream is None and config.reduction != "sum"
+    alike = config.reduction == "mean" or weights is None
+    count = problem.rows.anchors.shape[0] if problem.rows.labels is None else None
+    if last and alike and type(count) is int and count:
+        # All of a known number count, so their factor goes where it costs nothing.
+        candidates = problem.candidates._replace(factor=1.0 / count)
+        problem, last = problem._replace(candidates=candidates), False
     one, products = one_way.gradients(problem, asked)
-    if open_end:
+    if last:
         # How many anchors count is known only after the last panel.
         factor = factor_of(lib, config.reduction, one.losses, weights, one.counted)
         products = Products(*(None if x is None else x * factor for x in products))
     return one, chained(problem, given, wanted, products)
-
-
-def _reduced(problem: Problem, weights: Array | None) -> Candidates:
-    """Return the candidates with the factor of the sum of the losses, by position."""
-    lib, reduction = problem.library, problem.config.reduction
-    if weights is None or reduction == "mean":
-        factor = 1.0 / lib.count(problem.rows.anchors)
-    else:
-        factor = factor_of(lib, reduction, weights, weights)
-    return problem.candidates._replace(factor=factor)
 
 
 def _by_halves(
