@@ -263,3 +263,74 @@ def test_ids_may_be_strings():
         metricops.npairs_loss_from_embeddings(x, y, ids=ids) for ids in (names, IDS)
     )
     assert found == expected
+
+
+DUPLICATES = np.repeat(ANCHORS[:3], 2, axis=0)
+EDGES: dict[str, Any] = {
+    "one class": ((ANCHORS,), {"labels": [0] * 5, "exclude_diagonal": True}),
+    "singletons": ((ANCHORS,), {"labels": [*range(5)], "exclude_diagonal": True}),
+    "duplicates": (
+        (DUPLICATES,),
+        {"labels": [0, 0, 1, 1, 2, 2], "exclude_diagonal": True, "normalize": True},
+    ),
+    "rows of zeros": ((0 * ANCHORS,), {"labels": LABELS, "normalize": True}),
+    "no anchors": ((ANCHORS[:0], CANDIDATES), {}),
+    "one of each": ((ANCHORS[:1], CANDIDATES[:1]), {}),
+    "one id": ((ANCHORS, CANDIDATES), {"ids": [3] * 5}),
+    "large scores": ((1e3 * ANCHORS, 1e3 * CANDIDATES), {"temperature": 2.0**-10}),
+}
+KINDS: dict[str, Any] = {
+    "own": {"denominator": "own"},
+    "negatives": {"denominator": "negatives"},
+    "smoothing": {"label_smoothing": 0.5},
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("name", ["numpy", "torch"])
+@pytest.mark.parametrize("edge", EDGES)
+def test_edges_have_their_values_and_finite_gradients(edge, name, kind):
+    arrays, given = EDGES[edge]
+    given = {**given, **KINDS[kind]}
+    library = Library(name)
+    own = [library.asarray(x, "float32") for x in arrays]
+    solve = metricops.value_and_grad(metricops.npairs_loss_from_embeddings)
+    expected = definition(*(x.tolist() for x in arrays), sides=len(arrays), **given)
+    for block_size in (None, 2):
+        value, found = solve(*own, block_size=block_size, **given)
+        np.testing.assert_allclose(library.to_numpy(value), expected, 2e-5, 1e-5)
+        slopes = [library.to_numpy(x) for x in found.values()]
+        assert all(np.all(np.isfinite(x)) for x in slopes)
+        if expected == 0:
+            assert not any(np.any(x) for x in slopes)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_half_precision_is_computed_in_float32(gradient, kind):
+    given = {**KINDS[kind], "temperature": 2.0**-10, "block_size": 2}
+    halves = [x.astype(np.float16) for x in (ANCHORS, CANDIDATES)]
+    call = metricops.npairs_loss_from_embeddings
+    found = gradient(call, *halves, reduction="sum", sample_weight=2.0**-10, **given)
+    wide = (x.astype(np.float32) for x in halves)
+    expected = gradient(call, *wide, reduction="sum", sample_weight=2.0**-10, **given)
+    for got, want in zip(found, expected, strict=True):
+        assert got.dtype == np.float16
+        np.testing.assert_allclose(got, want, rtol=2e-3, atol=1e-3)
+
+
+def test_an_anchor_left_out_may_hold_a_nan(gradient):
+    anchors = np.concatenate([ANCHORS[:4], np.full((1, 3), np.nan)])
+    labels = {"labels": [0, 1, 0, 1, 9], "candidate_labels": [0, 1, 2, 0, 1]}
+    for kind in KINDS.values():
+        _, of_candidates = gradient(
+            metricops.npairs_loss_from_embeddings, anchors, CANDIDATES, **labels, **kind
+        )
+        _, expected = gradient(
+            metricops.npairs_loss_from_embeddings,
+            ANCHORS[:4],
+            CANDIDATES,
+            labels=[0, 1, 0, 1],
+            candidate_labels=labels["candidate_labels"],
+            **kind,
+        )
+        np.testing.assert_allclose(of_candidates, expected, atol=1e-12)

@@ -70,7 +70,7 @@ def admitted(objective: Objective, asked: Arguments) -> Call:
     if not alike or lib.spreads:  # equal shapes fit with all options
         every = _candidates(lib, anchors, every, asked)
     labels, roles = _NO_LABELS, _BY_POSITION
-    if asked.labels is not None or objective.by_labels:
+    if asked.labels is not None or objective.needs_negatives:
         labels, roles = _labels(lib, anchors, every, asked)
     if asked.ids is not None or asked.candidate_ids is not None:
         labels = _with_ids(lib, anchors, every, asked, labels)
@@ -116,7 +116,10 @@ def _labels(
     lib: Library, anchors: Array, candidates: Array, asked: Arguments
 ) -> tuple[Labels, Roles]:
     """Return the labels of both sides, and what they mean."""
-    if asked.labels is None:  # those of a row's positive are the row's position
+    if asked.labels is None:
+        count = lib.known_rows(candidates)
+        if asked.ids is None and count is not None and count > 1:
+            return _NO_LABELS, _BY_POSITION  # each anchor has a negative
         own = lib.positions(anchors, 0, "anchors")
         others = lib.positions(candidates, 0, "candidates")
         return Labels(own, others), roles_by(own)

@@ -10,6 +10,9 @@ of the denominator [2]_::
 
     loss = lse(N) - sum(t * s),              dloss/ds = -t, or softmax(N)
 
+Scores are always less the largest negative's, as beside large ones lse(N) would lose
+its digits.
+
 .. [1] T. Chen et al., "A Simple Framework for Contrastive Learning of Visual
    Representations", ICML 2020, equation 1, here for classes of any size.
 .. [2] C.-H. Yeh et al., "Decoupled Contrastive Learning", ECCV 2022, equation 6.
@@ -21,7 +24,7 @@ from typing import NamedTuple
 from metricops._frameworks import Library
 from metricops._frameworks.programs import register_record
 from metricops._losses.npairs_terms import finite
-from metricops._panels.objective import Objective, Pairs, Slopes, negatives
+from metricops._panels.objective import Objective, Pairs, Slopes, masked, negatives
 from metricops._typing import Array
 
 
@@ -30,7 +33,7 @@ class Negatives(NamedTuple):
 
     exponentials: Array  # (b, m), relative to the largest of them
     partition: Array  # (b, 1): their sum, 1 where there are none
-    peak: Array  # (b, 1): the largest of them
+    peak: Array  # (b, 1): the largest of them, 0 where there are none
     logs: Array  # (b, 1): log(partition), minus infinity where there are none
 
 
@@ -43,27 +46,27 @@ class OwnDenominator(Objective):
         return pairs.total != 0
 
     def losses(self, lib: Library, scores: Array, pairs: Pairs) -> Array:
-        """Return the rows' losses."""
-        share = _share(lib, pairs)
-        gap = _gap(lib, scores, share, _negatives(lib, scores, pairs))
-        return lib.xp.sum(share * _softplus(lib, gap), axis=1)
+        """Return the rows' losses. The scores may be overwritten."""
+        gap = _gap(lib, scores, pairs, _negatives(lib, _others(lib, scores, pairs)))
+        share = 1 / _at_least_one(lib, pairs.total)
+        return lib.dots(pairs.targets, lib.softplus(gap), 1) * share[:, 0]
 
     def slopes(self, lib: Library, scores: Array, pairs: Pairs) -> Slopes:
-        """Return losses and derivatives."""
-        xp, share = lib.xp, _share(lib, pairs)
-        others = _negatives(lib, scores, pairs)
-        gap = _gap(lib, scores, share, others)
-        pull = share * _sigmoid(lib, gap)
-        push = xp.sum(pull, axis=1, keepdims=True) / others.partition
-        error = others.exponentials * push - pull
-        return Slopes(xp.sum(share * _softplus(lib, gap), axis=1), error)
+        """Return losses and derivatives. The scores may be overwritten."""
+        found = _negatives(lib, _others(lib, scores, pairs))
+        gap = _gap(lib, scores, pairs, found)
+        share = 1 / _at_least_one(lib, pairs.total)
+        losses = lib.dots(pairs.targets, lib.softplus(gap), 1) * share[:, 0]
+        pull = lib.times(lib.sigmoid(gap), pairs.targets)
+        push = lib.xp.sum(pull, axis=1, keepdims=True) / found.partition
+        return Slopes(losses, lib.minus(found.exponentials * push, pull), share)
 
 
 @dataclass(frozen=True)
 class NegativesDenominator(Objective):
     """The positives are left out of the denominator."""
 
-    by_labels = True
+    needs_negatives = True
 
     def counted(self, lib: Library, pairs: Pairs) -> Array | None:
         """Return which rows have a positive and a negative, shape (b, 1)."""
@@ -72,32 +75,56 @@ class NegativesDenominator(Objective):
         return lib.xp.logical_and(pairs.total != 0, some)
 
     def losses(self, lib: Library, scores: Array, pairs: Pairs) -> Array:
-        """Return the rows' losses."""
-        return self._losses(lib, scores, pairs, _negatives(lib, scores, pairs))
+        """Return the rows' losses. The scores may be overwritten."""
+        if pairs.targets is None:
+            return _by_position(lib, scores, pairs)[0]
+        found = _negatives(lib, _others(lib, scores, pairs))
+        return _above_positives(lib, scores, pairs, found)
 
     def slopes(self, lib: Library, scores: Array, pairs: Pairs) -> Slopes:
-        """Return losses and derivatives."""
-        others = _negatives(lib, scores, pairs)
-        error = others.exponentials / others.partition - _share(lib, pairs)
-        return Slopes(self._losses(lib, scores, pairs, others), error)
-
-    def _losses(
-        self, lib: Library, scores: Array, pairs: Pairs, others: Negatives
-    ) -> Array:
-        share = _share(lib, pairs)
-        gap = _gap(lib, scores, share, others)
-        return lib.xp.sum(share * gap, axis=1)
-
-
-def _share(lib: Library, pairs: Pairs) -> Array:
-    """Return the targets, scaled to sum to 1; 0 of a row without any."""
-    return pairs.targets / lib.xp.where(pairs.total == 0, 1.0, pairs.total)
+        """Return losses and derivatives. The scores may be overwritten."""
+        if pairs.targets is None:
+            losses, found = _by_position(lib, scores, pairs)
+            own = -found.partition[:, 0]
+            return Slopes(losses, found.exponentials, 1 / found.partition, own)
+        found = _negatives(lib, _others(lib, scores, pairs))
+        share = found.partition / _at_least_one(lib, pairs.total)
+        losses = _above_positives(lib, scores, pairs, found)
+        error = lib.less(found.exponentials, pairs.targets, share)
+        return Slopes(losses, error, 1 / found.partition)
 
 
-def _negatives(lib: Library, scores: Array, pairs: Pairs) -> Negatives:
-    """Return the negatives of each row; scores that take no part are -inf already."""
+def _by_position(lib: Library, scores: Array, pairs: Pairs) -> tuple[Array, Negatives]:
+    """Return the losses of rows with one positive each, and their negatives."""
+    positive = lib.pick(scores, pairs.positive)
+    found = _negatives(lib, lib.put(scores, pairs.positive, -float("inf")))
+    return (found.logs + (found.peak - positive))[:, 0], found
+
+
+def _above_positives(
+    lib: Library, scores: Array, pairs: Pairs, found: Negatives
+) -> Array:
+    """Return how far the negatives are above the mean of the positives, shape (b,)."""
+    shifted = masked(lib, lib.minus(scores, found.peak), pairs, 0.0)
+    positive = lib.dots(pairs.targets, shifted, 1)[:, None]
+    positive = positive / _at_least_one(lib, pairs.total)
+    return (found.logs - positive)[:, 0]
+
+
+def _gap(lib: Library, scores: Array, pairs: Pairs, found: Negatives) -> Array:
+    """Return how far the negatives are above each positive, 0 of other candidates."""
+    shifted = masked(lib, lib.minus(scores, found.peak), pairs, 0.0)
+    return lib.xp.where(pairs.targets != 0, found.logs - shifted, 0.0)
+
+
+def _others(lib: Library, scores: Array, pairs: Pairs) -> Array:
+    """Return the scores of negatives, minus infinity of all other candidates."""
+    return lib.xp.where(pairs.targets == 0, scores, -float("inf"))
+
+
+def _negatives(lib: Library, others: Array) -> Negatives:
+    """Return the negatives of rows; `others` may be overwritten."""
     xp = lib.xp
-    others = xp.where(pairs.targets == 0, scores, -float("inf"))
     peak = finite(lib, lib.peak(others, 1))
     exponentials = lib.exp(lib.minus(others, peak))
     partition = xp.sum(exponentials, axis=1, keepdims=True)
@@ -107,28 +134,9 @@ def _negatives(lib: Library, scores: Array, pairs: Pairs) -> Negatives:
     return Negatives(exponentials, partition, peak, logs)
 
 
-def _gap(lib: Library, scores: Array, share: Array, others: Negatives) -> Array:
-    """Return how far the negatives are above each positive, 0 of other candidates.
-
-    Scores are taken from each other first, as beside large ones the logarithm is lost.
-    """
-    xp = lib.xp
-    less = others.peak - xp.where(share != 0, scores, others.peak)
-    return xp.where(share != 0, others.logs + less, 0.0)
-
-
-def _softplus(lib: Library, x: Array) -> Array:
-    """Return log(1 + exp(x)), of which autodiff has the slope at 0 too."""
-    xp = lib.xp
-    above = x > 0
-    return xp.log1p(xp.exp(xp.where(above, -x, x))) + xp.where(above, x, 0.0)
-
-
-def _sigmoid(lib: Library, x: Array) -> Array:
-    """Return 1 / (1 + exp(-x)), which overflows nowhere."""
-    xp = lib.xp
-    small = xp.exp(xp.where(x > 0, -x, x))
-    return xp.where(x > 0, 1.0, small) / (1 + small)
+def _at_least_one(lib: Library, total: Array) -> Array:
+    """Return the sums of rows' targets, 1 of rows without any."""
+    return lib.xp.where(total == 0, 1.0, total)
 
 
 register_record("npairs_own", OwnDenominator)

@@ -94,7 +94,7 @@ class Objective:
     """
 
     smoothing = 0.0  # the engine subtracts so much of the mean score; see `smoothing`
-    by_labels = False  # whether it wants targets by position too
+    needs_negatives = False  # whether an anchor without a negative does not count
     counts_all = False  # whether an anchor without a positive counts too
 
     def counted(self, lib: Library, pairs: Pairs) -> Array | None:
