@@ -19,7 +19,8 @@ class Distances(Primitives):
         always those of `exact`.
         """
         info = self.xp.__array_namespace_info__()
-        device = array_api_compat.device(arrays[0])
+        first, *_ = arrays
+        device = array_api_compat.device(first)
         known = info.dtypes(device=device, kind="real floating")
         return (short if "float64" in known else exact)(self, *arrays)
 

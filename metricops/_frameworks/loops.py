@@ -55,10 +55,10 @@ class Loops:
 
     def joined(self, parts: list[Any]) -> Any:
         """Return records of the same form as one, their arrays end to end."""
+        form, *_ = parts
         columns = zip(*map(leaves, parts), strict=True)
-        return refilled(
-            parts[0], [self.xp.concat(list(column), axis=0) for column in columns]
-        )
+        joined = [self.xp.concat(list(column), axis=0) for column in columns]
+        return refilled(form, joined)
 
     def sweep(self, meetings: Meetings, rows: Any, block: int | None) -> Any:
         """Take each pair of rows of one set once, panel by panel; return their results.

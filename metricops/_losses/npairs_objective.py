@@ -29,8 +29,9 @@ from metricops._frameworks import Library
 from metricops._frameworks.primitives import SMALL
 from metricops._frameworks.programs import register_record
 from metricops._losses.npairs_sums import PositionSums, TargetSums
-from metricops._losses.npairs_terms import finite, log_ratio, of_positive
-from metricops._panels.objective import Objective, Pairs, Slopes, Sums, masked
+from metricops._losses.npairs_targets import against_targets, slopes_against_targets
+from metricops._losses.npairs_terms import of_others, of_positive
+from metricops._panels.objective import Objective, Pairs, Slopes, Sums
 from metricops._typing import Array
 
 _BY_POSITION, _BY_TARGETS = PositionSums(), TargetSums()
@@ -53,7 +54,7 @@ class NPairs(Objective):
     def losses(self, lib: Library, scores: Array, pairs: Pairs) -> Array:
         """Return the rows' losses. The scores may be overwritten."""
         if pairs.targets is not None:
-            return _against_targets(lib, scores, pairs, self.smoothing)
+            return against_targets(lib, scores, pairs, self.smoothing)
         fused = lib.cross_entropy(scores).losses
         if fused is None:
             return _by_position(lib, scores, pairs)
@@ -67,7 +68,7 @@ class NPairs(Objective):
     def slopes(self, lib: Library, scores: Array, pairs: Pairs) -> Slopes:
         """Return losses and derivatives. The scores may be overwritten."""
         if pairs.targets is not None:
-            return _slopes_against_targets(lib, scores, pairs, self.smoothing)
+            return slopes_against_targets(lib, scores, pairs, self.smoothing)
         fused = lib.cross_entropy(scores).slopes
         if fused is None:
             return _slopes_by_position(lib, scores, pairs)
@@ -111,7 +112,7 @@ def _by_position(lib: Library, scores: Array, pairs: Pairs) -> Array:
         return _parts(lib, scores, pairs).losses[:, 0]
     positive = lib.pick(scores, pairs.positive)
     others = lib.put(scores, pairs.positive, -float("inf"))
-    return _of_others(lib, others, positive, 0.0)[:, 0]
+    return of_others(lib, others, positive, 0.0)[:, 0]
 
 
 def _slopes_by_position(lib: Library, scores: Array, pairs: Pairs) -> Slopes:
@@ -142,74 +143,6 @@ def _repaired(
     exact = -xp.log1p(-xp.minimum(rest, 0.5 * xp.ones_like(rest)))
     losses = xp.where(losses < SMALL, exact, losses)
     return losses, lib.put(error, pairs.positive, -rest)
-
-
-def _against_targets(
-    lib: Library, scores: Array, pairs: Pairs, smoothing: float
-) -> Array:
-    """Return the losses against targets; 0 for a row without any."""
-    exact = lib.recorded(scores) and smoothing == 0
-    if not exact or lib.looks(scores):
-        found = _target_parts(lib, scores, pairs, smoothing)[0][:, 0]
-        if not exact or lib.xp.mean(found).item() >= SMALL:
-            return found
-    return _apart_from_targets(lib, scores, pairs)
-
-
-def _apart_from_targets(lib: Library, scores: Array, pairs: Pairs) -> Array:
-    """Return the losses against targets, for autodiff."""
-    xp = lib.xp
-    counted = pairs.total != 0
-    share = pairs.targets / xp.where(counted, pairs.total, 1.0)
-    alone = share == 1
-    others = xp.where(alone, -float("inf"), scores)
-    positive = lib.dots(share, xp.where(share == 0, 0.0, scores), 1)[:, None]
-    there = xp.any(alone, axis=1, keepdims=True)
-    none = xp.where(there, 0.0, -float("inf") + positive * 0)
-    found = _of_others(lib, others, positive, none)
-    return xp.where(counted, found, 0.0)[:, 0]
-
-
-def _of_others(
-    lib: Library, others: Array, positive: Array, own: Array | float
-) -> Array:
-    """Return log(exp(z) + exp(own)), which autodiff sees as it is."""
-    peak = lib.peak(others, 1)
-    exponentials = lib.exp(lib.minus(others, finite(lib, peak)))
-    rest = lib.xp.sum(exponentials, axis=1, keepdims=True)
-    less = log_ratio(lib, rest, peak - positive)
-    return lib.xp.logaddexp(less, own + lib.xp.zeros_like(less))
-
-
-def _slopes_against_targets(
-    lib: Library, scores: Array, pairs: Pairs, smoothing: float
-) -> Slopes:
-    """Return what the formula for targets gives; a row without any has loss 0."""
-    found = _target_parts(lib, scores, pairs, smoothing)
-    losses, error, rest, share = found
-    pull = rest if smoothing == 0 else rest - smoothing * (1 + rest)
-    error = lib.less(error, pairs.targets, pull * share)
-    return Slopes(losses[:, 0], error, 1 / (1 + rest))
-
-
-def _target_parts(
-    lib: Library, scores: Array, pairs: Pairs, smoothing: float
-) -> tuple[Array, Array, Array, Array]:
-    """Return the losses, exp(s - p) - t, R, and what scales the targets to sum to 1."""
-    xp = lib.xp
-    counted = pairs.total != 0
-    share = 1 / xp.where(counted, pairs.total, 1.0)
-    peak = finite(lib, lib.peak(scores, 1))
-    shifted = masked(lib, lib.minus(scores, peak), pairs, 0.0)
-    positive = lib.dots(pairs.targets, shifted, 1)[:, None] * share
-    exponentials = masked(lib, lib.exp(shifted), pairs, 0.0)
-    error = lib.less(exponentials, pairs.targets, share)
-    rest = xp.where(counted, xp.sum(error, axis=1, keepdims=True), 0.0)
-    losses = xp.log1p(rest) - positive
-    if smoothing != 0:
-        losses = losses + smoothing * (positive + peak)
-    losses = xp.where(counted, losses, 0.0)
-    return losses, error, rest, share
 
 
 register_record("npairs", NPairs)

@@ -30,3 +30,14 @@ def finite(lib: Library, peak: Array) -> Array:
 def may_hold(lib: Library, x: Array) -> bool:
     """Return whether some of `x` may not be 0; exact where reading a value is cheap."""
     return not lib.looks(x) or bool(lib.xp.any(x != 0))
+
+
+def of_others(
+    lib: Library, others: Array, positive: Array, own: Array | float
+) -> Array:
+    """Return log(exp(z) + exp(own)), which autodiff sees as it is."""
+    peak = lib.peak(others, 1)
+    exponentials = lib.exp(lib.minus(others, finite(lib, peak)))
+    rest = lib.xp.sum(exponentials, axis=1, keepdims=True)
+    less = log_ratio(lib, rest, peak - positive)
+    return lib.xp.logaddexp(less, own + lib.xp.zeros_like(less))

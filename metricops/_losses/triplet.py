@@ -42,14 +42,16 @@ class Costs(Formula):
     def losses(self, lib: Library, *arrays: Array) -> tuple[Array, None]:
         """Return the costs of positive and negative distances."""
         near, far = arrays
-        return cost(lib, near - far, self.margin)[0], None
+        losses, _ = cost(lib, near - far, self.margin)
+        return losses, None
 
     def slopes(
         self, lib: Library, upstream: Array, *arrays: Array
     ) -> tuple[Array, Array]:
         """Return the gradients by both distances."""
         near, far = arrays
-        slopes = upstream * cost(lib, near - far, self.margin)[1]
+        _, slopes = cost(lib, near - far, self.margin)
+        slopes = upstream * slopes
         return slopes, -slopes
 
 
@@ -65,18 +67,18 @@ def _solvable(
     formula = Costs(reduction, _margin(margin))
     inputs, far = _distances(positive_distances, negative_distances)
     lib, near = inputs.library, inputs.first
-    weights = sample_weights(lib, sample_weight, _NAMES[0], near)
+    weights = sample_weights(lib, sample_weight, "positive_distances", near)
     return Solvable(inputs, solve_formula, formula, (near, far, weights), (), _NAMES)
 
 
 def _distances(near: Any, far: Any) -> tuple[Inputs, Array]:
     """Return the distances, and the negative ones made sure to fit."""
-    names = "positive_distances", "negative_distances"
+    first, second = "positive_distances", "negative_distances"
     inputs = float_arrays(positive_distances=near, negative_distances=far)
     lib, near, far = inputs.library, inputs.first, inputs.second
-    _checks.check_same_shape(names[1], lib.shape(far), names[0], lib.shape(near))
+    _checks.check_same_shape(second, lib.shape(far), first, lib.shape(near))
     for axis in range(near.ndim):
-        need = f"`{names[1]}` must have the shape of `{names[0]}`."
+        need = f"`{second}` must have the shape of `{first}`."
         far = lib.agree(far, axis, near, axis, need)
     return inputs, far
 
@@ -148,7 +150,7 @@ def triplet_loss(
     inputs, far = _distances(positive_distances, negative_distances)
     lib = inputs.library
     losses, _ = formula.losses(lib, inputs.first, far)
-    weights = sample_weights(lib, sample_weight, _NAMES[0], losses)
+    weights = sample_weights(lib, sample_weight, "positive_distances", losses)
     return inputs.narrow(reduce_losses(lib, losses, weights, reduction))
 
 

@@ -55,10 +55,12 @@ def _order(lib: Library, distances: Array, masks: Masks, margin: float) -> Array
     keys = xp.where(masks.positives, fixed + margin, keys)
     there = xp.logical_or(masks.positives, masks.negatives)
     keys = xp.where(there, -keys, -float("inf"))
-    return lib.largest(keys, lib.size(keys, 1))[1]
+    _, order = lib.largest(keys, lib.size(keys, 1))
+    return order
 
 
 def _inverse(lib: Library, order: Array, dtype: object) -> Array:
     """Return where each column stands in an order."""
     places = lib.xp.astype(order, dtype)
-    return lib.largest(-places, lib.size(order, 1))[1]
+    _, inverse = lib.largest(-places, lib.size(order, 1))
+    return inverse

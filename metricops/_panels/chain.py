@@ -38,7 +38,9 @@ def combined(
         reduce_losses(lib, one.losses, given.weights, config.reduction, one.counted)
         for one in directions
     ]
-    loss = parts[0] if len(parts) == 1 else (parts[0] + parts[1]) / 2
+    loss, *others = parts
+    for other in others:
+        loss = (loss + other) / 2
     return penalised(lib, config, given, loss)
 
 
@@ -50,8 +52,8 @@ def penalised(lib: Library, config: Config, given: Given, loss: Array) -> Array:
     if config.l2_weight == 0:
         return loss
     every = given.anchors if given.candidates is None else given.candidates
-    means = [lib.xp.sum(x * x) / lib.count(x) for x in (given.anchors, every)]
-    return loss + (means[0] + means[1]) * (config.l2_weight / 4)
+    one, other = (lib.xp.sum(x * x) / lib.count(x) for x in (given.anchors, every))
+    return loss + (one + other) * (config.l2_weight / 4)
 
 
 def upstream_of(

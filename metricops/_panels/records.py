@@ -116,7 +116,7 @@ def problem_of(lib: Library, config: Config, given: Given, labels: Labels) -> Pr
     embeddings = every if units is None else units.unit
     paired = positions = None
     if labels.anchors is None:
-        paired = lib.split(embeddings, anchors)[0]
+        paired, _ = lib.split(embeddings, anchors)
     if labels.anchors is None or config.exclude_diagonal:
         positions = lib.positions(anchors, 0, "anchors")
     one_set = given.candidates is None and labels.candidates is None

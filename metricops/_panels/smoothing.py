@@ -92,7 +92,7 @@ def _smoothed(problem: Problem, one: Direction) -> Direction:
     term = -_score(problem, side, sums, bias) / count
     if problem.rows.labels is None:
         own = problem.candidates.bias
-        own = None if own is None else lib.split(own, side.anchors)[0]
+        own, _ = (None, None) if own is None else lib.split(own, side.anchors)
         term = term + _score(problem, side, problem.rows.paired, own)
     found = one.losses + problem.config.objective.smoothing * term
     if one.counted is not None:
@@ -165,7 +165,8 @@ def _added(problem: Problem, x: Array) -> Array:
         return sums.found
     total = lib.xp.sum(x, axis=0, keepdims=True)
     if problem.config.exclude_diagonal:
-        total = total - lib.split(x, problem.rows.anchors)[0]
+        own, _ = lib.split(x, problem.rows.anchors)
+        total = total - own
     return total
 
 

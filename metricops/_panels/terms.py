@@ -120,8 +120,8 @@ def weighted(losses: Array, weights: Array | None) -> Array:
 
 def sum_of(arrays: list[Array]) -> Array:
     """Return the sum of arrays of one shape."""
-    total = arrays[0]
-    for x in arrays[1:]:
+    total, *others = arrays
+    for x in others:
         total = total + x
     return total
 

@@ -30,10 +30,10 @@ def canonical(metric: Any, argument: str = "metric") -> str:
     names = {alias: name for name, rest in ALIASES.items() for alias in (name, *rest)}
     if wanted in names:
         return names[wanted]
-    near = difflib.get_close_matches(wanted, names, n=1, cutoff=0)
+    (nearest,) = difflib.get_close_matches(wanted, names, n=1, cutoff=0)
     msg = (
         f"`{argument}` must be one of {', '.join(ALIASES)}; got {metric!r}. "
-        f"Nearest: {near[0]!r}."
+        f"Nearest: {nearest!r}."
     )
     raise ValueError(msg)
 
@@ -115,9 +115,9 @@ def cosine_distance(lib: Library, x: Array, y: Array | None, normalize: bool) ->
         fixed = lib.stop_gradient(distance)
         zero = xp.zeros_like(fixed)
         return distance - xp.where(fixed < 0, fixed, zero)
-    units = [None if z is None else unit(lib, z) for z in (x, y)]
+    rows, columns = (None if z is None else unit(lib, z) for z in (x, y))
     # 1 - u·v equals |u - v|² / 2 for lengths of 1. Near 0 only the latter keeps digits.
-    half = squared_euclidean(lib, units[0], units[1]) / 2
+    half = squared_euclidean(lib, rows, columns) / 2
     half = (
         half
         + _missing(lib, x)

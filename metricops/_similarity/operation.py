@@ -137,7 +137,8 @@ def _pull(
 
 
 def _both(arrays: Arrays) -> tuple[Array, Array]:
-    return arrays[0], arrays[0] if arrays[1] is None else arrays[1]
+    x, y = arrays
+    return x, x if y is None else y
 
 
 OPERATION = register(

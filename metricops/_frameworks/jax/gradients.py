@@ -38,7 +38,8 @@ def _number_and_tangent(
     lib: Library, operation: Operation, config: Any, primals: Any, tangents: Any
 ) -> tuple[Array, Array]:
     arrays, constants = primals
-    given = tuple(None if _is_zero(t) else t for t in tangents[0])
+    of_arrays, _ = tangents
+    given = tuple(None if _is_zero(t) else t for t in of_arrays)
     wanted = tuple(t is not None for t in given)
     static = operation, config, wanted
     value, saved = _number_and_gradients(lib, static, arrays, constants)

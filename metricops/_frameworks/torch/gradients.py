@@ -91,7 +91,8 @@ def call_of(
 
 def run(call: Call, given: Arrays) -> Array:
     """Return the value of a call, differentiable."""
-    return _Run.apply(call, *given)[0]
+    value, *_ = _Run.apply(call, *given)
+    return value
 
 
 def gradient(call: Call, given: Arrays, upstream: Array) -> Arrays:
@@ -113,8 +114,9 @@ class _Run(torch.autograd.Function):
         ctx.call, *given = inputs
         ctx.width = len(given)
         ctx.set_materialize_grads(False)
-        ctx.save_for_backward(*given, *output[1:])
-        ctx.save_for_forward(*given, *output[1:])  # `vmap` has both be the same
+        _, *saved = output
+        ctx.save_for_backward(*given, *saved)
+        ctx.save_for_forward(*given, *saved)  # `vmap` wants both to be the same
 
     @staticmethod
     def backward(ctx: Any, upstream: Array | None, *_: Any) -> Any:
@@ -144,7 +146,8 @@ class _Run(torch.autograd.Function):
             parts = [(x * t).sum() for x, t in zip(found, along, strict=True)]
             return (sum(parts), *nothing)
         upstream = torch.zeros_like(call.plain_value(given))
-        return (_pulled(call, given, upstream, along)[0], *nothing)
+        of_upstream, *_rest = _pulled(call, given, upstream, along)
+        return (of_upstream, *nothing)
 
 
 class _Gradient(torch.autograd.Function):

@@ -119,7 +119,8 @@ def _call(library: Torch) -> Any:
             raise NotImplementedError(msg)
         state, wanted = (name, text, numbers, sizes), [False] * len(arrays)
         found = _decoded(library, state, arrays, wanted, saving=False)
-        return found.values(placed((*arrays, *constants), tuple(tensors)))[0]
+        value, *_ = found.values(placed((*arrays, *constants), tuple(tensors)))
+        return value
 
     return kernel
 
