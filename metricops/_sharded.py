@@ -119,7 +119,8 @@ def _loss_of_group(group: Group, objective: Objective, asked: Arguments) -> Arra
     for name in ("labels", "candidate_labels", "ids", "candidate_ids"):
         _check_alike(call, name, getattr(asked, name))
     lib, given = call.inputs.library, call.given
-    member = Member(group, lib, given.anchors.dtype, given.weights, objective, asked)
+    dtype = lib.multiplying(call.config.operands).wide_dtype(given.anchors)
+    member = Member(group, lib, dtype, given.weights, objective, asked)
     own, others = call.labels.anchors, call.labels.candidates
     if asked.labels is None:  # by position, whatever the objective made of it
         own = others = None

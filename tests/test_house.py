@@ -115,6 +115,7 @@ def own_lines(function):
 
 # Longer ones, and why.
 LONG = {
+    "admitted": "is one call, as each call more makes small losses slower",
     "npairs_loss_from_embeddings": "writes out its options, which are documentation",
     "npairs_loss_and_grad": "writes out its options, which are documentation",
     "problem_of": "fills one record of ten fields",

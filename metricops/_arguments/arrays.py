@@ -33,6 +33,7 @@ class Inputs(NamedTuple):
     first: Array
     second: Array  # the first one again, where there is only one
     dtype: Any  # of the result
+    half: str = ""  # what products take their sides in; "": what these are
 
     def narrow(self, result: Array) -> Array:
         """Return `result` in the dtype of results."""
@@ -90,14 +91,22 @@ def _one_library(given: dict[str, Any]) -> tuple[Library, dict[str, Any]]:
     return lib, values
 
 
-def float_arrays(**given: Any) -> Inputs:
-    """Return the main arrays of a call in the float dtype to compute in."""
+def float_arrays(normalize: bool | None = None, /, **given: Any) -> Inputs:
+    """Return the main arrays of a call in the float dtype to compute in.
+
+    Unless `normalize` is None, for a call whose products may take halves: of vectors of
+    unit length if it is true. Halves that are multiplied then stay as they are.
+    """
     lib, arrays, dtypes = _admitted(given)
     first, second = arrays if len(arrays) == 2 else (*arrays, *arrays)
-    one, *_ = dtypes
+    one, half = dtypes[0], ""
+    if normalize is not None and lib.has_halves:
+        half = lib.operands(first, second, normalize)
     if one.is_wide and dtypes.count(one) == len(dtypes):
-        return Inputs(lib, lib.xp, first, second, first.dtype)
+        return Inputs(lib, lib.xp, first, second, first.dtype, half)
     found = float_dtypes(lib, first, second)
+    if half:
+        return Inputs(lib, lib.xp, first, second, found.result, half)
     wide = found.computed
     wider = [x if x.dtype == wide else lib.xp.astype(x, wide) for x in arrays]
     first, second = wider if len(wider) == 2 else (*wider, *wider)

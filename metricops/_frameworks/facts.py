@@ -145,6 +145,11 @@ class Facts:
         """Return how many anchors a panel should hold."""
         return max(self.panel // max(candidates.shape[0], 1), 64)
 
+    def device_block(self, similarities: int, candidates: Array) -> int:
+        """Return the same for an accelerator whose panels have that many."""
+        rows = similarities // max(candidates.shape[0], 1)
+        return max(rows // 256 * 256, 256)
+
     def several(self, x: Array, block: int | None) -> bool:
         """Return whether the rows of `x` may be several panels."""
         return block is not None and x.shape[0] > block

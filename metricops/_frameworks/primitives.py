@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from metricops._frameworks import selection
-from metricops._frameworks.facts import Facts
+from metricops._frameworks.operands import Operands
 from metricops._frameworks.operations import Arrays
 from metricops._typing import Array, Namespace
 
@@ -50,7 +50,7 @@ def of_width_two(xp: Namespace, x: Array, y: Array) -> tuple[Array, Array]:
     return columns, xp.concat([y, xp.zeros_like(y)], axis=-2)
 
 
-class Primitives(Facts):
+class Primitives(Operands):
     """Functions of arrays, each written with the functions of the standard."""
 
     def stop_gradient(self, x: Array) -> Array:

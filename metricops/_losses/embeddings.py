@@ -60,10 +60,13 @@ class Call(NamedTuple):
 def admitted(objective: Objective, asked: Arguments) -> Call:
     """Return a call of a loss, having checked its arguments."""
     options = _options(asked)
+    halves = objective.by_halves and objective.smoothing == 0
+    normalize = asked.normalize if halves else None
     if asked.candidates is None:
-        inputs = float_arrays(anchors=asked.anchors)
+        inputs = float_arrays(normalize, anchors=asked.anchors)
     else:
-        inputs = float_arrays(anchors=asked.anchors, candidates=asked.candidates)
+        given = {"anchors": asked.anchors, "candidates": asked.candidates}
+        inputs = float_arrays(normalize, **given)
     lib, anchors, every = inputs.library, inputs.first, inputs.second
     shape = anchors.shape
     alike = isinstance(shape, tuple) and shape == every.shape and len(shape) == 2
@@ -75,15 +78,34 @@ def admitted(objective: Objective, asked: Arguments) -> Call:
     if asked.ids is not None or asked.candidate_ids is not None:
         labels = _with_ids(lib, anchors, every, asked, labels)
     number, temperature, weights = asked.temperature, None, None
+    half, rows, columns = inputs.half, anchors, every
+    if half:
+        half, rows, columns = _beside_halves(inputs, every, labels)
     if type(number) is not float or number != 1.0:
-        number, temperature = temperature_of(lib, "anchors", anchors, number)
+        number, temperature = temperature_of(lib, "anchors", rows, number)
     if asked.sample_weight is not None:
-        weights = row_weights(lib, anchors, asked.sample_weight)
+        weights = row_weights(lib, rows, asked.sample_weight)
     biased = asked.candidate_bias is not None or asked.bias is not None
-    bias = _bias(lib, anchors, every, asked) if biased else None
+    bias = _bias(lib, rows, columns, asked) if biased else None
     candidates = None if asked.candidates is None else every
-    given = Given(anchors, candidates, temperature, weights, bias)
-    return Call(inputs, Config(objective, roles, number, *options), given, labels)
+    config = Config(objective, roles, number, *options, half)
+    arrays = Given(anchors, candidates, temperature, weights, bias)
+    return Call(inputs, config, arrays, labels)
+
+
+def _beside_halves(
+    inputs: Inputs, every: Array, labels: Labels
+) -> tuple[str, Array, Array]:
+    """Return the half to multiply in, and rows and columns whose numbers are float32.
+
+    Against labels the positives are not kept apart, and bfloat16 would round panels of
+    them too much.
+    """
+    half = inputs.half
+    if half == "bfloat16" and labels.anchors is not None:
+        half = "bfloat16, float16"
+    wide = inputs.library.multiplying(half).wide
+    return half, wide(inputs.first[:, :1]), wide(every[:, :1])
 
 
 def _options(asked: Arguments) -> Options:

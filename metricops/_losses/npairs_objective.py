@@ -47,6 +47,8 @@ class NPairs(Objective):
 
     smoothing: float = 0.0
 
+    by_halves = True
+
     def counted(self, lib: Library, pairs: Pairs) -> Array | None:
         """Return which rows have a positive, shape (b, 1)."""
         return None if pairs.targets is None else pairs.total != 0

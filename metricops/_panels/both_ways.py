@@ -50,7 +50,8 @@ def prepared(problem: Problem) -> Problem:
     """Return a problem whose rows have unit length, if asked for, for both passes."""
     if not problem.config.normalize:
         return problem
-    units = unit_and_norm(problem.library, problem.rows.anchors)
+    lib = problem.library
+    units = unit_and_norm(lib, lib.wide(problem.rows.anchors))
     rows = problem.rows._replace(anchors=units.unit)
     return problem._replace(rows=rows, row_units=units)
 
@@ -112,20 +113,22 @@ def gradients(problem: Problem, both: Both, upstream: Both, wanted: Wanted) -> P
     def body(
         total: Total | None, rows: ClosedRows, columns: ClosedCandidates
     ) -> tuple[Total, RowsOut]:
-        anchors, candidates = rows.rows.anchors, columns.candidates
+        anchors, candidates = lib.wide(rows.rows.anchors), columns.candidates
         error = _error(problem, rows, columns)
         own = sums.own(rows.closing, rows.paired)
         own = None if own is None else own[:, None] * scale
         of_rows = along = None
         if wanted.anchors or wanted.temperature:
             of_rows = scaled(lib.product(error, candidates.embeddings), scale)
-            of_rows = of_rows if own is None else of_rows + own * rows.rows.paired
+            of_rows = (
+                of_rows if own is None else of_rows + own * lib.wide(rows.rows.paired)
+            )
         if wanted.temperature:
             along = xp.sum(anchors * of_rows, axis=1)
         out = RowsOut(of_rows, along, None if own is None else own[:, 0])
         if not wanted.candidates:
             return Total(None), out
-        left = xp.matrix_transpose(scaled(anchors, scale))
+        left = xp.matrix_transpose(rows.rows.anchors)
         sofar = None if total is None else total.candidates
         return Total(lib.plus_product(sofar, left, error)), out
 
@@ -134,7 +137,7 @@ def gradients(problem: Problem, both: Both, upstream: Both, wanted: Wanted) -> P
     total, out = lib.loops.fold(body, rows, columns, problem.block)
     of_candidates = None
     if wanted.candidates:
-        of_candidates = xp.matrix_transpose(total.candidates)
+        of_candidates = scaled(xp.matrix_transpose(total.candidates), scale)
         of_candidates = plus_own(problem, of_candidates, out.own)
     return Products(out.anchors, of_candidates, out.along)
 

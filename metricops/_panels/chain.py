@@ -52,7 +52,9 @@ def penalised(lib: Library, config: Config, given: Given, loss: Array) -> Array:
     if config.l2_weight == 0:
         return loss
     every = given.anchors if given.candidates is None else given.candidates
-    one, other = (lib.xp.sum(x * x) / lib.count(x) for x in (given.anchors, every))
+    lib = lib.multiplying(config.operands)
+    sides = (lib.wide(given.anchors), lib.wide(every))
+    one, other = (lib.xp.sum(x * x) / lib.count(x) for x in sides)
     return loss + (one + other) * (config.l2_weight / 4)
 
 

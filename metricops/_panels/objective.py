@@ -95,6 +95,7 @@ class Objective:
 
     smoothing = 0.0  # the engine subtracts so much of the mean score; see `smoothing`
     needs_negatives = False  # whether an anchor without a negative does not count
+    by_halves = False  # whether a panel of its slopes may be rounded to a half
     counts_all = False  # whether an anchor without a positive counts too
 
     def counted(self, lib: Library, pairs: Pairs) -> Array | None:

@@ -23,7 +23,7 @@ class Members(NamedTuple):
     """Some rows of the set, and what belongs to them."""
 
     embeddings: Array
-    scaled: Array  # embeddings / temperature
+    scaled: Array  # embeddings / temperature; of halves, the embeddings
     labels: Array
     ids: Array | None
     closing: Any = None
@@ -52,7 +52,8 @@ def gathered(problem: Problem) -> Any:
         return sums.merged(lib, old, new)
 
     members = _members(problem, None)
-    start = sums.nothing(lib, lib.xp.sum(members.embeddings * 0, axis=1))
+    zeros = lib.xp.zeros_like(lib.wide(members.embeddings))
+    start = sums.nothing(lib, lib.xp.sum(zeros, axis=1))
     meetings = Meetings(within, between, merge, start)
     return lib.loops.sweep(meetings, members, problem.block)
 
@@ -84,19 +85,21 @@ def gradients(problem: Problem, found: Any, upstream: Array) -> Products:
 
     closing = sums.closing(lib, found, upstream)
     members = _members(problem, closing)
-    start = Gradient(xp.zeros_like(members.embeddings))
+    start = Gradient(xp.zeros_like(lib.wide(members.embeddings)))
     meetings = Meetings(within, between, merge, start)
     total = lib.loops.sweep(meetings, members, problem.block)
     total = scaled(total.embeddings, problem.candidates.scale)
     # The total counts each row as anchor and as candidate; the temperature wants half.
-    along = xp.sum(members.embeddings * total, axis=1) / 2
+    along = xp.sum(lib.wide(members.embeddings) * total, axis=1) / 2
     return Products(None, total, along)
 
 
 def _members(problem: Problem, closing: Any) -> Members:
     given = problem.candidates
     x = given.embeddings
-    return Members(x, scaled(x, given.scale), given.labels, given.ids, closing)
+    # Where halves are multiplied, the scale meets their product instead.
+    side = x if problem.library.halves else scaled(x, given.scale)
+    return Members(x, side, given.labels, given.ids, closing)
 
 
 def _tile(
@@ -104,7 +107,11 @@ def _tile(
 ) -> tuple[Array, Pairs]:
     """Return the scores of two sets of rows, and the roles of their pairs."""
     lib, config = problem.library, problem.config
-    scores = lib.product(panel.scaled, lib.xp.matrix_transpose(others.embeddings))
+    columns = lib.xp.matrix_transpose(others.embeddings)
+    if lib.halves:
+        scores = lib.scores(panel.scaled, columns, problem.candidates.scale)
+    else:
+        scores = lib.product(panel.scaled, columns)
     targets = config.roles.targets(lib, panel.labels, others.labels, scores.dtype)
     excluded = None
     if config.exclude_diagonal and panel is others:

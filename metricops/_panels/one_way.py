@@ -26,6 +26,7 @@ class Panel(NamedTuple):
     slopes: Slopes
     counted: Array | None  # (b, 1)
     pull: Array | float  # what a row's slopes are multiplied by, a number or (b, 1)
+    weight: Array | float  # the same of the error, as it is
 
 
 class Total(NamedTuple):
@@ -93,7 +94,7 @@ def gradients(problem: Problem, wanted: Wanted) -> tuple[Direction, Products]:
         out = _rows_gradient(problem, wanted, rows, candidates, panel)
         if not (wanted.candidates or wanted.bias):
             return Total(None), out
-        weight, error = panel.pull, panel.slopes.error
+        weight, error = panel.weight, panel.slopes.error
         sofar = Total(None) if total is None else total
         of_candidates = of_bias = None
         if wanted.candidates:
@@ -128,12 +129,12 @@ def _panel(problem: Problem, rows: Rows, candidates: Candidates) -> Panel:
     counted = None
     if pairs.targets is not None:
         counted = objective.counted(lib, pairs)
-    side = Side(rows.anchors, None)
+    side = Side(lib.wide(rows.anchors) if lib.halves else rows.anchors, None)
     if counted is not None or problem.config.normalize:
         side = side_of(problem, rows.anchors, counted)
     scores = scores_of(problem, side.anchors, candidates, pairs)
     slopes = objective.slopes(lib, scores, pairs)
-    if slopes.own is not None and lib.puts_in_place():
+    if slopes.own is not None and not lib.halves and lib.puts_in_place():
         error = lib.put(slopes.error, pairs.positive, slopes.own)
         slopes = Slopes(slopes.losses, error, slopes.factor)
     pull = candidates.scale * candidates.factor
@@ -145,7 +146,8 @@ def _panel(problem: Problem, rows: Rows, candidates: Candidates) -> Panel:
         pull = lib.xp.astype(counted, slopes.losses.dtype) * pull
         found = lib.xp.where(counted[:, 0], slopes.losses, 0.0)
         slopes = slopes._replace(losses=found)
-    return Panel(side, slopes, counted, pull)
+    error, weight = lib.panel_operand(slopes.error, pull)
+    return Panel(side, slopes._replace(error=error), counted, pull, weight)
 
 
 def _rows_gradient(
@@ -157,8 +159,8 @@ def _rows_gradient(
     own = None if slopes.own is None else slopes.own[:, None] * panel.pull
     of_rows = along = None
     if wanted.anchors or wanted.temperature:
-        of_rows = lib.product(slopes.error, candidates.embeddings) * panel.pull
-        of_rows = of_rows if own is None else of_rows + own * rows.paired
+        of_rows = lib.product(slopes.error, candidates.embeddings) * panel.weight
+        of_rows = of_rows if own is None else of_rows + own * lib.wide(rows.paired)
     if wanted.temperature:
         along = lib.xp.sum(panel.side.anchors * of_rows, axis=1)
     if panel.side.units is not None and of_rows is not None:

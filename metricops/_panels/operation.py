@@ -47,6 +47,8 @@ def value(lib: Library, config: Config, arrays: Arrays, constants: Arrays) -> Ar
 
 def is_small(lib: Library, config: Config, arrays: Arrays) -> bool:
     """Return whether all fits one small panel, so that plain autodiff is fastest."""
+    if config.operands:  # autodiff would multiply other dtypes
+        return False
     given = Given(*arrays)
     every = given.anchors if given.candidates is None else given.candidates
     block = block_of(lib, config, given.anchors, every)
@@ -110,7 +112,8 @@ def backward(
 ) -> Arrays:
     """Return the gradients of ``sum(upstream * value)``."""
     if config.reduction != "none":
-        return placed(wanted, tuple(x * upstream for x in saved))
+        found = placed(wanted, tuple(x * upstream for x in saved))
+        return _as_given(lib, config, arrays, found)
     given, labels, asked = Given(*arrays), Labels(*constants), Wanted(*wanted)
     problem = problem_of(lib, config, given, labels)
     pull = upstream if given.weights is None else upstream * given.weights
@@ -125,7 +128,18 @@ def backward(
         gradients = gradients._replace(weights=upstream * losses)
     # A program exported before there was a bias has no entry for it in `wanted`.
     each = zip(gradients, wanted, strict=False)
-    return tuple(x if there else None for x, there in each)
+    found = tuple(x if there else None for x, there in each)
+    return _as_given(lib, config, arrays, found)
+
+
+def _as_given(lib: Library, config: Config, arrays: Arrays, found: Arrays) -> Arrays:
+    """Return gradients in the dtypes of their arrays, which may be halves."""
+    if not config.operands:
+        return found
+    return tuple(
+        x if x is None or x.dtype == own.dtype else lib.xp.astype(x, own.dtype)
+        for own, x in zip(arrays, found, strict=False)
+    )
 
 
 OPERATION = register(

@@ -32,6 +32,7 @@ class Config(NamedTuple):
     l2_weight: float
     reduction: str
     block_size: int | None  # None: as many rows as suit the device
+    operands: str = ""  # the half that sides are multiplied in; "": as they are
 
 
 class Given(NamedTuple):
@@ -106,9 +107,11 @@ class Problem(NamedTuple):
 def problem_of(lib: Library, config: Config, given: Given, labels: Labels) -> Problem:
     """Return a call in the form that the passes take."""
     anchors = given.anchors
+    if config.operands:
+        lib = lib.multiplying(config.operands)
     every = anchors if given.candidates is None else given.candidates
     block = block_of(lib, config, anchors, every)
-    units = unit_and_norm(lib, every) if config.normalize else None
+    units = unit_and_norm(lib, lib.wide(every)) if config.normalize else None
     others = labels.anchors if labels.candidates is None else labels.candidates
     ids = labels.ids if labels.candidate_ids is None else labels.candidate_ids
     number = config.temperature
@@ -119,6 +122,8 @@ def problem_of(lib: Library, config: Config, given: Given, labels: Labels) -> Pr
         paired, _ = lib.split(embeddings, anchors)
     if labels.anchors is None or config.exclude_diagonal:
         positions = lib.positions(anchors, 0, "anchors")
+    if config.operands:
+        embeddings = lib.operand(embeddings)
     one_set = given.candidates is None and labels.candidates is None
     one_set = one_set and labels.candidate_ids is None and given.bias is None
     one_set = one_set and lib.shape(anchors)[0] is not None

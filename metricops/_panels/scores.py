@@ -17,7 +17,7 @@ def pairs_of(problem: Problem, rows: Rows, candidates: Candidates) -> Pairs:
         if rows.ids is None:
             return pairs
         return without_equal_ids(lib, pairs, rows.ids, candidates.ids)
-    dtype = candidates.embeddings.dtype
+    dtype = lib.wide_dtype(candidates.embeddings)
     targets = config.roles.targets(lib, rows.labels, candidates.labels, dtype)
     excluded = rows.positions if config.exclude_diagonal else None
     if excluded is not None:
@@ -44,6 +44,7 @@ class Side(NamedTuple):
 def side_of(problem: Problem, anchors: Array, counted: Array | None) -> Side:
     """Return anchors as they enter a product; 0 for those that do not count."""
     lib = problem.library
+    anchors = lib.wide(anchors) if lib.halves else anchors
     if counted is not None:  # an anchor left out may hold NaN, and 0 * NaN is NaN
         anchors = lib.xp.where(counted, anchors, 0.0)
     if not problem.config.normalize or problem.row_units is not None:
@@ -58,9 +59,12 @@ def scores_of(
     """Return the scores of a panel, minus infinity where a pair takes no part."""
     lib = problem.library
     columns = lib.xp.matrix_transpose(candidates.embeddings)
-    if not isinstance(candidates.scale, float) or candidates.scale != 1.0:
-        anchors = anchors * candidates.scale
-    scores = lib.product(anchors, columns)
+    if lib.halves:
+        scores = lib.scores(anchors, columns, candidates.scale)
+    else:
+        if not isinstance(candidates.scale, float) or candidates.scale != 1.0:
+            anchors = anchors * candidates.scale
+        scores = lib.product(anchors, columns)
     if candidates.bias is not None:
         scores = lib.plus(scores, candidates.bias)
     return masked(lib, scores, pairs, -float("inf"))

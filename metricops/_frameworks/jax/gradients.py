@@ -121,7 +121,7 @@ def _alike(arrays: Arrays) -> Arrays:
     if not any(isinstance(x, jax.core.Tracer) for x in present):
         return arrays
     zero = sum(jnp.zeros_like(x, shape=()) for x in present)
-    return tuple(None if x is None else x + zero for x in arrays)
+    return tuple(None if x is None else x + zero.astype(x.dtype) for x in arrays)
 
 
 def _value_and_saved(

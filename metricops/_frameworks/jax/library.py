@@ -1,4 +1,7 @@
-"""JAX: custom gradients, and loops that are one operation in a trace."""
+"""JAX: custom gradients, and loops that are one operation in a trace.
+
+The module is long, as one class says all that JAX does in another way.
+"""
 
 from collections.abc import Callable
 from functools import partial
@@ -11,9 +14,10 @@ import numpy as np
 from metricops._checks import Shape
 from metricops._frameworks.distances import root_by_one
 from metricops._frameworks.dtypes import LONG_DOUBLES
-from metricops._frameworks.jax import distances, gradients, searches
+from metricops._frameworks.jax import distances, gradients, halves, searches
 from metricops._frameworks.jax.loops import Scans
 from metricops._frameworks.library import Library
+from metricops._frameworks.operands import HALVES as WORDS
 from metricops._frameworks.operations import Arrays, Operation, Search
 from metricops._frameworks.primitives import of_width_two
 from metricops._typing import Array
@@ -24,6 +28,7 @@ class Jax(Library):
 
     looping = Scans
     panel = 2**20  # XLA holds several panels at once
+    has_halves = True
     abs_is_flat_at_zero = False
 
     def default_float(self, like: Array) -> Any:
@@ -57,7 +62,17 @@ class Jax(Library):
         """Return how many anchors a panel should hold."""
         if self.shape(candidates)[0] is None:
             return 256
+        if jax.default_backend() != "cpu":
+            return self.device_block(2**26, candidates)
         return super().block(anchors, candidates)
+
+    def operands(self, x: Array, y: Array, normalize: bool) -> str:
+        """Return the half that two sides are to be multiplied in, "" for none."""
+        return halves.operands(x, y, normalize)
+
+    def multiplying(self, half: str) -> Library:
+        """Return the library whose products take their sides in a half."""
+        return HALVES[half] if half else self
 
     def several(self, x: Array, block: int | None) -> bool:
         """Return whether the rows of `x` may be several panels."""
@@ -203,4 +218,12 @@ def _compiled(
     return function(lib, config, *arrays)
 
 
+class _Halves(halves.HalfProducts, Jax):
+    """JAX arrays, whose products take halves."""
+
+    def _exact(self, x: Array, y: Array) -> Array:
+        return Jax.product(self, x, y)
+
+
 JAX = Jax(jnp, "JAX")
+HALVES = {half: _Halves(half) for half in WORDS}

@@ -7,10 +7,13 @@ import torch
 
 from metricops._checks import refuse_kind
 from metricops._frameworks.dtypes import LONG_DOUBLES, Dtype, describe
+from metricops._frameworks.library import Library
 from metricops._frameworks.loops import Loops
+from metricops._frameworks.operands import HALVES as WORDS
 from metricops._frameworks.operations import Arrays, Operation, Search
 from metricops._frameworks.torch import distances, private, products, selection
 from metricops._frameworks.torch.gradients import Call, call_of, run, wanted_of
+from metricops._frameworks.torch.halves import HalfProducts
 from metricops._frameworks.torch.loops import InPlace
 from metricops._frameworks.torch.namespace import NAMESPACE
 from metricops._frameworks.torch.primitives import TorchPrimitives
@@ -29,6 +32,7 @@ class Torch(TorchPrimitives):
     looping: type[Loops] = InPlace
     converts = True
     spreads = True
+    has_halves = True
 
     def convert(self, name: str, x: Array) -> Array:
         """Return `x`, or raise for a sparse or nested tensor."""
@@ -82,7 +86,17 @@ class Torch(TorchPrimitives):
         """Return how many anchors a panel should hold; None: all, of open sizes."""
         if None in (self.known_rows(anchors), self.known_rows(candidates)):
             return None
-        return super().block(anchors, candidates)
+        if anchors.is_cpu or not products.is_accelerator(anchors.device):
+            return super().block(anchors, candidates)
+        return self.device_block(products.panel_of(anchors.device), candidates)
+
+    def operands(self, x: Array, y: Array, normalize: bool) -> str:
+        """Return the half that two sides are to be multiplied in, "" for none."""
+        return "" if x.is_cpu else products.operands(x, y, normalize)
+
+    def multiplying(self, half: str) -> Library:
+        """Return the library whose products take their sides in a half."""
+        return HALVES[half] if half else self
 
     def traces_numpy(self) -> bool:
         """Return whether Dynamo makes tensors of NumPy arrays."""
@@ -186,4 +200,9 @@ class _Reusing(distances.Reusing, Torch):
         self._last = {}
 
 
+class Halves(HalfProducts, Torch):
+    """PyTorch tensors, whose products take halves."""
+
+
 TORCH = Torch(NAMESPACE, "PyTorch")
+HALVES = {half: Halves(half) for half in WORDS}

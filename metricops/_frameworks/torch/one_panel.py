@@ -1,7 +1,10 @@
 """PyTorch while a graph is traced: tensors whose sizes may be symbols."""
 
+from metricops._frameworks.library import Library
 from metricops._frameworks.loops import Whole
+from metricops._frameworks.operands import HALVES
 from metricops._frameworks.primitives import CrossEntropy
+from metricops._frameworks.torch.halves import HalfProducts
 from metricops._frameworks.torch.library import Torch
 from metricops._frameworks.torch.namespace import NAMESPACE
 from metricops._typing import Array
@@ -20,6 +23,10 @@ class OnePanel(Torch):
 
     looping = _Once
 
+    def multiplying(self, half: str) -> Library:
+        """Return the library that knows what comes of products of halves."""
+        return _HALVES[half] if half else self
+
     def cross_entropy(self, scores: Array) -> CrossEntropy:
         """Return nothing: PyTorch 2.13 has that of a symbolic square be a scalar."""
         return CrossEntropy()
@@ -33,4 +40,12 @@ class OnePanel(Torch):
         return False
 
 
+class _Halves(HalfProducts, OnePanel):
+    """The same, where only shapes and dtypes are asked for."""
+
+    def _widens(self, x: Array) -> bool:
+        return True
+
+
+_HALVES = {half: _Halves(half) for half in HALVES}
 ONE_PANEL = OnePanel(NAMESPACE, "PyTorch")

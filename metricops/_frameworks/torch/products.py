@@ -26,6 +26,42 @@ def plus_product(total: Array, x: Array, y: Array) -> Array:
     return total.add_(fast_product(x, y))
 
 
+def is_accelerator(device: torch.device) -> bool:
+    """Return whether panels fit a device rather than the caches of a processor."""
+    return device.type == "cuda"
+
+
+def panel_of(device: torch.device) -> int:
+    """Return how many similarities a panel has: a sixth of the memory over 128."""
+    memory = torch.cuda.get_device_properties(device).total_memory
+    return int(min(2**27, memory // 128 // 6))
+
+
+def takes_halves(device: torch.device, dtype: torch.dtype) -> bool:
+    """Return whether a device gives products of halves in float32."""
+    if device.type != "cuda" or torch.version.hip is not None:
+        return False
+    if "dtype_out" not in torch.ops.aten.addmm.overloads():  # before 2.8
+        return False
+    least = (8, 0) if dtype == torch.bfloat16 else (7, 0)
+    return bool(torch.cuda.get_device_capability(device) >= least)
+
+
+def operands(x: Array, y: Array, normalize: bool) -> str:
+    """Return the half in which to multiply two sides, "" for none."""
+    dtype = x.dtype
+    if dtype == torch.float32 and is_autocast(x):
+        dtype = torch.get_autocast_dtype(x.device.type)
+    elif dtype != y.dtype:
+        return ""
+    if dtype not in (torch.float16, torch.bfloat16):
+        return ""
+    dtype = torch.float16 if normalize else dtype
+    if not takes_halves(x.device, dtype):
+        return ""
+    return str(dtype).removeprefix("torch.")
+
+
 def is_autocast(x: Array) -> bool:
     device = x.device.type
     return device != "meta" and torch.is_autocast_enabled(device)

@@ -1,0 +1,344 @@
+"""What accelerators are asked to do: a device without one, and programs for others.
+
+The numbers are those of a processor; what is tested is what is multiplied in which
+dtype, that nothing waits for the host, how large panels are, and how exact it is.
+"""
+
+import re
+from typing import Any
+
+import numpy as np
+import pytest
+
+import metricops
+from tests.conftest import require
+from tests.test_devices import CALLS, X, Y
+
+HALVES = ("bfloat16", "float16")
+BOUNDS = {"bfloat16": 2.6e-3, "float16": 8.3e-4}
+N, M, D = 96, 130, 48
+LABELS = np.arange(M) // 3
+FORMS = ("position", "symmetric", "labels", "multi-hot", "weights", "one set")
+
+
+@pytest.fixture
+def fake(torch, monkeypatch):
+    """Return the module of a device that gives float32 products of halves."""
+    from metricops._frameworks.torch import products
+    from tests import fake_device
+
+    fake_device.register()
+    monkeypatch.setattr(
+        products, "takes_halves", lambda device, dtype: device.type == fake_device.NAME
+    )
+    fake_device.LOG.clear()
+    return fake_device
+
+
+def sides(form):
+    """Return anchors and candidates of unit length, each near its partner."""
+    generator = np.random.default_rng(0)
+    anchors = generator.normal(size=(N, D))
+    others = generator.normal(size=(M, D))
+    others[:N] = anchors + others[:N]
+    anchors, others = (
+        x / np.linalg.norm(x, axis=1, keepdims=True) for x in (anchors, others)
+    )
+    if form == "one set":
+        return (anchors,)
+    return anchors, others[:N] if form in ("symmetric", "multi-hot") else others
+
+
+def options_of(form, asarray):
+    """Return the options of a form, with arrays as `asarray` makes them."""
+    found: dict[str, Any] = {"temperature": 0.07, "reduction": "sum"}
+    if form == "symmetric":
+        found["symmetric"] = True
+    elif form == "labels":
+        found |= {"labels": asarray(LABELS[:N]), "candidate_labels": asarray(LABELS)}
+    elif form == "multi-hot":
+        found["labels"] = asarray(np.eye(N, dtype=np.int32)[LABELS[:N]])
+    elif form == "weights":
+        found["sample_weight"] = asarray(np.linspace(0.5, 2, N, dtype=np.float32))
+    elif form == "one set":
+        found |= {"labels": asarray(LABELS[:N]), "exclude_diagonal": True}
+    return found
+
+
+def exact(torch, form, embeddings, normalize=False):
+    """Return the loss of embeddings and its gradients, dense and in float64."""
+    given = [x.double().requires_grad_() for x in embeddings]
+    rows = [torch.nn.functional.normalize(x, dim=1) if normalize else x for x in given]
+    scores = rows[0] @ rows[-1].T / 0.07
+    labels = torch.as_tensor(LABELS)
+    count = scores.shape[1]
+    targets = torch.eye(N, count, dtype=torch.float64)
+    if form in ("labels", "multi-hot", "one set"):
+        targets = (labels[:N, None] == labels[None, :count]).double()
+    if form == "one set":
+        off = ~torch.eye(N, dtype=torch.bool)
+        targets = targets * off
+        scores = torch.where(off, scores, -1e300)
+    weights = torch.ones(N, dtype=torch.float64)
+    if form == "weights":
+        weights = torch.linspace(0.5, 2, N).double()
+    targets = targets / targets.sum(1, keepdim=True)
+    loss = -(targets * scores.log_softmax(1)).sum(1)
+    if form == "symmetric":
+        loss = (loss - (targets * scores.log_softmax(0)).sum(0)) / 2
+    total = (loss * weights).sum()
+    return total.detach(), torch.autograd.grad(total, given)
+
+
+def distances(torch, found, expected):
+    """Return how far gradients are off, by their norms."""
+    pairs = zip(found, expected, strict=True)
+    return [((x.double() - y).norm() / y.norm()).item() for x, y in pairs]
+
+
+def step(torch, fake, form, half, **options):
+    """Return embeddings, and a loss with its gradients, of the fake device."""
+    host = [torch.tensor(x).to(getattr(torch, half)) for x in sides(form)]
+    there = [fake.there(x).requires_grad_() for x in host]
+    given = options_of(form, lambda x: fake.there(torch.tensor(x)))
+    fake.LOG.clear()
+    loss = metricops.npairs_loss_from_embeddings(*there, **(given | options))
+    gradients = torch.autograd.grad(loss, there)
+    return host, fake.here(loss).detach(), [fake.here(x) for x in gradients]
+
+
+@pytest.mark.parametrize("half", HALVES)
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("block_size", [None, 32])
+def test_halves_are_multiplied_as_given_and_summed_in_float32(
+    torch, fake, monkeypatch, half, form, block_size
+):
+    from metricops._frameworks.torch.library import Torch
+
+    # The loss before it goes out in the half of the embeddings.
+    monkeypatch.setattr(Torch, "narrow_dtype", lambda *_: torch.float32)
+    host, loss, gradients = step(torch, fake, form, half, block_size=block_size)
+    expected, slopes = exact(torch, form, host)
+    assert loss.item() == pytest.approx(expected.item(), abs=3e-6 * N)
+    assert max(distances(torch, gradients, slopes)) < BOUNDS[half]
+    assert {x.dtype for x in gradients} == {getattr(torch, half)}
+    dtypes = multiplied(torch, fake)
+    assert getattr(torch, half) in dtypes
+    assert dtypes <= {torch.float16, getattr(torch, half), "counts"}
+    assert not waits(fake)
+
+
+def multiplied(torch, fake):
+    """Return the dtypes of the sides of all products; those of counts by their name."""
+    found = set()
+    for operation, *tensors in fake.LOG:
+        if "mm" in str(operation):
+            x, y = tensors[-3:-1] if "out" in str(operation) else tensors[-2:]
+            whole = x.dtype == torch.float32 and bool((x == x.round()).all())
+            found |= {"counts"} if whole else {x.dtype, y.dtype}
+    return found
+
+
+def waits(fake):
+    """Return what made the host wait for the device, or copied between them."""
+    return [x for x in fake.LOG if x[0] in ("look", "to host", "host copy")]
+
+
+@pytest.mark.parametrize("half", HALVES)
+@pytest.mark.parametrize("form", ["position", "symmetric", "one set"])
+def test_unit_vectors_are_multiplied_in_float16(torch, fake, half, form):
+    host, _, gradients = step(torch, fake, form, half, normalize=True)
+    _, slopes = exact(torch, form, host, normalize=True)
+    assert max(distances(torch, gradients, slopes)) < BOUNDS[half]
+    assert multiplied(torch, fake) == {torch.float16}
+
+
+@pytest.mark.parametrize("half", HALVES)
+def test_a_step_saves_gradients_and_no_widened_embeddings(torch, fake, half):
+    host = [torch.tensor(x).to(getattr(torch, half)) for x in sides("position")]
+    there = [fake.there(x).requires_grad_() for x in host]
+    saved: dict[int, Any] = {}
+
+    def pack(x):
+        saved[id(x.raw if isinstance(x, fake.OnDevice) else x)] = x
+        return x
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda x: x):
+        metricops.npairs_loss_from_embeddings(*there, block_size=32)
+    inputs = sum(x.nbytes for x in host)
+    beyond = sum(x.nbytes for x in saved.values()) - inputs
+    assert 0 < beyond <= (N + M) * D * 6
+
+
+@pytest.mark.parametrize("large", [1.0, 3e4])
+def test_panels_of_float16_neither_overflow_nor_vanish(torch, fake, large):
+    """The derivative by the labels of a row grows with the number of candidates."""
+    generator = torch.Generator().manual_seed(1)
+    x = torch.randn((8, 4), generator=generator).half()
+    y = torch.randn((300, 4), generator=generator).half()
+    weight = torch.tensor([large, *[1.0] * 7])
+    labels = torch.arange(8), torch.arange(300) % 8
+    first, second = there = [fake.there(z).requires_grad_() for z in (x, y)]
+    loss = metricops.npairs_loss_from_embeddings(
+        first,
+        second,
+        fake.there(labels[0]),
+        candidate_labels=fake.there(labels[1]),
+        sample_weight=fake.there(weight),
+        temperature=100.0,
+    )
+    found = [fake.here(g) for g in torch.autograd.grad(loss, there)]
+    wide = [z.double().requires_grad_() for z in (x, y)]
+    expected = torch.autograd.grad(
+        metricops.npairs_loss_from_embeddings(
+            wide[0],
+            wide[1],
+            labels[0],
+            candidate_labels=labels[1],
+            sample_weight=weight,
+            temperature=100.0,
+        ),
+        wide,
+    )
+    for own, other in zip(found, expected, strict=True):
+        assert own.isfinite().all()
+        # The least numbers of float16 are all that is lost.
+        assert (own.double() - other).abs().max() < 2e-3 * other.abs().max() + 2**-24
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_a_function_works_on_a_device_and_stays_there(torch, fake, name):
+    x, y = (torch.tensor(values, dtype=torch.float32) for values in (X, Y))
+    expected = CALLS[name](x, y)
+    found = CALLS[name](fake.there(x), fake.there(y))
+    torch.testing.assert_close(fake.here(found), expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_step_in_float32_waits_for_nothing(torch, fake, form):
+    host, _, gradients = step(torch, fake, form, "float32", block_size=32)
+    _, slopes = exact(torch, form, host)
+    assert max(distances(torch, gradients, slopes)) < 2e-6
+    assert not waits(fake)
+
+
+def test_autocast_decides_in_what_float32_is_multiplied(torch, fake, monkeypatch):
+    from metricops._frameworks.torch import products
+
+    monkeypatch.setattr(products, "is_autocast", lambda x: True)
+    monkeypatch.setattr(torch, "get_autocast_dtype", lambda _: torch.bfloat16)
+    host = [torch.tensor(x, dtype=torch.float32) for x in sides("position")]
+    there = [fake.there(x).requires_grad_() for x in host]
+    monkeypatch.setattr(torch, "autocast", _NoAutocast)
+    options: dict[str, Any] = {"temperature": 0.07, "reduction": "sum"}
+    loss = metricops.npairs_loss_from_embeddings(*there, **options)
+    gradients = torch.autograd.grad(loss, there)
+    assert multiplied(torch, fake) == {torch.bfloat16}
+    assert loss.dtype == torch.float32
+    _, slopes = exact(torch, "position", host)
+    found = [fake.here(x) for x in gradients]
+    assert {x.dtype for x in found} == {torch.float32}
+    assert max(distances(torch, found, slopes)) < 1e-2
+
+
+class _NoAutocast:
+    """What `torch.autocast` is on a device that knows none."""
+
+    def __init__(self, *_: Any, **__: Any) -> None:
+        pass
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+
+PANELS = {  # gibibytes, candidates: rows
+    (141, 65_536): 2048,
+    (80, 65_536): 1536,
+    (80, 8_192): 13_568,
+    (24, 2**20): 256,
+}
+
+
+@pytest.mark.parametrize(("memory", "candidates"), PANELS)
+def test_panels_fit_the_memory_of_a_device(torch, monkeypatch, memory, candidates):
+    from types import SimpleNamespace
+
+    from metricops._frameworks.torch.library import TORCH
+
+    found = SimpleNamespace(total_memory=memory * 2**30)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: found)
+    device = SimpleNamespace(type="cuda")
+    x: Any = SimpleNamespace(shape=(candidates, 8), is_cpu=False, device=device)
+    assert TORCH.block(x, x) == PANELS[memory, candidates]
+
+
+def test_panels_of_jax_are_larger_on_an_accelerator(jax, monkeypatch):
+    from metricops._frameworks.jax.library import JAX
+
+    x = jax.ShapeDtypeStruct((65_536, 8), "float32")
+    assert JAX.block(x, x) == 64
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    assert JAX.block(x, x) == 1024
+
+
+@pytest.mark.parametrize("platform", ["cuda", "tpu", "rocm"])
+@pytest.mark.parametrize("half", HALVES)
+def test_programs_of_jax_multiply_halves_and_nothing_else(jax, platform, half):
+    for form in ("position", "symmetric", "labels", "one set"):
+        products = lowered(jax, form, half, platform)
+        short = {"bfloat16": "bf16", "float16": "f16"}[half]
+        halves = {short} if form in ("position", "symmetric") else {short, "f16"}
+        assert products == {(x, x, "f32") for x in halves}, form
+    normalized = lowered(jax, "position", half, platform, normalize=True)
+    assert normalized == {("f16", "f16", "f32")}
+
+
+def lowered(jax, form, half, platform, **options):
+    """Return the dtypes of the products in a program traced on this machine."""
+    given = [jax.numpy.asarray(x, half) for x in sides(form)]
+    known = options_of(form, np.asarray) | options | {"block_size": 32}
+
+    def loss(*embeddings):
+        return metricops.npairs_loss_from_embeddings(*embeddings, **known)
+
+    traced = jax.jit(jax.value_and_grad(loss, range(len(given)))).trace(*given)
+    text = traced.lower(lowering_platforms=(platform,)).as_text()
+    kinds = r"dot_general.*: \(tensor<([^>]*)>, tensor<([^>]*)>\) -> tensor<([^>]*)>"
+    found = re.findall(kinds, text)
+    return {tuple(x.rpartition("x")[2] for x in dtypes) for dtypes in found}
+
+
+@pytest.mark.parametrize("half", HALVES)
+def test_processors_widen_halves(jax, half):
+    torch = require("torch")
+    for form in ("position", "labels"):
+        host = [torch.tensor(x).to(getattr(torch, half)) for x in sides(form)]
+        given = [jax.numpy.asarray(x.float().numpy(), half) for x in host]
+        known = options_of(form, np.asarray) | {"block_size": 32}
+
+        def loss(*embeddings, known=known):
+            return metricops.npairs_loss_from_embeddings(*embeddings, **known)
+
+        found = jax.jit(jax.grad(loss, (0, 1)))(*given)
+        found = [torch.tensor(np.asarray(x.astype("float32"))) for x in found]
+        _, slopes = exact(torch, form, host)
+        rounded = distances(torch, [x.to(host[0].dtype) for x in slopes], slopes)
+        errors = distances(torch, found, slopes)
+        assert max(errors) < 1.02 * max(rounded)
+
+
+def test_little_is_read_and_written_outside_the_products(torch, fake):
+    """By position, eagerly, in bytes a pair of a panel."""
+    step(torch, fake, "position", "bfloat16", block_size=48)
+    thin, moved = ("mm", "empty", "gather", "scatter"), 0
+    for operation, *tensors in fake.LOG:
+        panels = [x for x in tensors if tuple(x.shape) == (48, M)]
+        name = str(operation)
+        if not panels or operation.is_view or any(word in name for word in thin):
+            continue
+        moved += sum(x.nbytes for x in panels)
+        moved += panels[0].nbytes if name.split(".")[1].endswith("_") else 0
+    assert 0 < moved <= 30 * N * M
