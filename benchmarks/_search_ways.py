@@ -10,7 +10,7 @@ import metricops
 
 Function = Callable[..., Any]
 K = 10
-OURS = {
+OURS: dict[str, Function] = {
     "euclidean": metricops.pairwise_euclidean_distance,
     "squared_euclidean": metricops.pairwise_squared_euclidean_distance,
     "manhattan": metricops.pairwise_manhattan_distance,

@@ -105,6 +105,12 @@ class TorchPrimitives(Library):
         """Return what was `found`, with the rows that are not `right` done again."""
         return selection.redone(right, function, rows, found)
 
+    def dots(self, x: Array, y: Array, axis: int) -> Array:
+        """Return the sums of the products of two matrices along an axis."""
+        if axis == -1 and y.ndim == 3 and y.shape[1] == 1:
+            return (x @ y.mT)[..., 0]  # without an array of the products
+        return super().dots(x, y, axis)
+
     def running(self, x: Array) -> Array:
         """Return the sums of each row up to each of its entries."""
         return torch.cumsum(x, dim=1)

@@ -29,20 +29,18 @@ def within(x: Array, k: int, slack: Array) -> tuple[Array, Array, Array]:
     largest of all, and a group is worth a look only where its maximum is near that.
     """
     peaks = _maxima(x)
-    least = torch.topk(peaks, k, dim=1).values[:, -1:] - slack
+    best = torch.topk(peaks, k, dim=1, sorted=False).values
+    least = best.amin(dim=1, keepdim=True) - slack
     rows, groups = (peaks >= least).nonzero(as_tuple=True)
     width, count = x.shape[1] // _GROUP, x.shape[1]
     # What is left of the groups are columns on their own.
     strides = width * torch.arange(_GROUP, device=x.device)
-    columns = groups[:, None] + strides
-    exists = (groups[:, None] < width) | (strides == 0)
-    columns = torch.where(
-        groups[:, None] < width, columns, columns + width * (_GROUP - 1)
-    )
-    scores = x[rows[:, None], columns.clamp(max=count - 1)]
-    chosen = exists & (scores >= least[rows])
-    places = torch.sort((rows[:, None] * count + columns)[chosen]).values
-    return _padded(places, x.shape, k, 4 * k + 64)
+    alone = groups >= width
+    groups = groups + alone * (width * (_GROUP - 1))
+    exists = ~alone[:, None] | (strides == 0)
+    places = (rows * count + groups)[:, None] + strides * exists
+    chosen = exists & (torch.take(x, places) >= least[rows])
+    return _padded(torch.sort(places[chosen]).values, x.shape, k, 4 * k + 64)
 
 
 def _maxima(x: Array) -> Array:
