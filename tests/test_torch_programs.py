@@ -87,10 +87,11 @@ def test_a_program_is_one_node_of_words_and_numbers(torch, strict):
     (node,) = (node for node in graph.nodes if node.op == "call_function")
     name, text, numbers, sizes, *_ = node.args
     assert str(node.target) == "metricops.call.default"
-    assert (name, numbers, sizes) == ("loss_from_embeddings", [0.5, 0.0], [3])
+    # Of floats: the smoothing of the objective, the temperature and the penalty.
+    assert (name, numbers, sizes) == ("loss_from_embeddings", [0.0, 0.5, 0.0], [3])
     found = json.loads(text)
     assert found["format"] == 1
-    assert found["config"]["temperature"] == {"number": 0}
+    assert found["config"]["temperature"] == {"number": 1}
     assert found["config"]["block_size"] == {"size": 0}
 
 
