@@ -236,7 +236,9 @@ def main() -> None:
     parser.add_argument("--page", type=Path, default=ROOT / "docs" / "benchmarks.md")
     parser.add_argument("--images", type=Path, default=ROOT / "docs" / "images")
     args = parser.parse_args()
-    files = [x.resolve() for x in args.results or sorted(RESULTS.glob("*.jsonl"))]
+    # Those of gpu.py have no page.
+    usual = [x for x in sorted(RESULTS.glob("*.jsonl")) if x.name != "gpu.jsonl"]
+    files = [x.resolve() for x in args.results or usual]
     page = args.page.read_text()
     for name, text in blocks(read(files)).items():
         page = fill(page, name, text)

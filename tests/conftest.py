@@ -43,6 +43,20 @@ TRACED_GRADIENT = (
 )
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Have `--device cuda` run on a GPU what makes sense there."""
+    parser.addoption("--device", default="cpu", help="of PyTorch, for its device tests")
+
+
+@pytest.fixture
+def device(request: pytest.FixtureRequest) -> str:
+    """Return the device of PyTorch that was asked for."""
+    name = str(request.config.getoption("--device"))
+    if name == "cuda" and not require("torch").cuda.is_available():
+        pytest.fail("there is no CUDA device")
+    return name
+
+
 def supports(library: str, dtype: str) -> bool:
     """Return whether `library` has arrays of `dtype`; JAX, in its default 32 bits."""
     if library == "jax":

@@ -342,3 +342,28 @@ def test_little_is_read_and_written_outside_the_products(torch, fake):
         moved += sum(x.nbytes for x in panels)
         moved += panels[0].nbytes if name.split(".")[1].endswith("_") else 0
     assert 0 < moved <= 30 * N * M
+
+
+@pytest.mark.parametrize("dtype", [*HALVES, "float32"])
+def test_a_step_on_the_device_that_was_asked_for_is_exact(torch, device, dtype):
+    """With `--device cuda` this is the real thing; else processors widen halves."""
+    for form in FORMS:
+        host = [torch.tensor(x).to(getattr(torch, dtype)) for x in sides(form)]
+        there = [x.to(device).requires_grad_() for x in host]
+        known = options_of(form, lambda x: torch.as_tensor(x).to(device))
+        loss = metricops.npairs_loss_from_embeddings(*there, **known, block_size=32)
+        found = [x.cpu() for x in torch.autograd.grad(loss, there)]
+        _, slopes = exact(torch, form, host)
+        assert max(distances(torch, found, slopes)) < BOUNDS.get(dtype, 2e-6), form
+
+
+def test_a_large_step_on_a_gpu_takes_little_memory(torch, device):
+    if device != "cuda":
+        pytest.skip("only with --device cuda")
+    sides = [torch.randn(65_536, 768, device=device).bfloat16() for _ in range(2)]
+    sides = [torch.nn.functional.normalize(x, dim=1).requires_grad_() for x in sides]
+    torch.cuda.reset_peak_memory_stats()
+    before = torch.cuda.memory_allocated()
+    loss = metricops.npairs_loss_from_embeddings(*sides, temperature=0.07)
+    torch.autograd.grad(loss, sides)
+    assert torch.cuda.max_memory_allocated() - before <= 1.2e9

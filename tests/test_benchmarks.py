@@ -134,3 +134,14 @@ def test_the_last_line_about_a_thing_counts(tmp_path):
         '{"method": "x", "rows": 1}\n{"method": "x", "rows": 1, "new": 1}\n'
     )
     assert report.read([file]) == [{"method": "x", "rows": 1, "new": 1}]
+
+
+def test_the_benchmark_for_gpus_runs_on_a_processor(tmp_path):
+    require("torch")
+    require("jax")
+    file = tmp_path / "gpu.jsonl"
+    lines = benchmark("gpu.py", "--device", "cpu", "--quick", "--out", file)
+    assert [json.loads(x) for x in file.read_text().splitlines()] == lines
+    ours = [line for line in lines if line["loss"].startswith("metricops")]
+    assert len(ours) > 10
+    assert all(line["ms"] > 0 for line in ours)
