@@ -145,3 +145,20 @@ def test_modules_have_about_two_hundred_lines_or_say_why(folder):
     said = {name: ast.get_docstring(ast.parse(text)) for name, text in long.items()}
     assert texts
     assert not [name for name, words in said.items() if "is long, as" not in str(words)]
+
+
+PRIVATE = ("torch._", "torch._C", "tensorflow.python", "keras.src", "jax._src")
+
+
+def test_private_parts_of_frameworks_are_in_files_of_that_name():
+    folders = (ROOT, ROOT.parent / "adapters")
+    paths = [path for folder in folders for path in folder.rglob("*.py")]
+    using = {
+        path
+        for path in paths
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, (ast.Attribute, ast.ImportFrom, ast.Import))
+        and any(name in ast.unparse(node) for name in PRIVATE)
+    }
+    assert {path.name for path in using} <= {"private.py", "_private.py"}
+    assert using
