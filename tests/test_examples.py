@@ -20,9 +20,9 @@ PUBLIC = sorted(name for name, _ in inspect.getmembers(metricops, inspect.isfunc
 FRAMEWORKS = ("numpy", "torch", "jax", "tensorflow")
 
 
-def digits(*options: object) -> str:
+def digits(*options: object, example: Path = DIGITS) -> str:
     """Run the digits example, which must succeed, and return what it printed."""
-    words = [sys.executable, "-W", "error", DIGITS, *options]
+    words = [sys.executable, "-W", "error", example, *options]
     run = subprocess.run([*map(str, words)], capture_output=True, text=True)
     assert run.returncode == 0, run.stdout + run.stderr
     return run.stdout
@@ -67,3 +67,14 @@ def test_one_epoch_on_the_digits_improves_recall_in_each_framework(framework, tm
     for loss, norm in numbers:
         assert float(loss) == pytest.approx(float(numbers[0][0]), rel=1e-4)
         assert float(norm) == pytest.approx(float(numbers[0][1]), rel=1e-4)
+
+
+@pytest.mark.parametrize("name", ["triplet_digits.py", "memory_digits.py"])
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+def test_one_epoch_of_triplets_improves_recall_in_each_framework(framework, name):
+    for library in (framework, "sklearn", "tqdm"):
+        require(library)
+    options = "--framework", framework, "--epochs", 1
+    printed = digits(*options, example=DIGITS.with_name(name))
+    before, after = map(float, re.findall(r"training: ([01]\.\d+)\n", printed))
+    assert after > before
