@@ -270,6 +270,7 @@ def test_panels_fit_the_memory_of_a_device(torch, monkeypatch, memory, candidate
 
     found = SimpleNamespace(total_memory=memory * 2**30)
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: found)
+    monkeypatch.setattr(torch.backends.cuda, "is_built", lambda: True)
     device = SimpleNamespace(type="cuda")
     x: Any = SimpleNamespace(shape=(candidates, 8), is_cpu=False, device=device)
     assert TORCH.block(x, x) == PANELS[memory, candidates]

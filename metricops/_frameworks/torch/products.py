@@ -28,7 +28,7 @@ def plus_product(total: Array, x: Array, y: Array) -> Array:
 
 def is_accelerator(device: torch.device) -> bool:
     """Return whether panels fit a device rather than the caches of a processor."""
-    return device.type == "cuda"
+    return device.type == "cuda" and torch.backends.cuda.is_built()
 
 
 def panel_of(device: torch.device) -> int:
@@ -39,7 +39,7 @@ def panel_of(device: torch.device) -> int:
 
 def takes_halves(device: torch.device, dtype: torch.dtype) -> bool:
     """Return whether a device gives products of halves in float32."""
-    if device.type != "cuda" or torch.version.hip is not None:
+    if not is_accelerator(device) or torch.version.hip is not None:
         return False
     if "dtype_out" not in torch.ops.aten.addmm.overloads():  # before 2.8
         return False
