@@ -71,7 +71,7 @@ def best_keys(lib: Library, config: Config, queries: Array, keys: Array) -> Best
         return found if best is None else _merged(lib, [best, found], k), ()
 
     places = None if sizes.keys is None else lib.positions(keys, 0, "keys")
-    found, _ = lib.loops.fold(key_panel, (keys, places), (queries,), sizes.keys)
+    found, _ = lib.loops.walk(key_panel, (keys, places), (queries,), sizes.keys)
     return Best(*found)
 
 

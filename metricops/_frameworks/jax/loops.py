@@ -29,6 +29,23 @@ class Scans(Loops):
             return body(None, rows, consts)
         return _fold(body, rows, consts, block, total)
 
+    def walk(
+        self, body: Body, rows: Any, consts: Any, block: int | None
+    ) -> tuple[Any, Any]:
+        """Do what `fold` does, without the copy of the rows that a scan takes."""
+        total = leaves(rows)[0].shape[0]
+        if block is None or not isinstance(total, int) or block >= total:
+            return self.fold(body, rows, consts, block)
+        count = (total - 1) // block
+        first = total - count * block
+        carry, out = body(None, sliced(rows, 0, first), consts)
+
+        def step(i: Array, carry: Any) -> Any:
+            panel = each(rows, partial(_part, first + i * block, block))
+            return body(carry, panel, consts)[0]
+
+        return jax.lax.fori_loop(0, count, step, carry), out
+
     def sweep(self, meetings: Meetings, rows: Any, block: int | None) -> Any:
         """Take each pair of rows once."""
         total = leaves(rows)[0].shape[0]
