@@ -1,13 +1,14 @@
 """Options of the N-pairs loss of embeddings: who takes part, biases, denominators."""
 
 import re
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pytest
 
 import metricops
-from tests.conftest import Library
+from tests.conftest import Library, require
 from tests.definitions import embeddings_loss, numeric_gradient
 
 _GENERATOR = np.random.default_rng(13)
@@ -334,3 +335,79 @@ def test_an_anchor_left_out_may_hold_a_nan(gradient):
             **kind,
         )
         np.testing.assert_allclose(of_candidates, expected, atol=1e-12)
+
+
+def forward(library: Library, function: Any, arrays: Any, along: Any) -> Any:
+    """Return the derivative along tangents, by forward mode."""
+    arrays, along = (tuple(map(library.asarray, x)) for x in (arrays, along))
+    if library.name == "torch":
+        return library.module.func.jvp(function, arrays, along)[1]
+    if library.name == "jax":
+        return require("jax").jvp(function, arrays, along)[1]
+    with library.module.autodiff.ForwardAccumulator(arrays, along) as accumulator:
+        value = function(*arrays)
+    return accumulator.jvp(value)
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated")
+@pytest.mark.parametrize("option", ["ids and bias", "smoothing and ids", "own and ids"])
+def test_forward_mode_is_the_gradient(framework, option):
+    arrays, given = call_of("labels", option) or ((), {})
+    bias, rest = split(given)
+    every = [*arrays, *bias]
+    along = [np.cos(np.arange(x.size)).reshape(x.shape) for x in every]
+
+    def total(*moved: Any) -> float:
+        return definition(*moved, sides=2, **rest)
+
+    slopes = numeric_gradient(total, *every)
+    expected = sum(np.sum(x * y) for x, y in zip(slopes, along, strict=True))
+    call = partial(loss, sides=2, block_size=2, **rest)
+    with framework.x64():
+        found = framework.to_numpy(forward(framework, call, every, along))
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("option", ["ids and bias", "smoothing and ids", "negatives"])
+def test_second_derivatives_are_right(torch, option):
+    arrays, given = call_of("labels", option) or ((), {})
+    bias, rest = split(given)
+    every = [torch.tensor(x, requires_grad=True) for x in (*arrays, *bias)]
+    call = partial(loss, sides=2, block_size=2, **rest)
+    assert torch.autograd.gradgradcheck(call, every)
+
+
+@pytest.mark.parametrize("name", ["torch", "flax", "linen"])
+def test_modules_take_the_options(name):
+    adapter = require(f"metricops.adapters.{name}")
+    library = Library("torch" if name == "torch" else "jax")
+    x, y, bias = (library.asarray(x, "float32") for x in (ANCHORS, MORE, BIAS))
+    ids, others = library.asarray(IDS, "int32"), library.asarray(MORE_IDS, "int32")
+    given = {"ids": ids, "candidate_ids": others, "candidate_bias": bias}
+    for static in KINDS.values():
+        module: Any = adapter.NPairsEmbeddingLoss(0.5, **static)
+        call = partial(module.apply, {}) if name == "linen" else module
+        expected = embeddings_loss(
+            ANCHORS.tolist(),
+            MORE.tolist(),
+            temperature=0.5,
+            ids=IDS,
+            candidate_ids=MORE_IDS,
+            candidate_bias=BIAS.tolist(),
+            **static,
+        )
+        found = library.to_numpy(call(x, y, **given))
+        np.testing.assert_allclose(found, expected, rtol=2e-5)
+
+
+def test_the_loss_of_keras_takes_the_options():
+    keras = require("metricops.adapters.keras")
+    for static in KINDS.values():
+        made = keras.NPairsEmbeddingLoss(temperature=0.5, **static)
+        again = keras.NPairsEmbeddingLoss.from_config(made.get_config())
+        pairs = np.stack([ANCHORS, CANDIDATES], axis=1).astype(np.float32)
+        expected = embeddings_loss(
+            ANCHORS.tolist(), CANDIDATES.tolist(), temperature=0.5, **static
+        )
+        found = [np.asarray(one(None, pairs)) for one in (made, again)]
+        np.testing.assert_allclose(found, expected, rtol=2e-5)
