@@ -120,6 +120,17 @@ class Dask(Library):
             concatenate=True,
         )
 
+    def largest(self, x: Array, k: int) -> tuple[Array, Array]:
+        """Return the `k` largest of each row and their columns, ties by column."""
+        whole = x.rechunk({1: -1})
+        chunks = (whole.chunks[0], (k,))
+
+        def order(block: Array) -> Array:
+            return np.argsort(-block, axis=1, kind="stable")[:, :k]
+
+        columns = whole.map_blocks(order, chunks=chunks, dtype=np.int64)
+        return self.chosen(whole, columns), columns
+
     def running(self, x: Array) -> Array:
         """Return the sums of each row up to each of its entries."""
         return da.cumsum(x, axis=1)
