@@ -28,12 +28,7 @@ SIMILARITIES = {
 OPTIONS: dict[str, dict[str, Any]] = {
     "NPairsLoss": {},
     "NPairsMultilabelLoss": {},
-    "NPairsEmbeddingLoss": {
-        "temperature": 0.2,
-        "symmetric": True,
-        "l2_weight": 0.1,
-        "label_smoothing": 0.25,
-    },
+    "NPairsEmbeddingLoss": {"temperature": 0.2, "symmetric": True, "l2_weight": 0.1},
     "CosineSimilarityLoss": {},
     "Dot": {"axes": 1},
 }
