@@ -106,7 +106,7 @@ def test_what_search_measured_goes_into_the_page(tmp_path):
         [about | {"method": "metricops", "ratio": 2.34}, about | {"method": "cdist"}],
         page,
     )
-    assert "| euclidean |  | **2.34** (≤ 2.2) |  |  |" in page.read_text()
+    assert "| euclidean | **2.34** (≤ 2.2) |  |  |  |" in page.read_text()
     chart = tmp_path / "images" / "benchmark-search.png"
     assert chart.read_bytes().startswith(b"\x89PNG")
 

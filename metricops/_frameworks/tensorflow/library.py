@@ -177,8 +177,9 @@ class TensorFlow(Library):
         return tf.gather(x, columns[:, None], axis=1, batch_dims=1)
 
     def gather(self, x: Array, indices: Array) -> Array:
-        """Return the entries of the vector `x` at a matrix of indices."""
-        return tf.gather(x, indices)
+        """Return the entries, or rows, of `x` at a matrix of indices."""
+        # The gradient of `tf.gather` would be no tensor, but `tf.IndexedSlices`.
+        return tf.gather_nd(x, indices[..., None])
 
     def largest(self, x: Array, k: int) -> tuple[Array, Array]:
         """Return the `k` largest of each row and their columns, ties by column."""

@@ -31,6 +31,17 @@ def _take_along_axis(x: Array, indices: Array, axis: int = -1) -> Array:
     return x.gather(axis, indices)
 
 
+def _logaddexp(x: Array, y: Array) -> Array:
+    """Return log(exp(x) + exp(y)), exact where it is near 0 and `y` is 0.
+
+    Compiled forward mode of forward mode takes none of `torch.logaddexp`. The larger of
+    the two is a constant here: the sum does not depend on it.
+    """
+    larger = torch.maximum(x, y).detach()
+    larger = larger.masked_fill(larger == -float("inf"), 0.0)
+    return larger + torch.log1p(torch.exp(x - larger) + torch.expm1(y - larger))
+
+
 NAMESPACE = SimpleNamespace(
     **vars(array_api_compat.torch)
     | {
@@ -38,6 +49,7 @@ NAMESPACE = SimpleNamespace(
         "astype": _astype,
         "concat": _concat,
         "equal": torch.eq,
+        "logaddexp": _logaddexp,
         "exp": torch.exp,
         "log": torch.log,
         "take_along_axis": _take_along_axis,
