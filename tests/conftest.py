@@ -43,9 +43,48 @@ TRACED_GRADIENT = (
 )
 
 
+# Left out without `--all`: ways of tracing, in files other than these, ...
+LONG_WAYS = ("torch-compile", "tensorflow-unknown", "tensorflow-xla")
+TRACED_FULLY = (
+    *("test_cosine", "test_distances", "test_embeddings", "test_labels", "test_logits"),
+    *("test_neighbors", "test_npairs", "test_objectives"),
+)
+# ... and tests that take ten seconds or more, beside others of the same code.
+LONG_TESTS = (
+    "test_derivatives_of_a_large_batch_do_not_depend_on_its_panels[None",
+    "test_derivatives_of_a_large_batch_do_not_depend_on_its_panels[100-a graph",
+    "test_second_derivatives_are_those_of_the_first[forward_over_reverse-'a graph",
+    "test_one_epoch_of_triplets_improves_recall_in_each_framework[jax",
+    "test_one_epoch_of_triplets_improves_recall_in_each_framework[tensorflow",
+    "test_distances_and_searches_are_timed_beside_the_native_ones[jax",
+    "test_distances_and_searches_are_timed_beside_the_native_ones[tensorflow",
+    "test_gradients_are_right_when_traced[tensorflow-graph-labels-all swapped",
+)
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Have `--device cuda` run on a GPU what makes sense there."""
+    """Have `--device cuda` run on a GPU what makes sense there, and `--all` all."""
     parser.addoption("--device", default="cpu", help="of PyTorch, for its device tests")
+    parser.addoption("--all", action="store_true", help="also what takes long")
+
+
+def pytest_collection_modifyitems(
+    config: pytest.Config, items: list[pytest.Item]
+) -> None:
+    """Leave out what takes long, unless all is asked for, or a test by its name."""
+    if config.getoption("--all") or any("::" in word for word in config.args):
+        return
+    long = {item for item in items if takes_long(item)}
+    config.hook.pytest_deselected(items=list(long))
+    items[:] = [item for item in items if item not in long]
+
+
+def takes_long(item: pytest.Item) -> bool:
+    """Return whether a test is left out without `--all`."""
+    if item.name.startswith(LONG_TESTS):
+        return True
+    way = any(word in item.name for word in LONG_WAYS)
+    return way and item.path.stem not in TRACED_FULLY
 
 
 @pytest.fixture
