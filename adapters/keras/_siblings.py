@@ -9,8 +9,8 @@ import keras
 
 import metricops
 
+from ._base import AddonsLoss, Loss, Reduction
 from ._inputs import Apply, dense, is_symbolic, tensor
-from .losses import AddonsLoss, Loss, Reduction
 
 _register = keras.saving.register_keras_serializable
 _METRICS = {"L2": "euclidean", "squared-L2": "squared_euclidean", "angular": "cosine"}

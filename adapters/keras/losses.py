@@ -3,122 +3,17 @@
 The module is long, as each loss has its options and their description.
 """
 
-from collections.abc import Mapping
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
 import keras
 from keras import ops
 
 import metricops
 
-from . import _private
+from ._base import AddonsLoss, Loss, Reduction
 from ._inputs import Apply, dense, is_symbolic, same_rank, tensor
 
 _register = keras.saving.register_keras_serializable
-
-Reduction: TypeAlias = Literal["mean", "sum", "weighted_mean", "none"]
-
-_REDUCTIONS: dict[str | None, Reduction] = {
-    "sum_over_batch_size": "mean",
-    "mean": "mean",
-    "mean_with_sample_weight": "weighted_mean",
-    "sum": "sum",
-    "none": "none",
-    None: "none",
-}
-
-
-class Loss(keras.losses.Loss):
-    """A loss that reduces its own rows, and takes labels before Keras casts them.
-
-    A subclass has ``call(y_true, y_pred, sample_weight, reduction)``, with the
-    reductions of metricops.
-    """
-
-    def __init__(
-        self,
-        name: str | None = None,
-        reduction: str | None = "sum_over_batch_size",
-        dtype: Any = None,
-    ) -> None:
-        # Keras 2 saved "auto" where Keras 3 saves the name of the reduction.
-        reduction = "sum_over_batch_size" if reduction == "auto" else reduction
-        super().__init__(name=name, reduction=reduction, dtype=dtype)
-        self._policy = keras.dtype_policies.get(dtype or keras.config.floatx())
-
-    def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
-        """Return the loss, reduced as `reduction` says.
-
-        Parameters
-        ----------
-        y_true : tensor or list
-            Labels or targets, as the class describes them. Labels keep their dtype.
-        y_pred : tensor or list
-            What the model returned; it is cast to `dtype`.
-        sample_weight : number, tensor or list, optional
-            A weight for all losses, or one for each along their leading axes.
-
-        Returns
-        -------
-        tensor of shape (), or of the losses' shape if `reduction` is "none" or None
-            In `dtype`. The entries that a Keras mask of `y_pred` leaves out weigh
-            nothing, and the mean is of the others.
-
-        Raises
-        ------
-        TypeError
-            If an argument is of a wrong dtype or library.
-        ValueError
-            If a shape does not fit.
-        """
-        if is_symbolic(y_true, y_pred, sample_weight):
-            return Apply(self)(y_true, y_pred, sample_weight)
-        reduction = _REDUCTIONS[self.reduction]
-        mask = _private.mask_of(y_pred)
-        with keras.name_scope(self.name):
-            y_pred = ops.convert_to_tensor(y_pred, dtype=self.dtype)
-            weights = self._weights(sample_weight, mask, reduction)
-            loss = self.call(y_true, y_pred, weights, reduction)
-            return _of_replica(loss) if reduction.endswith("mean") else loss
-
-    def get_config(self) -> dict[str, Any]:
-        """Return the arguments that make this loss again."""
-        return {**super().get_config(), "dtype": self._policy.name}
-
-    @classmethod
-    def from_config(cls, config: Mapping[str, Any]) -> "Loss":
-        """Return the loss of a config, of ours or of the class that it replaces."""
-        # Keras 2 saved the name of the function too, which the class fixes here.
-        return cls(**{key: value for key, value in config.items() if key != "fn"})
-
-    def _weights(self, sample_weight: Any, mask: Any, reduction: str) -> Any:
-        if sample_weight is not None:
-            sample_weight = ops.convert_to_tensor(sample_weight, dtype=self.dtype)
-        if mask is None:
-            return sample_weight
-        mask = ops.cast(mask, self.dtype)
-        if reduction == "mean":
-            # metricops divides the sum by the number of all entries, and Keras by the
-            # number of those that the mask keeps.
-            mask = ops.divide_no_nan(mask, ops.mean(mask))
-        if sample_weight is None:
-            return mask
-        rank = max(len(mask.shape), len(sample_weight.shape))
-        return _expanded(mask, rank) * _expanded(sample_weight, rank)
-
-
-def _expanded(x: Any, rank: int) -> Any:
-    return ops.expand_dims(x, axis=tuple(range(len(x.shape), rank)))
-
-
-def _of_replica(loss: Any) -> Any:
-    """Return a mean divided by the number of replicas, whose gradients are summed."""
-    if keras.config.backend() != "tensorflow":
-        return loss
-    import tensorflow as tf
-
-    replicas = tf.distribute.get_strategy().num_replicas_in_sync
-    return loss if replicas == 1 else loss / replicas
 
 
 @_register(package="metricops")
@@ -172,34 +67,6 @@ class CosineSimilarity(Loss):
     def get_config(self) -> dict[str, Any]:
         """Return the arguments that make this loss again."""
         return {**super().get_config(), "axis": self.axis}
-
-
-class AddonsLoss(Loss):
-    """A loss of a similarity matrix that TensorFlow Addons had, with its configs.
-
-    A subclass has the `_function` of metricops that computes it.
-    """
-
-    def call(
-        self,
-        y_true: Any,
-        y_pred: Any,
-        sample_weight: Any = None,
-        reduction: Reduction = "none",
-    ) -> Any:
-        """Return the anchors' losses, of shape (n,), or their mean."""
-        return self._function(
-            y_pred, dense(y_true), sample_weight=sample_weight, reduction=reduction
-        )
-
-    @classmethod
-    def from_config(cls, config: Mapping[str, Any]) -> "Loss":
-        """Return the loss of a config, of ours or of TensorFlow Addons."""
-        # The configs of TensorFlow Addons have no dtype, and the reduction "none",
-        # although its losses were means.
-        if "dtype" not in config and config.get("reduction") == "none":
-            config = {**config, "reduction": "auto"}
-        return super().from_config(config)
 
 
 @_register(package="metricops")
