@@ -54,7 +54,7 @@ def gradients(
 
     They are of the sum of each part's losses, times their weights and its share.
     """
-    lib = problem.library
+    lib, (_, of_candidates) = problem.library, wanted
 
     def body(
         total: Total | None, rows: Rows, candidates: Candidates
@@ -64,10 +64,11 @@ def gradients(
         metric, places = problem.config.metric, _places(problem, rows)
         sides = panel.rows.side, candidates.side
         of_rows, found = pulled(lib, metric, *sides, places, panel.saved, error, wanted)
-        if not wanted[1]:
+        if not of_candidates:
             return Total(None), Out(panel.found.parts, of_rows)
         if panel.found.moved is not None:
-            found = found + panel.found.moved * shares[0]
+            (share,) = shares
+            found = found + panel.found.moved * share
         found = found if total is None else total.candidates + found
         return Total(found), Out(panel.found.parts, of_rows)
 
