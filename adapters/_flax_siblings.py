@@ -3,7 +3,7 @@
 The module is long, as each module has its options and their description.
 """
 
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -129,7 +129,40 @@ class SigmoidEmbeddingLoss(nnx.Module):
         )
 
 
-class TripletEmbeddingLoss(nnx.Module):
+class _DistanceLoss(nnx.Module):
+    """A loss of embeddings by their distances, with the options named in `_shown`."""
+
+    _function: ClassVar[Any]
+    _shown: ClassVar[tuple[str, ...]]
+
+    def __call__(
+        self,
+        anchors: jax.Array,
+        candidates: jax.Array | None = None,
+        labels: jax.Array | None = None,
+        *,
+        candidate_labels: jax.Array | None = None,
+        sample_weight: jax.Array | None = None,
+    ) -> jax.Array:
+        """Return the loss of anchors, shape (n, d), against candidates, shape (m, d).
+
+        Parameters
+        ----------
+        anchors, candidates, labels, candidate_labels, sample_weight
+            As in the function.
+        """
+        found: jax.Array = self._function(
+            anchors,
+            candidates,
+            labels,
+            candidate_labels=candidate_labels,
+            sample_weight=sample_weight,
+            **options_of(self, self._shown),
+        )
+        return found
+
+
+class TripletEmbeddingLoss(_DistanceLoss):
     """`metricops.triplet_loss_from_embeddings` as a module.
 
     Parameters
@@ -148,6 +181,9 @@ class TripletEmbeddingLoss(nnx.Module):
     >>> round(float(loss(embeddings, labels=jnp.asarray([0, 0, 1]))), 4)
     0.3486
     """
+
+    _shown = TRIPLET_OPTIONS
+    _function = staticmethod(metricops.triplet_loss_from_embeddings)
 
     def __init__(
         self,
@@ -172,35 +208,8 @@ class TripletEmbeddingLoss(nnx.Module):
         self.reduction: metricops.TermReduction = reduction
         self.block_size = block_size
 
-    def __call__(
-        self,
-        anchors: jax.Array,
-        candidates: jax.Array | None = None,
-        labels: jax.Array | None = None,
-        *,
-        candidate_labels: jax.Array | None = None,
-        sample_weight: jax.Array | None = None,
-    ) -> jax.Array:
-        """Return the loss of anchors, shape (n, d), against candidates, shape (m, d).
 
-        Parameters
-        ----------
-        anchors, candidates, labels, candidate_labels, sample_weight
-            As in `metricops.triplet_loss_from_embeddings`.
-        """
-        loss = metricops.triplet_loss_from_embeddings
-        found: jax.Array = loss(
-            anchors,
-            candidates,
-            labels,
-            candidate_labels=candidate_labels,
-            sample_weight=sample_weight,
-            **options_of(self, TRIPLET_OPTIONS),
-        )
-        return found
-
-
-class ContrastiveEmbeddingLoss(nnx.Module):
+class ContrastiveEmbeddingLoss(_DistanceLoss):
     """`metricops.contrastive_loss_from_embeddings` as a module.
 
     Parameters
@@ -219,6 +228,9 @@ class ContrastiveEmbeddingLoss(nnx.Module):
     >>> round(float(loss(embeddings, labels=jnp.asarray([0, 0, 1]))), 4)
     0.4179
     """
+
+    _shown = CONTRASTIVE_OPTIONS
+    _function = staticmethod(metricops.contrastive_loss_from_embeddings)
 
     def __init__(
         self,
@@ -240,33 +252,6 @@ class ContrastiveEmbeddingLoss(nnx.Module):
         self.exclude_diagonal = exclude_diagonal
         self.reduction: metricops.TermReduction = reduction
         self.block_size = block_size
-
-    def __call__(
-        self,
-        anchors: jax.Array,
-        candidates: jax.Array | None = None,
-        labels: jax.Array | None = None,
-        *,
-        candidate_labels: jax.Array | None = None,
-        sample_weight: jax.Array | None = None,
-    ) -> jax.Array:
-        """Return the loss of anchors, shape (n, d), against candidates, shape (m, d).
-
-        Parameters
-        ----------
-        anchors, candidates, labels, candidate_labels, sample_weight
-            As in `metricops.contrastive_loss_from_embeddings`.
-        """
-        loss = metricops.contrastive_loss_from_embeddings
-        found: jax.Array = loss(
-            anchors,
-            candidates,
-            labels,
-            candidate_labels=candidate_labels,
-            sample_weight=sample_weight,
-            **options_of(self, CONTRASTIVE_OPTIONS),
-        )
-        return found
 
 
 class Remembered(nnx.Variable):

@@ -4,7 +4,7 @@ The module is long, as each module has its options and their description.
 """
 
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -112,7 +112,40 @@ class SigmoidEmbeddingLoss(nn.Module):
         )
 
 
-class TripletEmbeddingLoss(nn.Module):
+class _DistanceLoss(nn.Module):
+    """A loss of embeddings by their distances, with the options named in `_shown`."""
+
+    _function: ClassVar[Any]
+    _shown: ClassVar[tuple[str, ...]]
+
+    def __call__(
+        self,
+        anchors: jax.Array,
+        candidates: jax.Array | None = None,
+        labels: jax.Array | None = None,
+        *,
+        candidate_labels: jax.Array | None = None,
+        sample_weight: jax.Array | None = None,
+    ) -> jax.Array:
+        """Return the loss of anchors, shape (n, d), against candidates, shape (m, d).
+
+        Parameters
+        ----------
+        anchors, candidates, labels, candidate_labels, sample_weight
+            As in the function.
+        """
+        found: jax.Array = self._function(
+            anchors,
+            candidates,
+            labels,
+            candidate_labels=candidate_labels,
+            sample_weight=sample_weight,
+            **options_of(self, self._shown),
+        )
+        return found
+
+
+class TripletEmbeddingLoss(_DistanceLoss):
     """`metricops.triplet_loss_from_embeddings` as a module.
 
     Parameters
@@ -132,6 +165,9 @@ class TripletEmbeddingLoss(nn.Module):
     0.3486
     """
 
+    _shown = TRIPLET_OPTIONS
+    _function = staticmethod(metricops.triplet_loss_from_embeddings)
+
     margin: float | None = 1.0
     positives: str = "all"
     negatives: str = "semihard"
@@ -142,35 +178,8 @@ class TripletEmbeddingLoss(nn.Module):
     reduction: metricops.TermReduction = "mean"
     block_size: int | None = None
 
-    def __call__(
-        self,
-        anchors: jax.Array,
-        candidates: jax.Array | None = None,
-        labels: jax.Array | None = None,
-        *,
-        candidate_labels: jax.Array | None = None,
-        sample_weight: jax.Array | None = None,
-    ) -> jax.Array:
-        """Return the loss of anchors, shape (n, d), against candidates, shape (m, d).
 
-        Parameters
-        ----------
-        anchors, candidates, labels, candidate_labels, sample_weight
-            As in `metricops.triplet_loss_from_embeddings`.
-        """
-        loss = metricops.triplet_loss_from_embeddings
-        found: jax.Array = loss(
-            anchors,
-            candidates,
-            labels,
-            candidate_labels=candidate_labels,
-            sample_weight=sample_weight,
-            **options_of(self, TRIPLET_OPTIONS),
-        )
-        return found
-
-
-class ContrastiveEmbeddingLoss(nn.Module):
+class ContrastiveEmbeddingLoss(_DistanceLoss):
     """`metricops.contrastive_loss_from_embeddings` as a module.
 
     Parameters
@@ -190,6 +199,9 @@ class ContrastiveEmbeddingLoss(nn.Module):
     0.4179
     """
 
+    _shown = CONTRASTIVE_OPTIONS
+    _function = staticmethod(metricops.contrastive_loss_from_embeddings)
+
     positive_margin: float = 0.0
     negative_margin: float = 1.0
     power: int = 2
@@ -198,33 +210,6 @@ class ContrastiveEmbeddingLoss(nn.Module):
     exclude_diagonal: bool | None = None
     reduction: metricops.TermReduction = "mean"
     block_size: int | None = None
-
-    def __call__(
-        self,
-        anchors: jax.Array,
-        candidates: jax.Array | None = None,
-        labels: jax.Array | None = None,
-        *,
-        candidate_labels: jax.Array | None = None,
-        sample_weight: jax.Array | None = None,
-    ) -> jax.Array:
-        """Return the loss of anchors, shape (n, d), against candidates, shape (m, d).
-
-        Parameters
-        ----------
-        anchors, candidates, labels, candidate_labels, sample_weight
-            As in `metricops.contrastive_loss_from_embeddings`.
-        """
-        loss = metricops.contrastive_loss_from_embeddings
-        found: jax.Array = loss(
-            anchors,
-            candidates,
-            labels,
-            candidate_labels=candidate_labels,
-            sample_weight=sample_weight,
-            **options_of(self, CONTRASTIVE_OPTIONS),
-        )
-        return found
 
 
 class CrossBatchMemory(nn.Module):
