@@ -109,7 +109,8 @@ def pull(
         total, exact = carry
         found = (*found, _difference(lib, right.centred, total) + exact)
     if y is None:
-        found = (found[0] + found[1],)
+        of_rows, of_others = found
+        found = (of_rows + of_others,)
     narrow = (xp.astype(z, x.dtype) for z in found)
     return tuple(without_mean(lib, config, z) for z in narrow)
 
