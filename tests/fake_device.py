@@ -29,6 +29,11 @@ def register() -> None:
 
     if torch._C._get_privateuse1_backend_name() != NAME:
         backend_registration._setup_privateuseone_for_python_backend(NAME)
+        # Checkpoints ask this of any device there is, whatever the one they are of.
+        getattr(torch, NAME).get_amp_supported_dtype = lambda: [
+            torch.float16,
+            torch.bfloat16,
+        ]
         _implement()
 
 

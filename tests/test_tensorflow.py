@@ -478,7 +478,9 @@ def test_only_gradients_that_a_tape_wants_are_computed(tf, monkeypatch, how):
     found = traced_by(tf, how, of_one)(tf.constant(X), tf.constant(Y))
     expected = numeric_gradient(functools.partial(definition, {}), X, Y)[0]
     np.testing.assert_allclose(found, expected, atol=1e-8)
-    assert asked[0] == (True, False, False, False)
+    anchors, *others = asked[0]
+    assert anchors
+    assert not any(others)
     if how is None:
         assert len(asked) == 1
 
