@@ -13,6 +13,9 @@ from tests.conftest import require
 ROOT = Path(metricops.__file__).parent
 # Each room knows itself and those further down; `_frameworks` stands at the bottom.
 ROOMS = (
+    "__main__",
+    "_report",
+    "_trials",
     "_sharded",
     "_retrieval",
     "_losses",
