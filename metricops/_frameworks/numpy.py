@@ -61,6 +61,11 @@ class NumPy(Library):
         """Return one column of each row of the matrix `x`, shape (n, 1)."""
         return x[np.arange(x.shape[0]), columns][:, None]
 
+    def peak(self, x: Array, axis: int | tuple[int, ...]) -> Array:
+        """Return the maxima along `axis`, kept; 0 for an empty array."""
+        reduce = _largest if x.size else _total
+        return reduce(x, axis=axis, keepdims=True)
+
     # In place: fresh memory for a panel would have to be mapped page by page.
 
     def plus(self, x: Array, y: Array) -> Array:
@@ -196,7 +201,7 @@ def _max(x: Array, axis: Any = None, keepdims: bool = False) -> Array:
 
 def _mean(x: Array, axis: Any = None, keepdims: bool = False) -> Array:
     total = _total(x, axis=axis, keepdims=keepdims)
-    return total / x.dtype.type(x.size // max(total.size, 1))
+    return total / (x.size // max(total.size, 1))
 
 
 # On tiny arrays NumPy's functions and methods cost more than what they call.

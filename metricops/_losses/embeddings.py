@@ -17,7 +17,7 @@ from metricops._frameworks import Library, placed
 from metricops._losses.solvable import Solvable
 from metricops._panels.objective import Objective
 from metricops._panels.operation import OPERATION, value_and_gradients
-from metricops._panels.records import Config, Given, Labels, Options, Wanted
+from metricops._panels.records import Config, Given, Labels, Wanted
 from metricops._panels.roles import Roles, roles_by
 from metricops._typing import Array
 
@@ -59,7 +59,7 @@ class Call(NamedTuple):
 
 def admitted(objective: Objective, asked: Arguments) -> Call:
     """Return a call of a loss, having checked its arguments."""
-    options = _options(asked)
+    config = _config(objective, asked)
     halves = objective.by_halves and objective.smoothing == 0
     normalize = asked.normalize if halves else None
     if asked.candidates is None:
@@ -88,7 +88,8 @@ def admitted(objective: Objective, asked: Arguments) -> Call:
     biased = asked.candidate_bias is not None or asked.bias is not None
     bias = _bias(lib, rows, columns, asked) if biased else None
     candidates = None if asked.candidates is None else every
-    config = Config(objective, roles, number, *options, half)
+    if roles is not _BY_POSITION or number != 1.0 or half:
+        config = config._replace(roles=roles, temperature=number, operands=half)
     arrays = Given(anchors, candidates, temperature, weights, bias)
     return Call(inputs, config, arrays, labels)
 
@@ -108,8 +109,11 @@ def _beside_halves(
     return half, wide(inputs.first[:, :1]), wide(every[:, :1])
 
 
-def _options(asked: Arguments) -> Options:
-    """Return the options that are words and numbers, having checked each."""
+def _config(objective: Objective, asked: Arguments) -> Config:
+    """Return the options that are words and numbers, having checked each.
+
+    Positives are by position, and the temperature is 1.
+    """
     if asked.reduction not in _checks.REDUCTIONS:
         _checks.check_reduction(asked.reduction)
     alone = asked.candidates is None or asked.candidate_labels is not None
@@ -124,7 +128,10 @@ def _options(asked: Arguments) -> Options:
     block_size = asked.block_size
     if block_size is not None:
         block_size = _checks.check_positive_int("block_size", block_size)
-    return Options(
+    return Config(
+        objective,
+        _BY_POSITION,
+        1.0,
         bool(asked.normalize),
         bool(asked.symmetric),
         bool(asked.exclude_diagonal),

@@ -85,6 +85,9 @@ class NPairs(Objective):
     def mean(self, lib: Library, scores: Array, pairs: Pairs) -> Array:
         """Return the mean of the losses, which a framework may have in one call."""
         fused = lib.cross_entropy(scores).mean if pairs.targets is None else None
+        looks = lib.looks(scores) and not lib.recorded(scores)
+        if fused is None and pairs.targets is None and looks:
+            return _mean_by_position(lib, scores, pairs)
         if fused is None:
             return lib.xp.mean(self.losses(lib, scores, pairs))
         found = fused(scores, pairs.positive)
@@ -115,6 +118,26 @@ def _by_position(lib: Library, scores: Array, pairs: Pairs) -> Array:
     positive = lib.pick(scores, pairs.positive)
     others = lib.put(scores, pairs.positive, -float("inf"))
     return of_others(lib, others, positive, 0.0)[:, 0]
+
+
+def _mean_by_position(lib: Library, scores: Array, pairs: Pairs) -> Array:
+    """Return the mean loss of rows with one positive each, where a look is cheap.
+
+    Where it is not small, no digits are lost beside 1.
+    """
+    peak = lib.peak(scores, 1)
+    difference = lib.pick(scores, pairs.positive) - peak
+    exponentials = lib.exp(lib.minus(scores, peak))
+    partition = lib.xp.sum(exponentials, axis=1, keepdims=True)
+    found = lib.xp.mean(lib.xp.log(partition) - difference)
+
+    def exact() -> Array:
+        others = lib.put(exponentials, pairs.positive, 0.0)
+        rest = lib.xp.sum(others, axis=1, keepdims=True)
+        own = lib.xp.exp(difference)
+        return lib.xp.mean(of_positive(lib, rest, difference, own))
+
+    return lib.when(found < SMALL, exact, lambda: found)
 
 
 def _slopes_by_position(lib: Library, scores: Array, pairs: Pairs) -> Slopes:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from metricops._frameworks import Library
 from metricops._panels.chain import Direction, Products
-from metricops._panels.objective import Slopes
+from metricops._panels.objective import Pairs, Slopes
 from metricops._panels.records import Candidates, Problem, Rows, Wanted
 from metricops._panels.scores import Side, pairs_of, scores_of, side_of
 from metricops._similarity.normalize import unit_gradient
@@ -83,14 +83,16 @@ def losses(problem: Problem) -> Direction:
     return direction
 
 
-def gradients(problem: Problem, wanted: Wanted) -> tuple[Direction, Products]:
-    """Return the losses, and the gradients of their weighted sum."""
+def gradients(
+    problem: Problem, wanted: Wanted, share: float
+) -> tuple[Direction, Products]:
+    """Return the losses, and the gradients of their weighted sum times `share`."""
     lib, xp = problem.library, problem.library.xp
 
     def body(
         total: Total | None, rows: Rows, candidates: Candidates
     ) -> tuple[Total, Out]:
-        panel = _panel(problem, rows, candidates)
+        panel = _panel(problem, rows, candidates, share)
         out = _rows_gradient(problem, wanted, rows, candidates, panel)
         if not (wanted.candidates or wanted.bias):
             return Total(None), out
@@ -123,7 +125,7 @@ def gradients(problem: Problem, wanted: Wanted) -> tuple[Direction, Products]:
     return direction, Products(out.anchors, of_candidates, out.along, of_bias)
 
 
-def _panel(problem: Problem, rows: Rows, candidates: Candidates) -> Panel:
+def _panel(problem: Problem, rows: Rows, candidates: Candidates, share: float) -> Panel:
     lib, objective = problem.library, problem.config.objective
     pairs = pairs_of(problem, rows, candidates)
     counted = None
@@ -133,11 +135,8 @@ def _panel(problem: Problem, rows: Rows, candidates: Candidates) -> Panel:
     if counted is not None or problem.config.normalize:
         side = side_of(problem, rows.anchors, counted)
     scores = scores_of(problem, side.anchors, candidates, pairs)
-    slopes = objective.slopes(lib, scores, pairs)
-    if slopes.own is not None and not lib.halves and lib.puts_in_place():
-        error = lib.put(slopes.error, pairs.positive, slopes.own)
-        slopes = Slopes(slopes.losses, error, slopes.factor)
-    pull = candidates.scale * candidates.factor
+    slopes = _whole(lib, objective.slopes(lib, scores, pairs), pairs)
+    pull = candidates.scale * share
     if slopes.factor is not None:
         pull = slopes.factor * pull
     if rows.weights is not None:
@@ -147,7 +146,17 @@ def _panel(problem: Problem, rows: Rows, candidates: Candidates) -> Panel:
         found = lib.xp.where(counted[:, 0], slopes.losses, 0.0)
         slopes = slopes._replace(losses=found)
     error, weight = lib.panel_operand(slopes.error, pull)
-    return Panel(side, slopes._replace(error=error), counted, pull, weight)
+    if error is not slopes.error:
+        slopes = slopes._replace(error=error)
+    return Panel(side, slopes, counted, pull, weight)
+
+
+def _whole(lib: Library, slopes: Slopes, pairs: Pairs) -> Slopes:
+    """Return slopes whose error holds those of the positives, where that is cheap."""
+    if slopes.own is None or lib.halves or not lib.puts_in_place():
+        return slopes
+    error = lib.put(slopes.error, pairs.positive, slopes.own)
+    return Slopes(slopes.losses, error, slopes.factor)
 
 
 def _rows_gradient(
@@ -162,7 +171,7 @@ def _rows_gradient(
         of_rows = lib.product(slopes.error, candidates.embeddings) * panel.weight
         of_rows = of_rows if own is None else of_rows + own * lib.wide(rows.paired)
     if wanted.temperature:
-        along = lib.xp.sum(panel.side.anchors * of_rows, axis=1)
+        along = lib.dots(panel.side.anchors, of_rows, 1)
     if panel.side.units is not None and of_rows is not None:
         of_rows = unit_gradient(lib, panel.side.units, of_rows)
     flat = None if own is None else own[:, 0]

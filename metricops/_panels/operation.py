@@ -3,6 +3,8 @@
 The differentiable arrays are those of `Given`, the constant ones those of `Labels`.
 """
 
+from itertools import compress
+
 from metricops._frameworks import Arrays, Library, Operation, placed, register
 from metricops._panels import both_ways, one_way, plans, smoothing
 from metricops._panels.chain import (
@@ -88,8 +90,7 @@ def value_and_saved(
     if asked.weights:
         of_weights = weights_gradient(lib, config, given.weights, directions)
         gradients = gradients._replace(weights=of_weights)
-    each = zip(gradients, asked, strict=True)
-    saved = tuple(x for x, there in each if there)
+    saved = tuple(compress(gradients, asked))
     return combined(lib, config, given, directions), saved
 
 

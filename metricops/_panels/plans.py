@@ -103,14 +103,13 @@ def _one_way(
     asked = wanted
     if given.candidates is None and wanted.anchors:
         asked = wanted._replace(candidates=True)
-    last = upstream is None and config.reduction != "sum"
+    share, last = 1.0, upstream is None and config.reduction != "sum"
     alike = config.reduction == "mean" or weights is None
     count = problem.rows.anchors.shape[0] if problem.rows.labels is None else None
     if last and alike and type(count) is int and count:
         # All of a known number count, so their factor goes where it costs nothing.
-        candidates = problem.candidates._replace(factor=1.0 / count)
-        problem, last = problem._replace(candidates=candidates), False
-    one, products = one_way.gradients(problem, asked)
+        share, last = 1.0 / count, False
+    one, products = one_way.gradients(problem, asked, share)
     if last:
         # How many anchors count is known only after the last panel.
         factor = factor_of(lib, config.reduction, one.losses, weights, one.counted)

@@ -9,19 +9,8 @@ from metricops._similarity.normalize import Units, unit_and_norm
 from metricops._typing import Array
 
 
-class Options(NamedTuple):
-    """The options of a call that are words and numbers."""
-
-    normalize: bool
-    symmetric: bool
-    exclude_diagonal: bool
-    l2_weight: float
-    reduction: str
-    block_size: int | None  # None: as many rows as suit the device
-
-
 class Config(NamedTuple):
-    """What is static about a call: its loss, and then its `Options`."""
+    """What is static about a call: its loss, and its options."""
 
     objective: Objective
     roles: Roles
@@ -86,7 +75,6 @@ class Candidates(NamedTuple):
     scale: Array | float  # 1 / temperature
     bias: Array | None = None
     ids: Array | None = None
-    factor: Array | float = 1.0  # of the loss, if known: what every slope is times
 
 
 class Problem(NamedTuple):
