@@ -1,5 +1,6 @@
 """Metric-learning operations on the arrays of any library."""
 
+from metricops._losses.barlow_twins import barlow_twins_loss as barlow_twins_loss
 from metricops._losses.contrastive import contrastive_loss as contrastive_loss
 from metricops._losses.contrastive import (
     contrastive_loss_from_embeddings as contrastive_loss_from_embeddings,
@@ -22,6 +23,7 @@ from metricops._losses.triplet import (
     triplet_loss_from_embeddings as triplet_loss_from_embeddings,
 )
 from metricops._losses.value_and_grad import value_and_grad as value_and_grad
+from metricops._losses.vicreg import vicreg_loss as vicreg_loss
 from metricops._retrieval.mean_average_precision import (
     mean_average_precision as mean_average_precision,
 )

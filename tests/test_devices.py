@@ -76,6 +76,8 @@ CALLS: dict[str, Any] = {
     "sigmoid_loss_from_embeddings": lambda x, y: metricops.sigmoid_loss_from_embeddings(
         x, y, bias=np.asarray(-1.0), ids=NAMES
     ),
+    "barlow_twins_loss": lambda x, y: metricops.barlow_twins_loss(x, y),
+    "vicreg_loss": lambda x, y: metricops.vicreg_loss(x, y),
     "contrastive_loss": lambda x, y: metricops.contrastive_loss(x, np.eye(3)),
     "contrastive_loss_from_embeddings": lambda x, y: (
         metricops.contrastive_loss_from_embeddings(x, y, LARGE, metric="cosine")

@@ -44,3 +44,13 @@ def check_share(name: str, value: Any) -> float:
     if not 0 <= value <= 1:
         _checks.refuse_value(name, "from 0 to 1", value)
     return float(value)
+
+
+def check_number(name: str, value: Any) -> float:
+    """Return an option as a number, or raise unless it is one."""
+    if type(value) is not float and not is_number(value):
+        _checks.refuse_type(name, "a number", value)
+    number = float(value)
+    if number != number:
+        _checks.refuse_value(name, "a number", value)
+    return number

@@ -8,6 +8,7 @@ from typing import Any
 
 from metricops import _checks
 from metricops._arguments.arrays import float_arrays, numbers
+from metricops._arguments.options import check_number
 from metricops._arguments.weights import reduce_losses, sample_weights
 from metricops._frameworks import Library
 from metricops._frameworks.public import public
@@ -15,7 +16,6 @@ from metricops._losses.contrastive_terms import Contrastive
 from metricops._losses.distances import (
     Arguments,
     admitted,
-    check_margin,
     loss_of,
     solvable,
 )
@@ -58,7 +58,7 @@ def _solvable(
 ) -> Solvable:
     """Return a call as `value_and_grad` takes it."""
     _checks.check_reduction(reduction)
-    formula = Pairs(reduction, check_margin("margin", margin))
+    formula = Pairs(reduction, check_number("margin", margin))
     inputs = float_arrays(distances=distances)
     lib, wide = inputs.library, inputs.first
     alike = _alike(lib, same, wide)
@@ -144,7 +144,7 @@ def contrastive_loss(
     [0.25, 0.25, 0.0]
     """
     _checks.check_reduction(reduction)
-    formula = Pairs(reduction, check_margin("margin", margin))
+    formula = Pairs(reduction, check_number("margin", margin))
     inputs = float_arrays(distances=distances)
     lib, wide = inputs.library, inputs.first
     losses, _ = formula.losses(lib, wide, _alike(lib, same, wide))
@@ -256,6 +256,6 @@ def _terms(positive_margin: Any, negative_margin: Any, power: Any) -> Contrastiv
     """Return the terms of a call, having checked its numbers."""
     if power not in (1, 2):
         _checks.refuse_value("power", "1 or 2", power)
-    near = check_margin("positive_margin", positive_margin)
-    far = check_margin("negative_margin", negative_margin)
+    near = check_number("positive_margin", positive_margin)
+    far = check_number("negative_margin", negative_margin)
     return Contrastive(2, near, far, int(power))

@@ -1,6 +1,5 @@
 """What every loss of distances does with its arguments, and how it is computed."""
 
-import math
 from typing import Any, NamedTuple
 
 from metricops import _checks
@@ -11,7 +10,6 @@ from metricops._arguments.embeddings import (
     fitting_labels,
     row_weights,
 )
-from metricops._frameworks.host import is_number
 from metricops._losses.solvable import Solvable
 from metricops._panels.distances import METRICS
 from metricops._panels.roles import roles_by
@@ -97,13 +95,3 @@ def loss_of(call: Call) -> Array:
     lib = call.inputs.library
     loss = lib.differentiable(OPERATION, call.config, call.given, call.labels)
     return call.inputs.narrow(loss)
-
-
-def check_margin(name: str, value: Any) -> float:
-    """Return a margin as a number, or raise unless it is one."""
-    if not is_number(value):
-        _checks.refuse_type(name, "a number", value)
-    number = float(value)
-    if math.isnan(number):
-        _checks.refuse_value(name, "a number", value)
-    return number

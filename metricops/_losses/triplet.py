@@ -8,13 +8,13 @@ from typing import Any
 
 from metricops import _checks
 from metricops._arguments.arrays import Inputs, float_arrays
+from metricops._arguments.options import check_number
 from metricops._arguments.weights import reduce_losses, sample_weights
 from metricops._frameworks import Library
 from metricops._frameworks.public import public
 from metricops._losses.distances import (
     Arguments,
     admitted,
-    check_margin,
     loss_of,
     solvable,
 )
@@ -287,7 +287,7 @@ def _terms(
 
 def _margin(margin: Any) -> float | None:
     """Return a margin as a number, or None."""
-    return None if margin is None else check_margin("margin", margin)
+    return None if margin is None else check_number("margin", margin)
 
 
 def _check_word(name: str, value: Any, words: tuple[str, ...]) -> None:

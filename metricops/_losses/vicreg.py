@@ -1,0 +1,155 @@
+"""The VICReg loss of two views of a batch."""
+
+from typing import Any, NamedTuple
+
+from metricops import _checks
+from metricops._arguments.options import check_number
+from metricops._frameworks import Arrays, Library
+from metricops._frameworks.public import public
+from metricops._losses.column_products import (
+    at_least_one,
+    centred,
+    count,
+    squares,
+    two_views,
+)
+from metricops._losses.numbers import Solved, number
+from metricops._losses.solvable import Solvable, differentiated
+from metricops._typing import Array
+
+_NAMES = ("first", "second")
+
+
+class Config(NamedTuple):
+    """What is static about a call."""
+
+    invariance: float
+    variance: float
+    covariance: float
+    epsilon: float
+    ddof: int
+
+
+def _solve(
+    lib: Library, config: Config, arrays: Arrays, constants: Arrays, slopes: bool
+) -> Solved:
+    """Return the loss, and its gradients."""
+    first, second = arrays
+    apart = first - second
+    entries = count(lib, first, 0) * count(lib, first, 1)
+    share = config.invariance / at_least_one(lib, entries)
+    one, other = (_spread(lib, config, x, slopes) for x in arrays)
+    loss = share * lib.xp.sum(apart * apart) + one.loss + other.loss
+    if not slopes:
+        return Solved(loss)
+    pull = 2 * share * apart
+    (of_first,), (of_second,) = one.gradients, other.gradients
+    return Solved(loss, (of_first + pull, of_second - pull))
+
+
+def _spread(lib: Library, config: Config, view: Array, slopes: bool) -> Solved:
+    """Return the terms of variance and covariance of one view."""
+    xp, x = lib.xp, centred(lib, view)
+    n, width = count(lib, x, 0), at_least_one(lib, count(lib, x, 1))
+    freedom = at_least_one(lib, n - config.ddof)
+    deviation = xp.sqrt(xp.sum(x * x, axis=0) / freedom + config.epsilon)
+    # One row has no variance, nor have as few as its degrees of freedom leave out.
+    short = lib.clip(1 - deviation, 0.0, float("inf"))
+    short = xp.where(n > max(config.ddof, 1), short, 0.0)
+    scale = 1 / xp.sqrt(at_least_one(lib, n - 1))
+    found = squares(lib, x * scale, None, slopes)
+    of_variance = config.variance / 2 / width
+    of_covariance = config.covariance / width
+    loss = of_variance * xp.sum(short) + of_covariance * found.total
+    if not slopes:
+        return Solved(loss)
+    pull = xp.where(short > 0, -of_variance / (deviation * freedom), 0.0)
+    return Solved(loss, (pull * x + of_covariance * scale * found.first,))
+
+
+_LOSS = number("vicreg", Config, _solve)
+
+
+def _solvable(first: Any, second: Any, **options: Any) -> Solvable:
+    """Return a call as `value_and_grad` takes it."""
+    ddof = _checks.check_int("ddof", options.pop("ddof"))
+    if ddof < 0:
+        _checks.refuse_value("ddof", "at least 0", ddof)
+    numbers = {name: check_number(name, value) for name, value in options.items()}
+    if not 0 < numbers["epsilon"] < float("inf"):
+        _checks.refuse_value("epsilon", "positive and finite", options["epsilon"])
+    config = Config(**numbers, ddof=ddof)
+    inputs = two_views(first, second)
+    return Solvable(
+        inputs, _LOSS.solve, config, (inputs.first, inputs.second), (), _NAMES
+    )
+
+
+@public
+@differentiated(_solvable)
+def vicreg_loss(
+    first: Array,
+    second: Array,
+    *,
+    invariance: float = 25.0,
+    variance: float = 25.0,
+    covariance: float = 1.0,
+    epsilon: float = 1e-4,
+    ddof: int = 1,
+) -> Array:
+    """Return the VICReg loss of two views of a batch.
+
+    It is the weighted sum of three terms [1]_: the mean squared difference of the
+    views; the mean over the features, and over the views, of what their standard
+    deviation is short of 1; and the sum over the views of all squared covariances of
+    different features, divided by d. The matrix of covariances is never held whole.
+
+    Parameters
+    ----------
+    first, second : arrays of shape (n, d), real floating or integer
+        The embeddings of the two views of each sample.
+    invariance, variance, covariance : float
+        The weights of the three terms.
+    epsilon : float
+        Added to a variance before the root; positive.
+    ddof : int
+        A variance is divided by ``n - ddof``; a covariance always by ``n - 1``.
+
+    Returns
+    -------
+    array of shape ()
+        In the dtype that the embeddings promote to. Of one row the terms of variance
+        and covariance are 0; of an empty batch the loss is.
+
+    Raises
+    ------
+    TypeError
+        If an argument is of a wrong dtype or library.
+    ValueError
+        If a shape or a value does not fit.
+
+    References
+    ----------
+    .. [1] A. Bardes, J. Ponce, Y. LeCun, "VICReg: Variance-Invariance-Covariance
+       Regularization for Self-Supervised Learning", ICLR 2022, equations 1 to 6.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from metricops import vicreg_loss
+    >>> first = np.asarray([[1.0, 0.0], [0.0, 1.0], [0.0, 0.0]])
+    >>> round(float(vicreg_loss(first, 2 * first)), 4)
+    14.0876
+    """
+    call = _solvable(
+        first,
+        second,
+        invariance=invariance,
+        variance=variance,
+        covariance=covariance,
+        epsilon=epsilon,
+        ddof=ddof,
+    )
+    lib = call.inputs.library
+    loss = lib.differentiable(_LOSS.operation, call.config, call.arrays, ())
+    return call.inputs.narrow(loss)
