@@ -1,11 +1,17 @@
 """Metric-learning operations on the arrays of any library."""
 
 from metricops._losses.barlow_twins import barlow_twins_loss as barlow_twins_loss
+from metricops._losses.circle import (
+    circle_loss_from_embeddings as circle_loss_from_embeddings,
+)
 from metricops._losses.contrastive import contrastive_loss as contrastive_loss
 from metricops._losses.contrastive import (
     contrastive_loss_from_embeddings as contrastive_loss_from_embeddings,
 )
 from metricops._losses.cosine import cosine_similarity_loss as cosine_similarity_loss
+from metricops._losses.multi_similarity import (
+    multi_similarity_loss_from_embeddings as multi_similarity_loss_from_embeddings,
+)
 from metricops._losses.npairs import npairs_loss as npairs_loss
 from metricops._losses.npairs import npairs_multilabel_loss as npairs_multilabel_loss
 from metricops._losses.npairs_embeddings import (

@@ -82,6 +82,12 @@ CALLS: dict[str, Any] = {
     "contrastive_loss_from_embeddings": lambda x, y: (
         metricops.contrastive_loss_from_embeddings(x, y, LARGE, metric="cosine")
     ),
+    "multi_similarity_loss_from_embeddings": lambda x, y: (
+        metricops.multi_similarity_loss_from_embeddings(x, y, LARGE, block_size=2)
+    ),
+    "circle_loss_from_embeddings": lambda x, y: metricops.circle_loss_from_embeddings(
+        x, None, [0, 1, 0]
+    ),
     "triplet_loss": lambda x, y: metricops.triplet_loss(x, y, margin=None),
     "triplet_loss_from_embeddings": lambda x, y: metricops.triplet_loss_from_embeddings(
         x, y, [0, 1, 0], swap=True

@@ -1,5 +1,6 @@
 """Options that are numbers."""
 
+import math
 from typing import Any
 
 from metricops import _checks
@@ -37,6 +38,24 @@ def check_l2_weight(value: Any) -> None:
         _checks.refuse_type("l2_weight", "a number", value)
 
 
+def check_number(name: str, value: Any) -> float:
+    """Return a number, or raise unless `value` is one."""
+    if type(value) is not float and not is_number(value):
+        _checks.refuse_type(name, "a number", value)
+    number = float(value)
+    if math.isnan(number):
+        _checks.refuse_value(name, "a number", value)
+    return number
+
+
+def check_positive(name: str, value: Any) -> float:
+    """Return a positive number, or raise unless `value` is one."""
+    number = check_number(name, value)
+    if not 0 < number < float("inf"):
+        _checks.refuse_value(name, "positive and finite", value)
+    return number
+
+
 def check_share(name: str, value: Any) -> float:
     """Return a number from 0 to 1, or raise unless `value` is one."""
     if type(value) is not float and not is_number(value):
@@ -44,13 +63,3 @@ def check_share(name: str, value: Any) -> float:
     if not 0 <= value <= 1:
         _checks.refuse_value(name, "from 0 to 1", value)
     return float(value)
-
-
-def check_number(name: str, value: Any) -> float:
-    """Return an option as a number, or raise unless it is one."""
-    if type(value) is not float and not is_number(value):
-        _checks.refuse_type(name, "a number", value)
-    number = float(value)
-    if number != number:
-        _checks.refuse_value(name, "a number", value)
-    return number

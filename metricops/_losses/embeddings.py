@@ -94,6 +94,22 @@ def admitted(objective: Objective, asked: Arguments) -> Call:
     return Call(inputs, config, arrays, labels)
 
 
+def admitted_within(
+    objective: Objective,
+    *,
+    candidates: Any,
+    exclude_diagonal: bool | None,
+    **given: Any,
+) -> Call:
+    """Return a call whose anchors are no candidates of themselves, unless it is said.
+
+    They are where candidates are given.
+    """
+    diagonal = candidates is None if exclude_diagonal is None else exclude_diagonal
+    asked = Arguments(candidates=candidates, exclude_diagonal=diagonal, **given)
+    return admitted(objective, asked)
+
+
 def _beside_halves(
     inputs: Inputs, every: Array, labels: Labels
 ) -> tuple[str, Array, Array]:

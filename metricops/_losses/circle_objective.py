@@ -1,0 +1,63 @@
+"""What the circle loss asks of a row of similarities.
+
+A positive has the logit -gamma * w * (s - 1 + margin), a negative gamma * w * (s -
+margin); see `two_sided`. The weights w = max(1 + margin - s, 0) and max(s + margin, 0)
+say how far a pair is from its optimum. They are constants: they have no derivative.
+"""
+
+from dataclasses import dataclass
+
+from metricops._frameworks import Library
+from metricops._frameworks.programs import register_record
+from metricops._losses.two_sided import TwoSides, complete, masks_of, two_sides
+from metricops._panels.objective import Objective, Pairs, Slopes, masked
+from metricops._panels.terms import Masks
+from metricops._typing import Array
+
+
+@dataclass(frozen=True)
+class Circles(Objective):
+    """The softplus of the sum of both log-sum-exps of a row."""
+
+    gamma: float = 80.0
+    margin: float = 0.4
+
+    needs_negatives = True
+
+    def counted(self, lib: Library, pairs: Pairs) -> Array:
+        """Return which rows have a positive and a negative, shape (b, 1)."""
+        return complete(lib, pairs)
+
+    def losses(self, lib: Library, scores: Array, pairs: Pairs) -> Array:
+        """Return the rows' losses. The scores may be overwritten."""
+        _, _, found = self._sides(lib, scores, pairs)
+        return lib.softplus(found.near + found.far)
+
+    def slopes(self, lib: Library, scores: Array, pairs: Pairs) -> Slopes:
+        """Return losses and derivatives. The scores may be overwritten."""
+        masks, weights, found = self._sides(lib, scores, pairs)
+        total = found.near + found.far
+        slope = lib.sigmoid(total)[:, None]
+        factor = lib.xp.where(
+            masks.positives, slope / found.positives, slope / found.negatives
+        )
+        error = lib.times(lib.times(found.exponentials, factor), weights)
+        return Slopes(lib.softplus(total), error)
+
+    def _sides(
+        self, lib: Library, scores: Array, pairs: Pairs
+    ) -> tuple[Masks, Array, TwoSides]:
+        """Return the roles of pairs, the slopes of their logits, and the sums."""
+        xp = lib.xp
+        masks = masks_of(lib, scores, pairs)
+        scores = masked(lib, scores, pairs, 0.0)
+        fixed = lib.stop_gradient(scores)
+        near = lib.clip(1 + self.margin - fixed, 0.0, float("inf"))
+        far = lib.clip(fixed + self.margin, 0.0, float("inf"))
+        weights = self.gamma * xp.where(masks.positives, -near, far)
+        short, beyond = scores - (1 - self.margin), scores - self.margin
+        logits = weights * xp.where(masks.positives, short, beyond)
+        return masks, weights, two_sides(lib, logits, masks)
+
+
+register_record("circles", Circles)
