@@ -45,7 +45,7 @@ class Processes:
 
     def total(self, x: torch.Tensor) -> torch.Tensor:
         """Return the sum over the processes, differentiably."""
-        return torch.stack(_gather(x[None], self.group)).sum()
+        return torch.cat(_gather(x[None], self.group)).sum(0)
 
     def _own_first(self, parts: Any) -> Any:
         rank = self.group.rank()

@@ -9,7 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from metricops._sharded import npairs_loss_of_group, sigmoid_loss_of_group
+import metricops
+from metricops._sharded import (
+    loss_of_distances_of_group,
+    npairs_loss_of_group,
+    sigmoid_loss_of_group,
+)
+from tests import term_definitions
 from tests.definitions import embeddings_loss
 from tests.term_definitions import sigmoid_loss
 
@@ -143,3 +149,33 @@ def test_a_member_reports_its_own_mistakes_before_it_waits(library, given, messa
         options["candidates"] = library.asarray(options["candidates"])
     with pytest.raises((TypeError, ValueError), match="^" + re.escape(message)):
         of_group(Absent(), library.asarray(A), **options)
+
+
+@pytest.mark.parametrize(
+    ("name", "call", "reduction"),
+    [
+        ("contrastive", "labels", "mean"),
+        ("contrastive", "by position", "weighted_mean"),
+        ("contrastive", "one set", "none"),
+        ("triplet", "labels", "sum"),
+        ("triplet", "by position", "mean"),
+        ("triplet", "one set", "active_mean"),
+        ("triplet", "one set", "weighted_mean"),
+    ],
+)
+def test_all_terms_of_a_group_count_in_its_loss(run, call, name, reduction):
+    given = {k: x for k, x in CALLS[call].items() if k != "l2_weight"}
+    given |= {"sample_weight": WEIGHTS, "reduction": reduction}
+    arrays = [given.pop("candidates")] if "candidates" in given else []
+    function = getattr(metricops, f"{name}_loss_from_embeddings")
+
+    def loss(anchors, candidates=None):
+        options = dict(given)
+        labels = options.pop("labels", None)
+        how = Alone(), function, anchors, candidates, labels
+        return loss_of_distances_of_group(*how, **options)
+
+    result = run(loss, A, *arrays)
+    given.pop("block_size", None)
+    expected = getattr(term_definitions, f"{name}_loss")(A, *arrays, **given)
+    np.testing.assert_allclose(result, expected, rtol=1e-5, atol=1e-6)

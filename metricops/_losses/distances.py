@@ -20,7 +20,7 @@ from metricops._similarity.metrics import canonical
 from metricops._typing import Array
 
 REDUCTIONS = ("mean", "sum", "weighted_mean", "active_mean", "none")
-_NAMES = ("anchors", "candidates", "sample_weight")
+_NAMES = ("anchors", "candidates", "sample_weight", "scales")
 
 
 class Arguments(NamedTuple):

@@ -14,7 +14,14 @@ from metricops._panels.term_records import (
     Wanted,
     problem_of,
 )
-from metricops._panels.terms import Part, of_weights, reduced, shares_of, weighted
+from metricops._panels.terms import (
+    Part,
+    of_weights,
+    reduced,
+    shares_of,
+    totals,
+    weighted,
+)
 from metricops._typing import Array
 
 
@@ -23,7 +30,7 @@ def value(lib: Library, config: Config, arrays: Arrays, constants: Arrays) -> Ar
     given = Given(*arrays)
     problem = problem_of(lib, config, given, Labels(*constants))
     parts = term_passes.parts_of(problem)
-    return reduced(lib, config.reduction, given.weights, parts)
+    return reduced(lib, config.reduction, given.weights, given.scales, parts)
 
 
 def is_small(lib: Library, config: Config, arrays: Arrays) -> bool:
@@ -49,7 +56,7 @@ def value_and_saved(
     given, asked = Given(*arrays), Wanted(*wanted)
     problem = problem_of(lib, config, given, Labels(*constants))
     parts, found = _gradients(problem, given, asked)
-    loss = reduced(lib, config.reduction, given.weights, parts)
+    loss = reduced(lib, config.reduction, given.weights, given.scales, parts)
     each = zip(found, asked, strict=True)
     return loss, tuple(x for x, there in each if there)
 
@@ -60,6 +67,13 @@ def value_and_gradients(
     """Return a loss that is a number, and those of its gradients that are wanted."""
     config, wanted = static
     return value_and_saved(lib, config, given, labels, wanted)
+
+
+def parts_of(
+    lib: Library, config: Config, given: Given, labels: Labels
+) -> tuple[Part, ...]:
+    """Return what the terms of each anchor come to."""
+    return term_passes.parts_of(problem_of(lib, config, given, labels))
 
 
 def backward(
@@ -81,9 +95,10 @@ def backward(
     parts, *sides = term_passes.gradients(problem, pull, ones, _sides(given, asked))
     found = _chained(problem, given, parts, *sides)
     if asked.weights:
-        losses = reduced(lib, "none", None, parts)
+        losses = reduced(lib, "none", None, None, parts)
         found = found._replace(weights=upstream * losses)
-    each = zip(found, asked, strict=True)
+    # A program exported before there were scales has no entry for them in `wanted`.
+    each = zip(found, wanted, strict=False)
     return tuple(x if there else None for x, there in each)
 
 
@@ -94,18 +109,22 @@ def _gradients(
     lib, config = problem.library, problem.config
     several = config.terms.parts > 1
     shares: term_passes.Shares = (1.0,) * config.terms.parts
-    if several and config.reduction != "sum":
-        parts = term_passes.parts_of(problem)
-        shares = shares_of(lib, config.reduction, given.weights, parts)
+    numbers = given.weights, given.scales
+    if several and (config.reduction != "sum" or given.scales is not None):
+        parts = () if given.scales is not None else term_passes.parts_of(problem)
+        shares = shares_of(lib, config.reduction, *numbers, parts)
     sides = _sides(given, wanted)
     parts, *found = term_passes.gradients(problem, given.weights, shares, sides)
     if not several:  # how many terms there are is known at the end
-        (share,) = shares_of(lib, config.reduction, given.weights, parts)
+        (share,) = shares_of(lib, config.reduction, *numbers, parts)
         found = [None if x is None else x * share for x in found]
     gradients = _chained(problem, given, parts, *found)
     if wanted.weights:
-        slopes = of_weights(lib, config.reduction, given.weights, parts)
+        slopes = of_weights(lib, config.reduction, *numbers, parts)
         gradients = gradients._replace(weights=slopes)
+    if wanted.scales:
+        sums = [x[None] for x in totals(lib, given.weights, parts)]
+        gradients = gradients._replace(scales=lib.xp.concat(sums, axis=0))
     return parts, gradients
 
 
@@ -126,7 +145,8 @@ def _chained(
     lib = problem.library
     if anchors is not None:
         anchors = of_rows(lib, problem.row_units, anchors)
-        some = reduced(lib, "none", None, tuple(_counts(part) for part in parts)) > 0
+        counts = tuple(_counts(part) for part in parts)
+        some = reduced(lib, "none", None, None, counts) > 0
         anchors = lib.xp.where(some[:, None], anchors, 0.0)
     if candidates is not None:
         candidates = of_rows(lib, problem.units, candidates)

@@ -28,6 +28,7 @@ class Given(NamedTuple):
     anchors: Array
     candidates: Array | None  # None: the anchors
     weights: Array | None  # (n,); None: all 1
+    scales: Array | None = None  # (parts,): of the sum of each part; None: all 1
 
 
 class Wanted(NamedTuple):
@@ -36,6 +37,7 @@ class Wanted(NamedTuple):
     anchors: bool
     candidates: bool
     weights: bool
+    scales: bool = False
 
 
 class Labels(NamedTuple):

@@ -73,36 +73,67 @@ class Terms:
 
 
 def reduced(
-    lib: Library, reduction: str, weights: Array | None, parts: tuple[Part, ...]
+    lib: Library,
+    reduction: str,
+    weights: Array | None,
+    scales: Array | None,
+    parts: tuple[Part, ...],
 ) -> Array:
-    """Return the loss: the sum of the parts, each divided by its own mass."""
+    """Return the loss: the sum of the parts, each divided by its own mass.
+
+    Or each times its entry of `scales`, where these are given.
+    """
     if reduction == "none":
         return sum_of([weighted(part.losses, weights) for part in parts])
-    shares = shares_of(lib, reduction, weights, parts)
-    pairs = zip(parts, shares, strict=True)
-    totals = [lib.xp.sum(weighted(part.losses, weights)) * f for part, f in pairs]
-    return sum_of(totals)
+    shares = shares_of(lib, reduction, weights, scales, parts)
+    pairs = zip(totals(lib, weights, parts), shares, strict=True)
+    return sum_of([total * share for total, share in pairs])
+
+
+def totals(
+    lib: Library, weights: Array | None, parts: tuple[Part, ...]
+) -> tuple[Array, ...]:
+    """Return the sum of the weighted losses of each part."""
+    return tuple(lib.xp.sum(weighted(part.losses, weights)) for part in parts)
 
 
 def shares_of(
-    lib: Library, reduction: str, weights: Array | None, parts: tuple[Part, ...]
+    lib: Library,
+    reduction: str,
+    weights: Array | None,
+    scales: Array | None,
+    parts: tuple[Part, ...],
 ) -> tuple[Array | float, ...]:
     """Return what the sum of each part's losses is multiplied by."""
+    if scales is not None:
+        (count,) = lib.shape(scales)
+        return tuple(scales[i] for i in range(count or 0))
     if reduction in ("sum", "none"):
         return (1.0,) * len(parts)
-    masses = [lib.xp.sum(_mass(reduction, weights, part)) for part in parts]
+    masses = masses_of(lib, reduction, weights, parts)
     return tuple(reciprocal(lib, mass) for mass in masses)
 
 
+def masses_of(
+    lib: Library, reduction: str, weights: Array | None, parts: tuple[Part, ...]
+) -> tuple[Array, ...]:
+    """Return what a mean divides the sum of each part's losses by."""
+    return tuple(lib.xp.sum(_mass(reduction, weights, part)) for part in parts)
+
+
 def of_weights(
-    lib: Library, reduction: str, weights: Array, parts: tuple[Part, ...]
+    lib: Library,
+    reduction: str,
+    weights: Array,
+    scales: Array | None,
+    parts: tuple[Part, ...],
 ) -> Array:
     """Return the derivative of the loss by the weights.
 
     With losses l, numbers k of terms and a share f, d(f * sum(w * l)) / dw is f * l; of
     a weighted mean, whose share is 1 / sum(w * k), it is f * (l - k * f * sum(w * l)).
     """
-    shares = shares_of(lib, reduction, weights, parts)
+    shares = shares_of(lib, reduction, weights, scales, parts)
     found = []
     for part, share in zip(parts, shares, strict=True):
         losses = part.losses

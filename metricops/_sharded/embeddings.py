@@ -1,44 +1,17 @@
-"""The loss of a batch that several processes or devices hold.
+"""The losses of similarities of a batch that several processes or devices hold."""
 
-Each member of the group takes its own anchors against everybody's candidates, its own
-candidates first. What it returns is scaled so that the *mean* over the members is the
-loss of the whole batch: data parallel training averages gradients over the members, and
-so gets the whole batch's gradient.
+from typing import Any, NamedTuple
 
-Nothing here knows a framework: an adapter brings its collectives, as a `Group`.
-"""
-
-from typing import Any, NamedTuple, Protocol
-
-from metricops import _checks
-from metricops._arguments.labels import is_held
 from metricops._arguments.weights import mass_of, reciprocal
-from metricops._frameworks import Library, unwrap
-from metricops._frameworks.host import is_numpy, is_plain, labels_from_plain
-from metricops._losses.embeddings import Arguments, Call, admitted, loss_of
+from metricops._frameworks import Library
+from metricops._losses.embeddings import Arguments, admitted, loss_of
 from metricops._losses.npairs_embeddings import objective_of
 from metricops._losses.sigmoid_objective import Sigmoids
 from metricops._panels.objective import Objective
 from metricops._panels.records import Candidates, Rows, problem_of
 from metricops._panels.scores import pairs_of
+from metricops._sharded.groups import Group, check_alike
 from metricops._typing import Array
-
-
-class Group(Protocol):
-    """The processes or devices that share a batch, as one of them sees them."""
-
-    @property
-    def size(self) -> int:
-        """Return how many they are."""
-
-    def counts(self, x: Array) -> list[int]:
-        """Return how many rows of `x` each member has, own first."""
-
-    def gather(self, x: Array, counts: list[int]) -> Array:
-        """Return everybody's rows of `x`, own first, differentiably."""
-
-    def total(self, x: Array) -> Array:
-        """Return the sum of everybody's `x`, of shape (), differentiably."""
 
 
 class Side(NamedTuple):
@@ -117,7 +90,7 @@ def _loss_of_group(group: Group, objective: Objective, asked: Arguments) -> Arra
     # A member with bad arguments raises here, before any other waits for it.
     call = admitted(objective, asked)
     for name in ("labels", "candidate_labels", "ids", "candidate_ids"):
-        _check_alike(call, name, getattr(asked, name))
+        check_alike(call.inputs, name, getattr(asked, name))
     lib, given = call.inputs.library, call.given
     dtype = lib.multiplying(call.config.operands).wide_dtype(given.anchors)
     member = Member(group, lib, dtype, given.weights, objective, asked)
@@ -137,17 +110,6 @@ def _loss_of_group(group: Group, objective: Objective, asked: Arguments) -> Arra
         )
     loss = _one_way(member, rows, columns)
     return (loss + _one_way(member, columns, rows)) / 2 if asked.symmetric else loss
-
-
-def _check_alike(call: Call, name: str, value: Any) -> None:
-    """Raise if labels became codes, which each member would assign differently."""
-    lib, like, value = call.inputs.library, call.given.anchors, unwrap(value)
-    if is_plain(value):
-        value = labels_from_plain(name, value)
-    if not is_numpy(value) or lib.traces_numpy() or is_held(lib, like, value):
-        return
-    need = f"of numbers that {lib.label} holds where a group shares the batch"
-    _checks.refuse_dtype(name, need, str(value.dtype))
 
 
 def _one_way(member: Member, rows: Side, columns: Side) -> Array:

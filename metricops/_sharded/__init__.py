@@ -1,0 +1,20 @@
+"""The loss of a batch that several processes or devices hold.
+
+Each member of the group takes its own anchors against everybody's candidates, its own
+candidates first. What it returns is scaled so that the *mean* over the members is the
+loss of the whole batch: data parallel training averages gradients over the members, and
+so gets the whole batch's gradient.
+
+Nothing here knows a framework: an adapter brings its collectives, as a `Group`.
+"""
+
+from metricops._sharded.distances import loss_of_distances_of_group
+from metricops._sharded.embeddings import npairs_loss_of_group, sigmoid_loss_of_group
+from metricops._sharded.groups import Group
+
+__all__ = [
+    "Group",
+    "loss_of_distances_of_group",
+    "npairs_loss_of_group",
+    "sigmoid_loss_of_group",
+]
