@@ -78,6 +78,7 @@ CALLS: dict[str, Any] = {
     ),
     "barlow_twins_loss": lambda x, y: metricops.barlow_twins_loss(x, y),
     "vicreg_loss": lambda x, y: metricops.vicreg_loss(x, y),
+    "cosent_loss": lambda x, y: metricops.cosent_loss(x[0, :], [0, 1, 2]),
     "contrastive_loss": lambda x, y: metricops.contrastive_loss(x, np.eye(3)),
     "contrastive_loss_from_embeddings": lambda x, y: (
         metricops.contrastive_loss_from_embeddings(x, y, LARGE, metric="cosine")
@@ -111,8 +112,8 @@ every = pytest.mark.parametrize("name", CALLS)
 
 
 def require_sorting(xp, name, device):
-    """Skip a search where array-api-strict 2.6 cannot sort: `no_x64` has no int64."""
-    searching = ("nearest", "recall", "precision", "mean_", "ndcg")
+    """Skip what sorts where array-api-strict 2.6 cannot: `no_x64` has no int64."""
+    searching = ("nearest", "cosent", "recall", "precision", "mean_", "ndcg")
     if not name.startswith(searching):
         return
     try:

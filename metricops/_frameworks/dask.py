@@ -135,6 +135,11 @@ class Dask(Library):
         """Return the sums of each row up to each of its entries."""
         return da.cumsum(x, axis=1)
 
+    def running_log_sums(self, x: Array) -> Array:
+        """Return the logarithms of the cumulative sums of exp(x) along each row."""
+        whole = x.rechunk({1: -1})
+        return whole.map_blocks(np.logaddexp.accumulate, axis=1, dtype=x.dtype)
+
     def found(
         self, search: Search, config: Any, queries: Array, keys: Array
     ) -> tuple[Array, Array]:

@@ -1,4 +1,7 @@
-"""Operations that a framework may do better than the functions of the standard."""
+"""Operations that a framework may do better than the functions of the standard.
+
+The module is long, as one class has all that frameworks may do in another way.
+"""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -120,6 +123,18 @@ class Primitives(Operands):
     def running(self, x: Array) -> Array:
         """Return the cumulative sums of each row."""
         return self.xp.cumulative_sum(x, axis=1)
+
+    def running_log_sums(self, x: Array) -> Array:
+        """Return the logarithms of the cumulative sums of exp(x) along each row.
+
+        The size of the rows is known. With each step, sums reach twice as far.
+        """
+        xp, step, size = self.xp, 1, x.shape[1]
+        while step < size:
+            head = xp.full_like(x[:, :step], -float("inf"))
+            x = xp.logaddexp(x, xp.concat([head, x[:, : size - step]], axis=1))
+            step *= 2
+        return x
 
     def log_softmax(self, scores: Array) -> Array:
         """Return the logarithms of each row's softmax."""

@@ -39,7 +39,7 @@ def all_by_all(lib: Library, distances: Array, masks: Masks, margin: float) -> T
     error = behind * nearer - before * (total - lib.running(behind))
     count = total[:, 0] * xp.sum(negatives, axis=1)
     part = Part(xp.astype(losses, dtype), count, xp.sum(behind * nearer, axis=1))
-    return Triples(part, lib.chosen(error, _inverse(lib, order, dtype)))
+    return Triples(part, lib.chosen(error, inverse(lib, order, dtype)))
 
 
 def _order(lib: Library, distances: Array, masks: Masks, margin: float) -> Array:
@@ -59,7 +59,7 @@ def _order(lib: Library, distances: Array, masks: Masks, margin: float) -> Array
     return order
 
 
-def _inverse(lib: Library, order: Array, dtype: object) -> Array:
+def inverse(lib: Library, order: Array, dtype: object) -> Array:
     """Return where each column stands in an order."""
     places = lib.xp.astype(order, dtype)
     _, inverse = lib.largest(-places, lib.size(order, 1))

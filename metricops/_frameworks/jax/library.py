@@ -147,6 +147,10 @@ class Jax(Library):
         """Return one column of each row of the matrix `x`, shape (n, 1)."""
         return jnp.take_along_axis(x, columns[:, None], axis=1)
 
+    def running_log_sums(self, x: Array) -> Array:
+        """Return the logarithms of the cumulative sums of exp(x) along each row."""
+        return jax.lax.cumlogsumexp(x, axis=1)
+
     def largest(self, x: Array, k: int) -> tuple[Array, Array]:
         """Return the `k` largest of each row and their columns, ties by column."""
         return searches.largest(x, k)

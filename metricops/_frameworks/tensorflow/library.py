@@ -1,4 +1,7 @@
-"""TensorFlow: custom gradients, sizes unknown while tracing, and loops in graphs."""
+"""TensorFlow: custom gradients, sizes unknown while tracing, and loops in graphs.
+
+The module is long, as one class says all that TensorFlow does in another way.
+"""
 
 from collections.abc import Callable
 from functools import partial
@@ -180,6 +183,10 @@ class TensorFlow(Library):
         """Return the entries, or rows, of `x` at a matrix of indices."""
         # The gradient of `tf.gather` would be no tensor, but `tf.IndexedSlices`.
         return tf.gather_nd(x, indices[..., None])
+
+    def running_log_sums(self, x: Array) -> Array:
+        """Return the logarithms of the cumulative sums of exp(x) along each row."""
+        return tf.math.cumulative_logsumexp(x, axis=1)
 
     def largest(self, x: Array, k: int) -> tuple[Array, Array]:
         """Return the `k` largest of each row and their columns, ties by column."""

@@ -115,6 +115,10 @@ class TorchPrimitives(Library):
         """Return the sums of each row up to each of its entries."""
         return torch.cumsum(x, dim=1)
 
+    def running_log_sums(self, x: Array) -> Array:
+        """Return the logarithms of the cumulative sums of exp(x) along each row."""
+        return torch.logcumsumexp(x, dim=1)
+
     # In place where nothing records it: fresh memory is mapped page by page.
 
     def plus(self, x: Array, y: Array) -> Array:
