@@ -1,5 +1,6 @@
 """Metric-learning operations on the arrays of any library."""
 
+from metricops._losses import soft_nearest_neighbor as _soft_nearest_neighbor
 from metricops._losses.barlow_twins import barlow_twins_loss as barlow_twins_loss
 from metricops._losses.circle import (
     circle_loss_from_embeddings as circle_loss_from_embeddings,
@@ -68,3 +69,8 @@ from metricops._similarity.pairwise import (
 from metricops._typing import Denominator as Denominator
 from metricops._typing import Reduction as Reduction
 from metricops._typing import TermReduction as TermReduction
+
+# Its name is too long to be said twice on a line.
+soft_nearest_neighbor_loss_from_embeddings = (
+    _soft_nearest_neighbor.soft_nearest_neighbor_loss_from_embeddings
+)

@@ -89,6 +89,14 @@ CALLS: dict[str, Any] = {
     "circle_loss_from_embeddings": lambda x, y: metricops.circle_loss_from_embeddings(
         x, None, [0, 1, 0]
     ),
+    "soft_nearest_neighbor_loss_from_embeddings": lambda x, y: (
+        metricops.soft_nearest_neighbor_loss_from_embeddings(x, y, temperature=2.0)
+    ),
+    "soft_nearest_neighbor_loss_from_embeddings, unit": lambda x, y: (
+        metricops.soft_nearest_neighbor_loss_from_embeddings(
+            x, y, LARGE, temperature=np.asarray(2.0), normalize=True
+        )
+    ),
     "triplet_loss": lambda x, y: metricops.triplet_loss(x, y, margin=None),
     "triplet_loss_from_embeddings": lambda x, y: metricops.triplet_loss_from_embeddings(
         x, y, [0, 1, 0], swap=True

@@ -22,9 +22,14 @@ from tests.test_sibling_losses import (
 
 multi_similarity: Any = metricops.multi_similarity_loss_from_embeddings
 circle: Any = metricops.circle_loss_from_embeddings
+soft_nearest_neighbor: Any = metricops.soft_nearest_neighbor_loss_from_embeddings
 LOSSES: dict[str, Any] = {
     "multi-similarity": (multi_similarity, family_definitions.multi_similarity_loss),
     "circle": (circle, family_definitions.circle_loss),
+    "soft nearest neighbour": (
+        soft_nearest_neighbor,
+        family_definitions.soft_nearest_neighbor_loss,
+    ),
 }
 # Every option of each loss.
 OPTIONS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -36,8 +41,21 @@ OPTIONS: dict[str, tuple[str, dict[str, Any]]] = {
     "multi-similarity without mining": ("multi-similarity", {"epsilon": None}),
     "circle": ("circle", {}),
     "circle of products": ("circle", {"gamma": 2.0, "margin": 0.2, "normalize": False}),
+    "soft nearest neighbour": ("soft nearest neighbour", {"temperature": 0.7}),
+    "soft nearest neighbour of unit length": (
+        "soft nearest neighbour",
+        {"temperature": 0.1, "normalize": True},
+    ),
+    "soft nearest neighbour of cosines": (
+        "soft nearest neighbour",
+        {"temperature": 0.2, "metric": "cosine"},
+    ),
 }
-TRACED = (("labels", "multi-similarity"), ("one set", "circle"))
+TRACED = (
+    ("labels", "multi-similarity"),
+    ("one set", "circle"),
+    ("one set", "soft nearest neighbour"),
+)
 traced_calls = pytest.mark.parametrize(("plan", "option"), TRACED)
 options = pytest.mark.parametrize("option", OPTIONS)
 
@@ -146,7 +164,7 @@ def test_values_and_gradients_need_no_autodiff(plan, option):
 
 
 X = np.round(np.random.default_rng(0).standard_normal((4, 3)), 2).astype(np.float32)
-EVERY = (multi_similarity, circle)
+EVERY = (multi_similarity, circle, soft_nearest_neighbor)
 BLOCKS = (1, None)
 
 
@@ -227,11 +245,49 @@ def test_small_losses_keep_their_digits():
     for loss, given in (
         (multi_similarity, {"alpha": 60.0, "epsilon": None}),
         (circle, {"gamma": 60.0}),
+        (soft_nearest_neighbor, {"temperature": 0.1}),
     ):
         exact = loss(x, labels=[0, 0, 1, 1], **given)
         found = loss(x.astype(np.float32), labels=[0, 0, 1, 1], **given)
         assert 0 < exact < 1e-8
         np.testing.assert_allclose(found, exact, rtol=1e-4)
+
+
+def test_near_neighbours_far_from_the_origin_keep_their_distances(run):
+    if run.library.name == "jax":
+        return
+    x = np.random.default_rng(1).standard_normal((40, 8)).astype(np.float32)
+    far = (x + np.float32(1000)).astype(np.float32)
+    labels = np.arange(40) % 10
+    found = run(soft_nearest_neighbor, far, labels=labels, block_size=16)
+    expected = soft_nearest_neighbor(far.astype(np.float64), labels=labels)
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("given", [{}, {"normalize": True}, {"metric": "cosine"}])
+def test_a_temperature_is_differentiable(slopes, given):
+    arrays = [*PLANS["labels"][0], np.asarray(0.6)]
+    given = {**PLANS["labels"][1], **given, "sample_weight": WEIGHTS}
+
+    def total(*moved: Any) -> float:
+        *sides, temperature = moved
+        found = family_definitions.soft_nearest_neighbor_loss
+        return float(found(*sides, temperature=temperature, **given))
+
+    def loss(*moved: Any, **options: Any) -> Any:
+        *sides, temperature = moved
+        return soft_nearest_neighbor(*sides, temperature=temperature, **options)
+
+    expected = numeric_gradient(total, *arrays)
+    for block_size in (2, None):
+        found = slopes(loss, *arrays, **given, block_size=block_size)
+        for got, want in zip(found, expected, strict=True):
+            np.testing.assert_allclose(got, want, rtol=1e-6, atol=1e-6)
+    names = ("anchors", "candidates", "temperature")
+    named = dict(zip(names, arrays, strict=True))
+    _, both = metricops.value_and_grad(soft_nearest_neighbor)(**named, **given)
+    for name, want in zip(names, expected, strict=True):
+        np.testing.assert_allclose(both[name], want, rtol=1e-6, atol=1e-6)
 
 
 def test_numbers_and_labels_are_checked():
@@ -241,5 +297,9 @@ def test_numbers_and_labels_are_checked():
         multi_similarity(X, labels=LABELS[:4], epsilon="0.1")
     with pytest.raises(ValueError, match="`margin` must be a number; got nan"):
         circle(X, labels=LABELS[:4], margin=float("nan"))
+    with pytest.raises(ValueError, match='`metric` must be "squared_euclidean" or "co'):
+        soft_nearest_neighbor(X, labels=LABELS[:4], metric="euclidean")
+    with pytest.raises(ValueError, match="`temperature` must be positive and finite"):
+        soft_nearest_neighbor(X, labels=LABELS[:4], temperature=0.0)
     with pytest.raises(ValueError, match="`labels` must be given where `candidates`"):
         circle(X)
