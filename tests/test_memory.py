@@ -139,8 +139,8 @@ def test_jax_takes_a_few_panels_at_16384_rows(options):
     assert taken <= 32 * 2**20, f"{taken / 2**20:.0f} MiB"
 
 
-# Print how many bytes the steps of a graph add to what the process took before them.
-GRAPHS = """
+# Print how many bytes steps add to what the process took before them.
+TENSORFLOW = """
 import resource, sys
 import tensorflow as tf
 import metricops
@@ -155,20 +155,28 @@ def step(options, *rows):
 def peak():
     return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
+hows = {"a graph": {}, "xla": {"jit_compile": True}}
+
+def run(*rows, options):
+    if sys.argv[1] == "eager":
+        return step(options, *rows)
+    return tf.function(lambda *x: step(options, *x), **hows[sys.argv[1]])(*rows)
+
 sets = [many(options) for options in WAYS]
 for rows, options in sets:
     options = {k: v[:600] if k == "labels" else v for k, v in options.items()}
     few = [tf.constant(x[:600]) for x in rows]
-    tf.function(lambda *x, o=options: step(o, *x))(*few)
+    run(*few, options=options)
 before = peak()
 for rows, options in sets:
-    tf.function(lambda *x, o=options: step(o, *x))(*map(tf.constant, rows))
+    run(*map(tf.constant, rows), options=options)
 print(peak() - before)
 """
 
 
-def test_tensorflow_takes_a_few_panels_at_16384_rows(tf):
-    command = [sys.executable, "-c", GRAPHS]
+@pytest.mark.parametrize("how", ["a graph", "eager", "xla"])
+def test_tensorflow_takes_a_few_panels_at_16384_rows(tf, how):
+    command = [sys.executable, "-c", TENSORFLOW, how]
     # Small blocks go back to the system too: what counts is what is in use.
     env = {**os.environ, "MALLOC_MMAP_THRESHOLD_": "1000000"}
     run = subprocess.run(command, capture_output=True, text=True, check=True, env=env)
