@@ -1,5 +1,6 @@
 """What the modules of the N-pairs loss of embeddings share, whatever the framework."""
 
+import inspect
 import math
 from typing import Any
 
@@ -99,6 +100,17 @@ def sigmoid_loss(
 def options_of(module: Any, names: tuple[str, ...]) -> dict[str, Any]:
     """Return the attributes of a module that are options of its function."""
     return {name: getattr(module, name) for name in names}
+
+
+def option_names(loss: Any) -> tuple[str, ...]:
+    """Return the names of the options of a loss: what it takes by name alone.
+
+    Those are left out that go with the arrays of a call.
+    """
+    beside = "candidate_labels", "sample_weight"
+    found = inspect.signature(loss).parameters.values()
+    names = (x.name for x in found if x.kind is x.KEYWORD_ONLY)
+    return tuple(name for name in names if name not in beside)
 
 
 def check_memory(memory_size: int, batch: int) -> None:

@@ -12,6 +12,13 @@ from flax import nnx
 import metricops
 
 from ._embedding_loss import embedding_loss, log_scale
+from ._flax_batch import (
+    BarlowTwinsLoss,
+    CircleLoss,
+    CoSENTLoss,
+    MultiSimilarityLoss,
+    VICRegLoss,
+)
 from ._flax_siblings import (
     ContrastiveEmbeddingLoss,
     CrossBatchMemory,
@@ -21,11 +28,15 @@ from ._flax_siblings import (
 from ._jax import AxisName, capped, loss_over_axis
 
 __all__ = [
+    "BarlowTwinsLoss",
+    "CircleLoss",
+    "CoSENTLoss",
     "ContrastiveEmbeddingLoss",
     "CosineSimilarityLoss",
     "CrossBatchMemory",
     "Dot",
     "MetricEmbedding",
+    "MultiSimilarityLoss",
     "NPairsEmbeddingLoss",
     "NPairsLoss",
     "NPairsMultilabelLoss",
@@ -33,6 +44,7 @@ __all__ = [
     "PairwiseInnerProduct",
     "SigmoidEmbeddingLoss",
     "TripletEmbeddingLoss",
+    "VICRegLoss",
 ]
 
 

@@ -13,6 +13,13 @@ import metricops
 
 from ._embedding_loss import embedding_loss, log_scale
 from ._jax import AxisName, capped, loss_over_axis
+from ._linen_batch import (
+    BarlowTwinsLoss,
+    CircleLoss,
+    CoSENTLoss,
+    MultiSimilarityLoss,
+    VICRegLoss,
+)
 from ._linen_siblings import (
     ContrastiveEmbeddingLoss,
     CrossBatchMemory,
@@ -21,11 +28,15 @@ from ._linen_siblings import (
 )
 
 __all__ = [
+    "BarlowTwinsLoss",
+    "CircleLoss",
+    "CoSENTLoss",
     "ContrastiveEmbeddingLoss",
     "CosineSimilarityLoss",
     "CrossBatchMemory",
     "Dot",
     "MetricEmbedding",
+    "MultiSimilarityLoss",
     "NPairsEmbeddingLoss",
     "NPairsLoss",
     "NPairsMultilabelLoss",
@@ -33,6 +44,7 @@ __all__ = [
     "PairwiseInnerProduct",
     "SigmoidEmbeddingLoss",
     "TripletEmbeddingLoss",
+    "VICRegLoss",
 ]
 
 

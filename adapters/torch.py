@@ -16,6 +16,13 @@ from ._embedding_loss import (
     log_scale,
 )
 from ._torch_base import Module, Processes
+from ._torch_batch import (
+    BarlowTwinsLoss,
+    CircleLoss,
+    CoSENTLoss,
+    MultiSimilarityLoss,
+    VICRegLoss,
+)
 from ._torch_siblings import (
     ContrastiveEmbeddingLoss,
     CrossBatchMemory,
@@ -24,11 +31,15 @@ from ._torch_siblings import (
 )
 
 __all__ = [
+    "BarlowTwinsLoss",
+    "CircleLoss",
+    "CoSENTLoss",
     "ContrastiveEmbeddingLoss",
     "CosineSimilarityLoss",
     "CrossBatchMemory",
     "Dot",
     "MetricEmbedding",
+    "MultiSimilarityLoss",
     "NPairsEmbeddingLoss",
     "NPairsLoss",
     "NPairsMultilabelLoss",
@@ -36,6 +47,7 @@ __all__ = [
     "PairwiseInnerProduct",
     "SigmoidEmbeddingLoss",
     "TripletEmbeddingLoss",
+    "VICRegLoss",
 ]
 
 

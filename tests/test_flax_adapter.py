@@ -35,6 +35,11 @@ CASES: dict[str, tuple[dict[str, Any], tuple[Any, ...]]] = {
     "SigmoidEmbeddingLoss": ({"bias": -1.0, "learnable_bias": True}, (X, Y)),
     "TripletEmbeddingLoss": ({"negatives": "hard"}, (X, Y, LABELS)),
     "ContrastiveEmbeddingLoss": ({"power": 1}, (X, Y, LABELS)),
+    "MultiSimilarityLoss": ({"alpha": 1.0, "epsilon": None}, (X, Y, LABELS)),
+    "CircleLoss": ({"gamma": 8.0}, (X, Y, LABELS)),
+    "BarlowTwinsLoss": ({"off_diagonal_weight": 0.1}, (X, Y)),
+    "VICRegLoss": ({"variance": 2.0, "ddof": 0}, (X, Y)),
+    "CoSENTLoss": ({"temperature": 0.5}, (X[:, 0], Y[:, 0])),
     "CosineSimilarityLoss": ({"reduction": "none"}, (X, Y)),
     "Dot": ({"axes": 1, "normalize": True}, (X, Y)),
     "PairwiseInnerProduct": ({}, (X, Y)),
@@ -76,8 +81,11 @@ def test_every_class_is_tried_here(kind):
 
 @by_adapter
 def test_the_examples_of_the_docstrings_run(kind):
-    siblings = require(f"metricops.adapters._{kind}_siblings")
-    for module in (adapters[kind], siblings):
+    names = (f"_{kind}_siblings", f"_{kind}_batch")
+    for module in (
+        adapters[kind],
+        *(require(f"metricops.adapters.{x}") for x in names),
+    ):
         assert doctest.testmod(module).failed == 0
 
 

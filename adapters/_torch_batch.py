@@ -1,0 +1,255 @@
+"""PyTorch modules of the losses of batches, of two views, and of scores.
+
+The module is long, as each module has its options and their description.
+"""
+
+from typing import Any
+
+import torch
+
+import metricops
+
+from ._embedding_loss import option_names, options_of
+from ._torch_base import Module
+
+
+class _Loss(Module):
+    """A loss with the options named in `_shown`."""
+
+    _function: Any
+    _shown: tuple[str, ...]
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__()
+        for name, value in options.items():
+            setattr(self, name, value)
+
+    def _of(self, *arrays: Any, **given: Any) -> torch.Tensor:
+        """Return the loss of some arrays, with the options of the module."""
+        found: torch.Tensor = self._function(
+            *arrays, **given, **options_of(self, self._shown)
+        )
+        return found
+
+
+class _LabelledLoss(_Loss):
+    """A loss of anchors against candidates."""
+
+    def forward(
+        self,
+        anchors: torch.Tensor,
+        candidates: torch.Tensor | None = None,
+        labels: torch.Tensor | None = None,
+        *,
+        candidate_labels: torch.Tensor | None = None,
+        sample_weight: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """Return the loss of anchors, shape (n, d), against candidates, shape (m, d).
+
+        Parameters
+        ----------
+        anchors, candidates, labels, candidate_labels, sample_weight
+            As in the function.
+        """
+        theirs = {"candidate_labels": candidate_labels, "sample_weight": sample_weight}
+        return self._of(anchors, candidates, labels, **theirs)
+
+
+class _ViewsLoss(_Loss):
+    """A loss of two views of a batch."""
+
+    def forward(self, first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
+        """Return the loss of two views, both of shape (n, d)."""
+        return self._of(first, second)
+
+
+class MultiSimilarityLoss(_LabelledLoss):
+    """`metricops.multi_similarity_loss_from_embeddings` as a module.
+
+    Parameters
+    ----------
+    alpha, beta, base, epsilon, normalize
+        As in `metricops.multi_similarity_loss_from_embeddings`.
+    exclude_diagonal, reduction, block_size
+        As in `metricops.multi_similarity_loss_from_embeddings`.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from metricops.adapters.torch import MultiSimilarityLoss
+    >>> embeddings = torch.tensor([[1.0, 0.0], [0.8, 0.6], [0.6, 0.8]])
+    >>> labels, loss = torch.tensor([0, 0, 1]), MultiSimilarityLoss()
+    >>> round(loss(embeddings, labels=labels).item(), 4)
+    0.3394
+    """
+
+    _function = staticmethod(metricops.multi_similarity_loss_from_embeddings)
+    _shown = option_names(metricops.multi_similarity_loss_from_embeddings)
+
+    def __init__(
+        self,
+        alpha: float = 2.0,
+        beta: float = 40.0,
+        base: float = 0.5,
+        epsilon: float | None = 0.1,
+        *,
+        normalize: bool = True,
+        exclude_diagonal: bool | None = None,
+        reduction: metricops.Reduction = "mean",
+        block_size: int | None = None,
+    ) -> None:
+        super().__init__(
+            alpha=alpha,
+            beta=beta,
+            base=base,
+            epsilon=epsilon,
+            normalize=normalize,
+            exclude_diagonal=exclude_diagonal,
+            reduction=reduction,
+            block_size=block_size,
+        )
+
+
+class CircleLoss(_LabelledLoss):
+    """`metricops.circle_loss_from_embeddings` as a module.
+
+    Parameters
+    ----------
+    gamma, margin, normalize
+        As in `metricops.circle_loss_from_embeddings`.
+    exclude_diagonal, reduction, block_size
+        As in `metricops.circle_loss_from_embeddings`.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from metricops.adapters.torch import CircleLoss
+    >>> embeddings = torch.tensor([[1.0, 0.0], [0.8, 0.6], [0.6, 0.8]])
+    >>> labels, loss = torch.tensor([0, 0, 1]), CircleLoss()
+    >>> round(loss(embeddings, labels=labels).item(), 4)
+    28.8648
+    """
+
+    _function = staticmethod(metricops.circle_loss_from_embeddings)
+    _shown = option_names(metricops.circle_loss_from_embeddings)
+
+    def __init__(
+        self,
+        gamma: float = 80.0,
+        margin: float = 0.4,
+        *,
+        normalize: bool = True,
+        exclude_diagonal: bool | None = None,
+        reduction: metricops.Reduction = "mean",
+        block_size: int | None = None,
+    ) -> None:
+        super().__init__(
+            gamma=gamma,
+            margin=margin,
+            normalize=normalize,
+            exclude_diagonal=exclude_diagonal,
+            reduction=reduction,
+            block_size=block_size,
+        )
+
+
+class BarlowTwinsLoss(_ViewsLoss):
+    """`metricops.barlow_twins_loss` as a module.
+
+    Parameters
+    ----------
+    off_diagonal_weight
+        As in `metricops.barlow_twins_loss`.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from metricops.adapters.torch import BarlowTwinsLoss
+    >>> first = torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.0, 0.0]])
+    >>> loss = BarlowTwinsLoss()
+    >>> round(loss(first, 2 * first).item(), 4)
+    0.0025
+    """
+
+    _function = staticmethod(metricops.barlow_twins_loss)
+    _shown = option_names(metricops.barlow_twins_loss)
+
+    def __init__(
+        self,
+        off_diagonal_weight: float = 5e-3,
+    ) -> None:
+        super().__init__(
+            off_diagonal_weight=off_diagonal_weight,
+        )
+
+
+class VICRegLoss(_ViewsLoss):
+    """`metricops.vicreg_loss` as a module.
+
+    Parameters
+    ----------
+    invariance, variance, covariance, epsilon, ddof
+        As in `metricops.vicreg_loss`.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from metricops.adapters.torch import VICRegLoss
+    >>> first = torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.0, 0.0]])
+    >>> loss = VICRegLoss()
+    >>> round(loss(first, 2 * first).item(), 4)
+    14.0876
+    """
+
+    _function = staticmethod(metricops.vicreg_loss)
+    _shown = option_names(metricops.vicreg_loss)
+
+    def __init__(
+        self,
+        invariance: float = 25.0,
+        variance: float = 25.0,
+        covariance: float = 1.0,
+        epsilon: float = 1e-4,
+        ddof: int = 1,
+    ) -> None:
+        super().__init__(
+            invariance=invariance,
+            variance=variance,
+            covariance=covariance,
+            epsilon=epsilon,
+            ddof=ddof,
+        )
+
+
+class CoSENTLoss(_Loss):
+    """`metricops.cosent_loss` as a module.
+
+    Parameters
+    ----------
+    temperature
+        As in `metricops.cosent_loss`.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from metricops.adapters.torch import CoSENTLoss
+    >>> similarities = torch.tensor([0.9, 0.8, 0.1])
+    >>> loss = CoSENTLoss()
+    >>> round(loss(similarities, torch.tensor([0.5, 1.0, 0.0])).item(), 4)
+    2.1269
+    """
+
+    _function = staticmethod(metricops.cosent_loss)
+    _shown = option_names(metricops.cosent_loss)
+
+    def __init__(
+        self,
+        temperature: float = 0.05,
+    ) -> None:
+        super().__init__(
+            temperature=temperature,
+        )
+
+    def forward(self, similarities: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        """Return the loss of similarities, shape (n,), with their scores."""
+        return self._of(similarities, scores)
