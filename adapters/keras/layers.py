@@ -236,11 +236,11 @@ class MetricEmbedding(keras.layers.Dense):
         unit: int | None = None,
         **kwargs: Any,
     ) -> None:
-        given = [x for x in (units, unit) if x is not None]
-        if len(given) != 1:
+        count = unit if units is None else units
+        if count is None or (units is not None and unit is not None):
             msg = f"`units` must be given, once; got units={units} and unit={unit}."
             raise TypeError(msg)
-        super().__init__(operator.index(given[0]), *args, **kwargs)
+        super().__init__(operator.index(count), *args, **kwargs)
         self.axis = _python_ints(axis)
 
     def build(self, input_shape: Shape) -> None:

@@ -86,16 +86,16 @@ def pull(
     xp = lib.xp
     left, right = _prepared(lib, config, x, y, places)
     left = left._replace(upstream=upstream, inverse=inverse)
-    sides = (True, True) if y is None else wanted
+    of_left, of_right = sides = (True, True) if y is None else wanted
 
     def panel(carry: Any, own: Arrays, others: Arrays) -> Step:
         own, (closed, *rest) = Rows(*own), others
         weights, *near = _weights(lib, config, own, Rows(*rest), sides)
         of_rows: Arrays = ()
-        if sides[0]:
+        if of_left:
             met = lib.product(closed, transposed(weights))
             of_rows = (_difference(lib, own.centred, met) + near[0],)
-        if not sides[1]:
+        if not of_right:
             return (), of_rows
         total, exact = carry or (None, None)
         total = lib.plus_product(total, _closed(lib, own.centred), weights)
@@ -105,7 +105,7 @@ def pull(
     block = _block(lib, left, right)
     consts = (_closed(lib, right.centred), *right)
     carry, found = lib.loops.fold(panel, left, consts, block)
-    if sides[1]:
+    if of_right:
         total, exact = carry
         found = (*found, _difference(lib, right.centred, total) + exact)
     if y is None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import keras
 import numpy as np
 import pytest
-from metricops.adapters.keras import NPairsLoss, _private
+from metricops.adapters.keras import NPairsLoss, _private, metrics
 
 from tests.keras import test_fit, test_losses
 from tests.keras.conftest import masked, random, to_numpy
@@ -49,3 +49,17 @@ def test_padding_is_left_out_in_fit(public):
 
 def test_a_mask_of_steps_meets_a_weight(public):
     test_losses.test_a_mask_of_samples_meets_a_weight_per_step()
+
+
+def test_a_metric_needs_no_direction_to_be_right(monkeypatch, tmp_path):
+    monkeypatch.setattr(metrics, "set_direction", lambda metric, direction: None)
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
+    model.compile("sgd", "mse", metrics=[metrics.CosineSimilarity(axis=1)])
+    path = tmp_path / "best.keras"
+    name = "cosine_similarity"
+    best = keras.callbacks.ModelCheckpoint(
+        path, monitor=name, mode="max", save_best_only=True
+    )
+    history = model.fit(random(4, 3), random(4, 2), verbose=0, callbacks=[best])
+    assert -1 <= history.history[name][0] <= 1
+    assert path.exists()

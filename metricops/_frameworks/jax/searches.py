@@ -70,4 +70,5 @@ def derived(function: Callable[..., Array], value: Array, *arrays: Array) -> Arr
 
 @derived.defjvp
 def _derivative(function: Callable[..., Array], primals: Any, tangents: Any) -> Any:
-    return jax.jvp(function, primals[1:], tangents[1:])
+    (_, *arrays), (_, *along) = primals, tangents
+    return jax.jvp(function, arrays, along)

@@ -83,7 +83,8 @@ def may_be_looked_at(arrays: Arrays, records: Callable[[], bool]) -> bool:
             return False
     if any(forward_ad.unpack_dual(x).tangent is not None for x in given):
         return False
-    device = given[0].device.type
+    one, *_ = given
+    device = one.device.type
     if device == "cuda":  # reading a value would break the capture of a graph
         return not torch.cuda.is_current_stream_capturing()
     return device == "cpu"

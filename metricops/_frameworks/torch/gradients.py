@@ -141,7 +141,8 @@ class _Run(torch.autograd.Function):
         # not accept None.
         nothing = tuple(torch.zeros_like(x) for x in saved)
         if call.operation.saves_gradients(call.config):
-            one = along[0].new_ones(())
+            first, *_others = along
+            one = first.new_ones(())
             found = _Gradient.apply(call, ctx.width, one, *given, *saved)
             parts = [(x * t).sum() for x, t in zip(found, along, strict=True)]
             return (sum(parts), *nothing)

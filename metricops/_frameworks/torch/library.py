@@ -134,7 +134,8 @@ class Torch(TorchPrimitives):
     ) -> Any:
         """Return ``function(self, config, *arrays)``, recorded only if it must be."""
         given = tuple(x for x in arrays if x is not None)
-        if not self.sees_values(given[0]) or any(wanted_of(given)):
+        one, *_ = given
+        if not self.sees_values(one) or any(wanted_of(given)):
             return function(self, config, *arrays)
         with torch.no_grad():  # so that panels are written in place
             return function(self, config, *arrays)

@@ -59,14 +59,13 @@ def _in_graph(
     """Return the value. Dynamo does not trace this, so `torch.func` sees `autograd`."""
     operation = operation_called(name)
     config = programs.decode(operation, programs.Encoded(text, numbers, sizes))
-    given = tuple(arrays), tuple(constants)
     if private.forward_levels() > 1:
         msg = (
             "torch.compile cannot trace forward mode inside forward mode; take one of "
             "them backward, or leave it outside torch.compile."
         )
         raise NotImplementedError(msg)
-    found = gradients.call_of(_OpaqueCall, ONE_PANEL, operation, config, given[0])
+    found = gradients.call_of(_OpaqueCall, ONE_PANEL, operation, config, tuple(arrays))
     return gradients.run(found, (*arrays, *constants))
 
 
