@@ -54,6 +54,8 @@ LONG_TESTS = (
     "test_derivatives_of_a_large_batch_do_not_depend_on_its_panels[None",
     "test_derivatives_of_a_large_batch_do_not_depend_on_its_panels[100-a graph",
     "test_second_derivatives_are_those_of_the_first[forward_over_reverse-'a graph",
+    "test_one_epoch_on_the_digits_improves_recall_in_each_framework[jax",
+    "test_one_epoch_on_the_digits_improves_recall_in_each_framework[tensorflow",
     "test_one_epoch_of_triplets_improves_recall_in_each_framework[jax",
     "test_one_epoch_of_triplets_improves_recall_in_each_framework[tensorflow",
     "test_distances_and_searches_are_timed_beside_the_native_ones[jax",

@@ -69,6 +69,18 @@ def test_one_epoch_on_the_digits_improves_recall_in_each_framework(framework, tm
         assert float(norm) == pytest.approx(float(numbers[0][1]), rel=1e-4)
 
 
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+def test_ten_epochs_find_other_halves_in_each_framework(framework, tmp_path):
+    for name in (framework, "matplotlib", "sklearn", "tqdm"):
+        require(name)
+    picture = tmp_path / "other_half.png"
+    options = "--framework", framework, "--epochs", 10, "--out", picture
+    printed = digits(*options, example=DIGITS.with_name("other_half.py"))
+    before, after = re.findall(r"training: .*recall@10 ([\d.]+)%", printed)
+    assert float(before) < 5 < 25 < float(after)
+    assert picture.read_bytes().startswith(b"\x89PNG")
+
+
 @pytest.mark.parametrize("name", ["triplet_digits.py", "memory_digits.py"])
 @pytest.mark.parametrize("framework", FRAMEWORKS)
 def test_one_epoch_of_triplets_improves_recall_in_each_framework(framework, name):

@@ -173,6 +173,39 @@ def test_ci_takes_its_commands_from_the_readme():
     shell("bash", "-n", ROOT / ".ci" / "run")
 
 
+def cells(line: str) -> list[str]:
+    """Return the cells of a row of a table."""
+    return [cell.strip() for cell in line.strip("|\n ").split("|")]
+
+
+@pytest.mark.parametrize(
+    ("words", "section", "row"),
+    [
+        ("| time, of the", "time", "| 8,192 x 128 |"),
+        ("| memory beyond", "memory", "| 8,192 x 128 |"),
+        ("| memory for 131,072", "memory", "| 131,072 x 64 |"),
+    ],
+)
+def test_the_figures_of_the_readme_are_those_of_the_benchmarks(words, section, row):
+    page = (ROOT / "docs" / "benchmarks.md").read_text()
+    table = page.partition(f"<!-- begin {section} -->")[2].splitlines()
+    (measured,) = [line for line in table if line.startswith(row)][:1]
+    readme = (ROOT / "README.md").read_text().splitlines()
+    (said,) = (line for line in readme if line.startswith(words))
+    numbers = [re.findall(r"[\d.]+", cell)[0] for cell in cells(measured)[1:]]
+    assert cells(said)[1:] == numbers
+
+
+def test_the_readme_is_short_and_its_badges_are_true():
+    text = (ROOT / "README.md").read_text()
+    assert text.count("\n") < 150
+    assert f"![Python {PROJECT['requires-python'].strip('>=')} or newer]" in text
+    assert f"![licence {PROJECT['license']}]" in text
+    standard = (ROOT / "metricops" / "_frameworks" / "__init__.py").read_text()
+    (version,) = re.findall(r"!\[array API ([\d.]+)\]", text)
+    assert f'_VERSION = "{version}"' in standard
+
+
 def pins() -> dict[str, str]:
     """Return the version of each package in constraints.txt."""
     lines = (ROOT / "constraints.txt").read_text().splitlines()
