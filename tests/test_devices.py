@@ -97,6 +97,11 @@ CALLS: dict[str, Any] = {
             x, y, LARGE, temperature=np.asarray(2.0), normalize=True
         )
     ),
+    "margin_softmax_loss_from_embeddings": lambda x, y: (
+        metricops.margin_softmax_loss_from_embeddings(
+            x, y, [0, 2, -1], angular_margin=0.5, label_smoothing=0.1
+        )
+    ),
     "triplet_loss": lambda x, y: metricops.triplet_loss(x, y, margin=None),
     "triplet_loss_from_embeddings": lambda x, y: metricops.triplet_loss_from_embeddings(
         x, y, [0, 1, 0], swap=True

@@ -178,3 +178,28 @@ def test_every_library_gives_the_numbers_of_the_originals(run):
         found = run(lambda x, labels, case=case: ours(case, x, labels), *data)
         expected = np.mean(output(case, "loss"))
         np.testing.assert_allclose(found, expected, rtol=2e-5, atol=2e-5)
+
+
+@pytest.mark.parametrize("op", ["CosFaceLoss", "ArcFaceLoss", "NormalizedSoftmaxLoss"])
+def test_margins_are_those_of_pytorch_metric_learning(op):
+    torch: Any = Library("torch").module
+    x, proxies, labels = (
+        torch.tensor(_FILE[f"data/proxies/{k}"])
+        for k in ("embeddings", "proxies", "labels")
+    )
+    for case in (case for case in CASES if case["op"] == op):
+        params = case["params"]
+        given = {"scale": params.get("scale", 20.0), "margin": params.get("margin", 0)}
+        if op == "ArcFaceLoss":  # in degrees
+            given |= {"margin": 0.0, "angular_margin": np.deg2rad(params["margin"])}
+        leaves = [side.clone().requires_grad_() for side in (x, proxies)]
+        loss = metricops.margin_softmax_loss_from_embeddings
+        value = loss(leaves[0], leaves[1], labels, **given)
+        found = torch.autograd.grad(value, leaves)
+        expected = float(output(case, "loss"))
+        assert value.item() == pytest.approx(expected, rel=2e-5, abs=2e-5)
+        for name, got in zip(("grad", "grad_proxies"), found, strict=True):
+            wanted = output(case, name)
+            wanted = wanted if wanted.shape == got.shape else wanted.T
+            limit = 1e-3 * abs(wanted).max()
+            np.testing.assert_allclose(got, wanted, rtol=0, atol=limit)

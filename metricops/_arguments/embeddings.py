@@ -128,15 +128,15 @@ def _both_sides(
     `named` are those of the anchors, and maybe those of the candidates, by argument.
     """
     (name, given), *others = named.items()
-    own = _one_each(lib, name, given, anchors, what, "anchor")
+    own = one_each(lib, name, given, anchors, what, "anchor")
     if others:
         ((name, given),) = others
-        return own, _one_each(lib, name, given, candidates, what, "candidate")
-    same = _one_each(lib, name, own, candidates, what, "candidate")
+        return own, one_each(lib, name, given, candidates, what, "candidate")
+    same = one_each(lib, name, own, candidates, what, "candidate")
     return own, None if same is own else same
 
 
-def _one_each(
+def one_each(
     lib: Library, name: str, x: Array, rows: Array, what: str, word: str
 ) -> Array:
     """Return labels or ids, having made sure that there is one for each of the rows."""
@@ -147,8 +147,10 @@ def _one_each(
     return lib.agree(x, 0, rows, 0, f"`{name}` must have {what} for each {word}.")
 
 
-def row_weights(lib: Library, anchors: Array, sample_weight: Any) -> Array:
-    """Return a weight for each anchor."""
+def row_weights(
+    lib: Library, anchors: Array, sample_weight: Any, name: str = "anchors"
+) -> Array:
+    """Return a weight for each anchor; these are the argument `name`."""
     like = lib.xp.ones_like(lib.xp.sum(anchors, axis=1))
-    weights = sample_weights(lib, sample_weight, "anchors", like)
+    weights = sample_weights(lib, sample_weight, name, like)
     return like * weights if lib.shape(weights) == () else weights

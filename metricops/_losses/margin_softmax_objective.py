@@ -1,0 +1,110 @@
+"""What the softmax with a margin asks of a row of scaled cosines to all classes.
+
+The cosine c of the own class becomes f(c) = cos(acos(c) + angular_margin) - margin.
+With N the log-sum-exp of the other classes, and s the own score after that::
+
+    loss = softplus(N - s),    dloss/ds = -sigmoid(N - s)
+
+which keep their digits where the loss is small. The other classes share the slope by
+their softmax. Smoothing by e adds ``e * (s - mean of all)``.
+
+By ``c * cos(m) - sqrt(1 - c**2) * sin(m)`` the angle itself is not needed. Its slope
+has no limit where a row is its proxy: there the root is taken for a constant.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from metricops._frameworks import Library
+from metricops._frameworks.programs import register_record
+from metricops._losses.npairs_terms import finite
+from metricops._panels.objective import Objective, Pairs, Slopes
+from metricops._typing import Array
+
+
+class Parts(NamedTuple):
+    """What the loss of a row is made of."""
+
+    own: Array  # (b, m): which class is the row's
+    score: Array  # (b, 1): its score, with the margin
+    slope: Array | float  # (b, 1): of that by the score without it
+    exponentials: Array  # (b, m): of the others, relative to the largest
+    partition: Array  # (b, 1): their sum, 1 where there are none
+    gap: Array  # (b, 1): how far the others are above the own class
+    mean: Array | None  # (b, 1): that of all scores, for smoothing
+
+
+@dataclass(frozen=True)
+class MarginSoftmax(Objective):
+    """The cross-entropy of a softmax whose own class has to win by a margin."""
+
+    scale: float = 64.0
+    margin: float = 0.35
+    angular_margin: float = 0.0
+    label_smoothing: float = 0.0
+
+    def counted(self, lib: Library, pairs: Pairs) -> Array:
+        """Return which rows are of a class, shape (b, 1)."""
+        return pairs.total != 0
+
+    def losses(self, lib: Library, scores: Array, pairs: Pairs) -> Array:
+        """Return the rows' losses. The scores may be overwritten."""
+        return self._closed(lib, self._parts(lib, scores, pairs))
+
+    def slopes(self, lib: Library, scores: Array, pairs: Pairs) -> Slopes:
+        """Return losses and derivatives. The scores may be overwritten."""
+        found = self._parts(lib, scores, pairs)
+        losses, pull = self._closed(lib, found), lib.sigmoid(found.gap)
+        factor = pull / found.partition
+        if self.label_smoothing == 0:
+            own = -found.slope * found.partition
+            error = lib.xp.where(found.own, own, found.exponentials)
+            return Slopes(losses, error, factor)
+        # A row has one positive, so the mean of its targets is 1 over the classes.
+        each = self.label_smoothing * lib.xp.mean(pairs.targets, axis=1, keepdims=True)
+        own = (self.label_smoothing - each - pull) * found.slope
+        error = lib.minus(lib.times(found.exponentials, factor), each)
+        return Slopes(losses, lib.xp.where(found.own, own, error))
+
+    def _closed(self, lib: Library, found: Parts) -> Array:
+        losses = lib.softplus(found.gap)
+        if found.mean is not None:
+            losses = losses + self.label_smoothing * (found.score - found.mean)
+        return losses[:, 0]
+
+    def _parts(self, lib: Library, scores: Array, pairs: Pairs) -> Parts:
+        xp, low = lib.xp, -float("inf")
+        own = pairs.targets != 0
+        cosine = lib.dots(pairs.targets, scores, 1)[:, None] / self.scale
+        moved, slope = self._moved(lib, cosine)
+        score = self.scale * moved
+        mean = None
+        if self.label_smoothing != 0:
+            mean = xp.mean(xp.where(own, score, scores), axis=1, keepdims=True)
+        others = xp.where(own, low, scores)
+        peak = finite(lib, lib.peak(others, 1))
+        exponentials = lib.exp(lib.minus(others, peak))
+        total = xp.sum(exponentials, axis=1, keepdims=True)
+        partition = xp.where(total == 0, 1.0, total)
+        logs = xp.where(total == 0, low, xp.log(partition) + peak)
+        return Parts(own, score, slope, exponentials, partition, logs - score, mean)
+
+    def _moved(self, lib: Library, cosine: Array) -> tuple[Array, Array | float]:
+        """Return the cosine of the own class with the margins, and the slope of it."""
+        if self.angular_margin == 0:
+            return cosine - self.margin, 1.0
+        xp, angle = lib.xp, self.angular_margin
+        cos, sin = math.cos(angle), math.sin(angle)
+        squares = (1 - cosine) * (1 + cosine)
+        apart = squares > 0
+        length = xp.sqrt(xp.where(apart, squares, 1.0))
+        turned = cosine * cos - xp.where(apart, length, 0.0) * sin
+        slope = cos + xp.where(apart, cosine / length, 0.0) * sin
+        # From where on the angle would be more than pi, the slope is 1.
+        within = cosine > -cos
+        moved = xp.where(within, turned, cosine - angle * sin)
+        return moved - self.margin, xp.where(within, slope, 1.0)
+
+
+register_record("margin_softmax", MarginSoftmax)
