@@ -11,6 +11,9 @@ from metricops._losses.contrastive import (
 )
 from metricops._losses.cosent import cosent_loss as cosent_loss
 from metricops._losses.cosine import cosine_similarity_loss as cosine_similarity_loss
+from metricops._losses.lifted_structure import (
+    lifted_structure_loss_from_embeddings as lifted_structure_loss_from_embeddings,
+)
 from metricops._losses.margin_softmax import (
     margin_softmax_loss_from_embeddings as margin_softmax_loss_from_embeddings,
 )

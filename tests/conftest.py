@@ -61,6 +61,7 @@ LONG_TESTS = (
     "test_distances_and_searches_are_timed_beside_the_native_ones[jax",
     "test_distances_and_searches_are_timed_beside_the_native_ones[tensorflow",
     "test_gradients_are_right_when_traced[tensorflow-graph-labels-all swapped",
+    "test_lifted_gradients_are_right_when_traced[tensorflow",
     "test_tensorflow_takes_a_few_panels_at_16384_rows[eager",
     "test_tensorflow_takes_a_few_panels_at_16384_rows[xla",
     "test_every_public_function_works_on_every_library[jax",

@@ -102,6 +102,9 @@ CALLS: dict[str, Any] = {
             x, y, [0, 2, -1], angular_margin=0.5, label_smoothing=0.1
         )
     ),
+    "lifted_structure_loss_from_embeddings": lambda x, y: (
+        metricops.lifted_structure_loss_from_embeddings(x, [0, 1, 0], metric="cosine")
+    ),
     "triplet_loss": lambda x, y: metricops.triplet_loss(x, y, margin=None),
     "triplet_loss_from_embeddings": lambda x, y: metricops.triplet_loss_from_embeddings(
         x, y, [0, 1, 0], swap=True

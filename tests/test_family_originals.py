@@ -23,13 +23,18 @@ CASES, NUMBERS, INDEX = _MANIFEST["cases"], _FILE["numbers"], _MANIFEST["index"]
 COUNTS = "it counts anchors that have no positive or no negative"
 ZERO = "the gradient of a zero row is 1e4 and more, instead of 0"
 ABOVE = "an inner product above 1 is taken for 1"
-NOTHING = "the mean of no anchor is not a number"
+NOTHING = "the mean of no anchor, or of no pair, is not a number"
 UNDERFLOW = "exponentials underflow: not a number, or at most -log(1e-9)"
 APART = "log(1 + sum) of each side is added, and weights have derivatives"
 INCOMPLETE = ("oneclass", "singletons", "pair_same", "pair_diff", "uneven")
 FAULTS: dict[tuple[str, str, str], tuple[str, str]] = {
     ("pml", "MultiSimilarityLoss", "zero_row"): ("gradient", ZERO),
     ("pml", "CircleLoss", "zero_row"): ("gradient", ZERO),
+    ("pml", "LiftedStructureLoss", "zero_row"): ("gradient", ZERO),
+    **{
+        ("tfa", "lifted_struct_loss", data): ("value", NOTHING)
+        for data in ("oneclass", "singletons", "pair_same", "pair_diff")
+    },
     ("pml", "NCALoss", "zero_row"): ("gradient", ZERO),
     ("pml", "NCALoss", "singletons"): ("value", NOTHING),
     ("pml", "NCALoss", "pair_diff"): ("value", NOTHING),
@@ -107,8 +112,16 @@ def soft_nearest_neighbor(library: str, params: dict[str, Any]) -> dict[str, Any
     }
 
 
+def lifted_structure(library: str, params: dict[str, Any]) -> dict[str, Any]:
+    normalize = library == "pml" and params["distance"] is None
+    return {"margin": params.get("margin", 1.0), "normalize": normalize}
+
+
 # Our loss, and the options that mean what an original's parameters do.
+LIFTED = (metricops.lifted_structure_loss_from_embeddings, lifted_structure)
 LOSSES: dict[str, Any] = {
+    "lifted_struct_loss": LIFTED,
+    "LiftedStructureLoss": LIFTED,
     "MultiSimilarityLoss": (
         metricops.multi_similarity_loss_from_embeddings,
         multi_similarity,

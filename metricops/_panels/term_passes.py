@@ -3,9 +3,9 @@
 from typing import Any, NamedTuple
 
 from metricops._frameworks import Library
-from metricops._panels.distances import Side, distances_of, pulled
+from metricops._panels.distances import Distances, Side, distances_of, pulled
 from metricops._panels.term_records import Candidates, Problem, Rows
-from metricops._panels.terms import Found, Masks, Part, sum_of
+from metricops._panels.terms import Found, Known, Masks, Part, sum_of
 from metricops._typing import Array
 
 Shares = tuple[Array | float, ...]
@@ -24,6 +24,20 @@ class Out(NamedTuple):
     anchors: Array | None  # their gradient
 
 
+class First(NamedTuple):
+    """What a first pass finds of each row."""
+
+    known: Array
+
+
+class Met(NamedTuple):
+    """Some rows beside all candidates."""
+
+    rows: Rows  # with zeros for those that have no terms
+    masks: Masks
+    distances: Distances
+
+
 class Panel(NamedTuple):
     """What comes of the distances of a panel."""
 
@@ -38,7 +52,7 @@ def parts_of(problem: Problem) -> tuple[Part, ...]:
     def body(_: Any, rows: Rows, candidates: Candidates) -> tuple[Any, Out]:
         return (), Out(_panel(problem, rows, candidates).found.parts, None)
 
-    lib = problem.library
+    lib, problem = problem.library, _prepared(problem)
     _, out = lib.loops.fold(body, problem.rows, problem.candidates, problem.block)
     parts: tuple[Part, ...] = out.parts
     return parts
@@ -55,6 +69,7 @@ def gradients(
     They are of the sum of each part's losses, times their weights and its share.
     """
     lib, (_, of_candidates) = problem.library, wanted
+    problem = _prepared(problem)
 
     def body(
         total: Total | None, rows: Rows, candidates: Candidates
@@ -77,12 +92,32 @@ def gradients(
     return out.parts, out.anchors, total.candidates
 
 
+def _prepared(problem: Problem) -> Problem:
+    """Return a problem with what a first pass finds, where that is asked for."""
+    lib, terms = problem.library, problem.config.terms
+    if not terms.looks_first:
+        return problem
+
+    def body(_: Any, rows: Rows, candidates: Candidates) -> tuple[Any, First]:
+        met = _met(problem, rows, candidates)
+        return (), First(terms.first(lib, met.distances.values, met.masks))
+
+    _, out = lib.loops.fold(body, problem.rows, problem.candidates, problem.block)
+    return problem._replace(
+        rows=problem.rows._replace(known=out.known),
+        candidates=problem.candidates._replace(known=out.known),
+    )
+
+
 class _Among:
-    """The distances of candidates to each other; see `terms.Among`."""
+    """What a panel's own distances do not tell; see `terms.Among`."""
 
     def __init__(self, problem: Problem, rows: Rows, candidates: Candidates) -> None:
         self.library, self.metric = problem.library, problem.config.metric
         self.side, self.weights = candidates.side, rows.weights
+        self.known = None
+        if rows.known is not None and candidates.known is not None:
+            self.known = Known(rows.known[:, None], candidates.known[None, :])
 
     def distances(self, columns: Array) -> tuple[Array, Any]:
         """Return those of the candidates at `columns`, (b,), to all, and a state."""
@@ -118,6 +153,14 @@ class _Among:
 
 
 def _panel(problem: Problem, rows: Rows, candidates: Candidates) -> Panel:
+    lib, terms = problem.library, problem.config.terms
+    rows, masks, distances = _met(problem, rows, candidates)
+    among = _Among(problem, rows, candidates)
+    found = terms.found(lib, distances.values, masks, among)
+    return Panel(rows, distances.saved, found)
+
+
+def _met(problem: Problem, rows: Rows, candidates: Candidates) -> Met:
     lib, config = problem.library, problem.config
     masks = _masks(problem, rows, candidates)
     counted = config.terms.counted(lib, masks)
@@ -125,11 +168,8 @@ def _panel(problem: Problem, rows: Rows, candidates: Candidates) -> Panel:
         kept = lib.xp.where(counted[:, None], rows.side.rows, 0.0)
         rows = rows._replace(side=rows.side._replace(rows=kept))
     places = _places(problem, rows)
-    distances, saved = distances_of(
-        lib, config.metric, rows.side, candidates.side, places
-    )
-    among = _Among(problem, rows, candidates)
-    return Panel(rows, saved, config.terms.found(lib, distances, masks, among))
+    sides = rows.side, candidates.side
+    return Met(rows, masks, distances_of(lib, config.metric, *sides, places))
 
 
 def _masks(problem: Problem, rows: Rows, candidates: Candidates) -> Masks:

@@ -54,6 +54,7 @@ class Rows(NamedTuple):
     labels: Array | None
     positions: Array | None  # (b,): where they stand among all anchors
     weights: Array | None = None  # (b,): what their losses are multiplied by
+    known: Array | None = None  # (b,): what a first pass found
 
 
 class Candidates(NamedTuple):
@@ -61,6 +62,7 @@ class Candidates(NamedTuple):
 
     side: Side
     labels: Array | None
+    known: Array | None = None  # (m,): what a first pass found
 
 
 class Problem(NamedTuple):

@@ -35,8 +35,20 @@ class Found(NamedTuple):
     moved: Array | None = None  # (m, d): what candidates get of distances of their own
 
 
+class Known(NamedTuple):
+    """What a first pass found of one set, for the terms of a panel."""
+
+    rows: Array  # (b, 1)
+    candidates: Array  # (1, m)
+
+
 class Among(Protocol):
-    """The distances of candidates to each other, where a loss asks for them."""
+    """What a panel's own distances do not tell, where a loss asks for it.
+
+    Mostly the distances of candidates to each other.
+    """
+
+    known: Known | None
 
     def distances(self, columns: Array) -> tuple[Array, Any]:
         """Return those of the candidates at `columns`, (b,), to all, and a state."""
@@ -58,12 +70,22 @@ class Terms:
     parts: int = 1
     """How many kinds of terms there are; each has a mean of its own."""
 
+    looks_first = False
+    """Whether `first` is asked for in a pass of its own, and is in `Among.known`.
+
+    It is for one set, whose candidates are the rows.
+    """
+
     def counted(self, lib: Library, masks: Masks) -> Array | None:
         """Return which rows have terms, shape (b,); None: all.
 
         An anchor left out may hold a NaN.
         """
         return None
+
+    def first(self, lib: Library, distances: Array, masks: Masks) -> Array:
+        """Return a number for each row, of which terms of other rows are made, (b,)."""
+        raise NotImplementedError
 
     def found(
         self, lib: Library, distances: Array, masks: Masks, among: Among
