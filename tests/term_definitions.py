@@ -175,7 +175,8 @@ def triplet_loss(
         far = [j for j, role in enumerate(row) if role == -1]
         terms = []
         for p in chosen_positives(positives, near, own) if far else []:
-            for n in chosen_negatives(negatives, far, own, own[p]):
+            least = max(own[j] for j in near) if negatives == "beyond_all" else own[p]
+            for n in chosen_negatives(negatives, far, own, least):
                 distance = min(own[n], between[p][n]) if swap else own[n]
                 excess = own[p] - distance
                 hinge = None if margin is None else max(excess + margin, 0.0)
@@ -195,6 +196,6 @@ def chosen_negatives(word: str, far: list[int], own: Any, least: float) -> list[
     if word == "all":
         return far
     beyond = [j for j in far if own[j] > least]
-    if word == "hard" or (word == "semihard" and beyond):
+    if word == "hard" or (word in ("semihard", "beyond_all") and beyond):
         return [min(far if word == "hard" else beyond, key=own.__getitem__)]
     return [max(far, key=own.__getitem__)]

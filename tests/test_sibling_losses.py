@@ -72,6 +72,10 @@ OPTIONS: dict[str, tuple[str, dict[str, Any]]] = {
         for positives in ("all", "hard", "easy")
         for negatives in ("semihard", "hard", "easy", "all")
     },
+    "triplets easy beyond_all": (
+        "triplet",
+        {"positives": "easy", "negatives": "beyond_all"},
+    ),
     "triplets of softplus": (
         "triplet",
         {"margin": None, "positives": "hard", "normalize": True},

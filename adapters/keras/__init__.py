@@ -21,6 +21,10 @@ from . import _distances as _distances
 from . import layers as layers
 from . import losses as losses
 from . import metrics as metrics
+from ._batch import BarlowTwinsLoss as BarlowTwinsLoss
+from ._batch import Circle as Circle
+from ._batch import CoSENTLoss as CoSENTLoss
+from ._batch import VICRegLoss as VICRegLoss
 from ._siblings import ContrastiveEmbeddingLoss as ContrastiveEmbeddingLoss
 from ._siblings import ContrastiveLoss as ContrastiveLoss
 from ._siblings import SigmoidEmbeddingLoss as SigmoidEmbeddingLoss
@@ -30,6 +34,16 @@ from ._siblings import TripletSemiHardLoss as TripletSemiHardLoss
 from ._siblings import contrastive_loss as contrastive_loss
 from ._siblings import triplet_hard_loss as triplet_hard_loss
 from ._siblings import triplet_semihard_loss as triplet_semihard_loss
+from ._similarity import Barlow as Barlow
+from ._similarity import CircleLoss as CircleLoss
+from ._similarity import MultiNegativesRankLoss as MultiNegativesRankLoss
+from ._similarity import MultiSimilarityLoss as MultiSimilarityLoss
+from ._similarity import PNLoss as PNLoss
+from ._similarity import SimCLRLoss as SimCLRLoss
+from ._similarity import SimSiamLoss as SimSiamLoss
+from ._similarity import SoftNearestNeighborLoss as SoftNearestNeighborLoss
+from ._similarity import TripletLoss as TripletLoss
+from ._similarity import VicReg as VicReg
 from .layers import Dot as Dot
 from .layers import MetricEmbedding as MetricEmbedding
 from .layers import PairwiseCosineSimilarity as PairwiseCosineSimilarity

@@ -7,7 +7,7 @@ import keras
 from keras import ops
 
 from . import _private
-from ._inputs import Apply, dense, is_symbolic
+from ._inputs import Apply, dense, is_symbolic, tensor
 
 Reduction: TypeAlias = Literal["mean", "sum", "weighted_mean", "none"]
 
@@ -98,6 +98,75 @@ class Loss(keras.losses.Loss):
             return mask
         rank = max(len(mask.shape), len(sample_weight.shape))
         return _expanded(mask, rank) * _expanded(sample_weight, rank)
+
+
+class EmbeddingLoss(Loss):
+    """A loss of embeddings with labels, whose `options` are its arguments.
+
+    A subclass has the `_function` of metricops that computes it.
+    """
+
+    options: dict[str, Any]
+    _function: Any
+
+    def call(
+        self,
+        y_true: Any,
+        y_pred: Any,
+        sample_weight: Any = None,
+        reduction: Reduction = "none",
+    ) -> Any:
+        """Return the losses of the anchors, of shape (n,), or their mean."""
+        given = {"sample_weight": sample_weight, "reduction": reduction}
+        return self._function(
+            y_pred, labels=dense(y_true), **given, **self._arguments()
+        )
+
+    def _arguments(self) -> dict[str, Any]:
+        """Return the options as the function has them."""
+        return self.options
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the arguments that make this loss again."""
+        return {**super().get_config(), **self.options}
+
+
+class RowsLoss(Loss):
+    """A loss of two tensors, whose rows are reduced by Keras.
+
+    A subclass has ``call(y_true, y_pred)`` and `options`, its arguments.
+    """
+
+    options: dict[str, Any]
+
+    def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
+        """Return the loss, reduced as `reduction` says.
+
+        Parameters
+        ----------
+        y_true, y_pred : tensors or lists of shape (n, d)
+            What the class describes; both are cast to `dtype`.
+        sample_weight : number, tensor or list, optional
+            A weight for all losses, or one for each.
+
+        Returns
+        -------
+        tensor of shape (), or of the losses' shape if `reduction` is "none" or None
+            In `dtype`.
+
+        Raises
+        ------
+        ValueError
+            If a shape does not fit.
+        """
+        if is_symbolic(y_true, y_pred, sample_weight):
+            return Apply(self)(y_true, y_pred, sample_weight)
+        both = tensor(y_true), tensor(y_pred)  # Keras takes a list for several tensors
+        return keras.losses.Loss.__call__(self, *both, sample_weight)
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the arguments that make this loss again."""
+        return {**super().get_config(), **self.options}
 
 
 class AddonsLoss(Loss):

@@ -9,38 +9,11 @@ import keras
 
 import metricops
 
-from ._base import AddonsLoss, Loss, Reduction
+from ._base import AddonsLoss, EmbeddingLoss, Loss, Reduction
 from ._inputs import Apply, dense, is_symbolic, tensor
 
 _register = keras.saving.register_keras_serializable
 _METRICS = {"L2": "euclidean", "squared-L2": "squared_euclidean", "angular": "cosine"}
-
-
-class _EmbeddingLoss(Loss):
-    """A loss of embeddings, whose `options` are those of the function."""
-
-    options: dict[str, Any]
-    _function: Any
-
-    def call(
-        self,
-        y_true: Any,
-        y_pred: Any,
-        sample_weight: Any = None,
-        reduction: Reduction = "none",
-    ) -> Any:
-        """Return the losses of the anchors, of shape (n,), or their mean."""
-        return self._function(
-            y_pred,
-            labels=dense(y_true),
-            sample_weight=sample_weight,
-            reduction=reduction,
-            **self.options,
-        )
-
-    def get_config(self) -> dict[str, Any]:
-        """Return the arguments that make this loss again."""
-        return {**super().get_config(), **self.options}
 
 
 @_register(package="metricops")
@@ -119,7 +92,7 @@ class SigmoidEmbeddingLoss(Loss):
 
 
 @_register(package="metricops")
-class TripletEmbeddingLoss(_EmbeddingLoss):
+class TripletEmbeddingLoss(EmbeddingLoss):
     """Triplet loss of embeddings, as `metricops.triplet_loss_from_embeddings`.
 
     `y_pred` holds the embeddings, of shape (n, d), and `y_true` their labels, of shape
@@ -169,7 +142,7 @@ class TripletEmbeddingLoss(_EmbeddingLoss):
 
 
 @_register(package="metricops")
-class ContrastiveEmbeddingLoss(_EmbeddingLoss):
+class ContrastiveEmbeddingLoss(EmbeddingLoss):
     """Contrastive loss of embeddings: `metricops.contrastive_loss_from_embeddings`.
 
     `y_pred` holds the embeddings, of shape (n, d), and `y_true` their labels, of shape

@@ -28,7 +28,7 @@ from metricops._losses.triplet_terms import Triplets, cost
 from metricops._typing import Array, Reduction, TermReduction
 
 _POSITIVES = ("all", "hard", "easy")
-_NEGATIVES = ("semihard", "hard", "easy", "all")
+_NEGATIVES = ("semihard", "hard", "easy", "all", "beyond_all")
 
 _NAMES = ("positive_distances", "negative_distances", "sample_weight")
 
@@ -199,9 +199,10 @@ def triplet_loss_from_embeddings(
     positives : {"all", "hard", "easy"}
         With which positives an anchor makes triplets: all, the farthest, or the
         nearest.
-    negatives : {"semihard", "hard", "easy", "all"}
+    negatives : {"semihard", "hard", "easy", "all", "beyond_all"}
         With which negatives each of these does: the nearest that is farther than the
-        positive, or else the farthest; the nearest; the farthest; or all.
+        positive, or else the farthest; the nearest; the farthest; or all. "beyond_all"
+        is "semihard" with a negative farther than all of the anchor's positives.
     metric : {"euclidean", "squared_euclidean", "cosine"}
         The distance; "cosine" is 1 less the cosine.
     normalize : bool

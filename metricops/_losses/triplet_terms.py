@@ -138,7 +138,8 @@ class Triplets(Terms):
         positive = _picked(lib, seen.distances, chosen, share)
         negatives = xp.logical_and(seen.masks.negatives, there)
         if self.negatives != "all":
-            level = lib.peak(xp.where(chosen, seen.distances, -float("inf")), 1)
+            near = chosen if self.negatives == "semihard" else seen.masks.positives
+            level = lib.peak(xp.where(near, seen.distances, -float("inf")), 1)
             other = self._mined(lib, seen, level)
             other = _first(lib, other, dtype) if self.swap else other
             weights = _shares(lib, other, dtype)
@@ -159,7 +160,7 @@ class Triplets(Terms):
     def _mined(self, lib: Library, seen: Seen, level: Array) -> Array:
         """Return which negatives are chosen for positives at a distance, (b, 1)."""
         xp, negatives = lib.xp, seen.masks.negatives
-        if self.negatives != "semihard":
+        if self.negatives in ("hard", "easy"):
             return _extreme(lib, seen, negatives, self.negatives == "easy")
         beyond = xp.logical_and(negatives, seen.distances > level)
         near = _extreme(lib, seen, beyond, False)

@@ -1,0 +1,231 @@
+"""Losses of batches, of two views and of scores, as metricops and Keras name them.
+
+The module is long, as each loss has its options and their description.
+"""
+
+from typing import Any
+
+import keras
+from keras import ops
+
+import metricops
+
+from ._base import EmbeddingLoss, Loss, Reduction
+from ._inputs import dense
+
+_register = keras.saving.register_keras_serializable
+
+
+@_register(package="metricops")
+class Circle(EmbeddingLoss):
+    """Circle loss.
+
+    ``keras.losses.Circle`` over `metricops.circle_loss_from_embeddings`, whose weights
+    are constants, as in the paper, and whose labels are compared as they are. `y_true`
+    holds the labels, of shape (n,) or (n, 1), and `y_pred` the embeddings, of shape
+    (n, d). An anchor without a positive or without a negative does not count.
+
+    Parameters
+    ----------
+    gamma : float
+        What the weighted similarities are multiplied by.
+    margin : float
+        How far similarities may be from their ideals, 1 and 0.
+    remove_diagonal : bool
+        Whether an anchor is no positive of itself.
+    reduction, name, dtype
+        As in `CosineSimilarity`.
+
+    Examples
+    --------
+    >>> from metricops.adapters.keras import Circle
+    >>> embeddings = [[1.0, 0.0], [0.8, 0.6], [0.6, 0.8]]
+    >>> round(float(Circle()([0, 0, 1], embeddings)), 3)
+    28.865
+    """
+
+    _function = staticmethod(metricops.circle_loss_from_embeddings)
+
+    def __init__(
+        self,
+        gamma: float = 80.0,
+        margin: float = 0.4,
+        remove_diagonal: bool = True,
+        reduction: str | None = "sum_over_batch_size",
+        name: str | None = "circle",
+        dtype: Any = None,
+    ) -> None:
+        super().__init__(name=name, reduction=reduction, dtype=dtype)
+        own = {"gamma": gamma, "margin": margin}
+        self.options = {**own, "remove_diagonal": remove_diagonal}
+
+    def _arguments(self) -> dict[str, Any]:
+        own = {name: self.options[name] for name in ("gamma", "margin")}
+        return {**own, "exclude_diagonal": self.options["remove_diagonal"]}
+
+
+class _ViewsLoss(Loss):
+    """A loss of two views, which is one number; its `options` are the function's."""
+
+    options: dict[str, Any]
+    _function: Any
+
+    def call(
+        self,
+        y_true: Any,
+        y_pred: Any,
+        sample_weight: Any = None,
+        reduction: Reduction = "none",
+    ) -> Any:
+        """Return the loss of all views, of shape ()."""
+        shape = tuple(y_pred.shape)
+        if len(shape) != 3 or shape[1] not in (2, None):
+            msg = f"`y_pred` must have shape (n, 2, d); got shape {shape}."
+            raise ValueError(msg)
+        refuse_weights(sample_weight)
+        return self._function(y_pred[:, 0], y_pred[:, 1], **self.options)
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the arguments that make this loss again."""
+        return {**super().get_config(), **self.options}
+
+
+@_register(package="metricops")
+class BarlowTwinsLoss(_ViewsLoss):
+    """Barlow Twins' loss of two views, as `metricops.barlow_twins_loss`.
+
+    `y_pred` has shape (n, 2, d), two views of each sample stacked; `y_true` is not
+    read. The loss is one number, whatever the reduction.
+
+    Parameters
+    ----------
+    name, reduction, dtype
+        As in `CosineSimilarity`.
+    off_diagonal_weight : float
+        What correlations of different features weigh.
+
+    Examples
+    --------
+    >>> from metricops.adapters.keras import BarlowTwinsLoss
+    >>> views = [[[1.0, 0.0], [2.0, 0.0]], [[0.0, 1.0], [0.0, 2.0]], [[0.0] * 2] * 2]
+    >>> round(float(BarlowTwinsLoss()(None, views)), 4)
+    0.0025
+    """
+
+    _function = staticmethod(metricops.barlow_twins_loss)
+
+    def __init__(
+        self,
+        name: str | None = "barlow_twins_loss",
+        reduction: str | None = "sum_over_batch_size",
+        dtype: Any = None,
+        *,
+        off_diagonal_weight: float = 5e-3,
+    ) -> None:
+        super().__init__(name=name, reduction=reduction, dtype=dtype)
+        self.options = {"off_diagonal_weight": off_diagonal_weight}
+
+
+@_register(package="metricops")
+class VICRegLoss(_ViewsLoss):
+    """VICReg's loss of two views, as `metricops.vicreg_loss`.
+
+    `y_pred` has shape (n, 2, d), two views of each sample stacked; `y_true` is not
+    read. The loss is one number, whatever the reduction.
+
+    Parameters
+    ----------
+    name, reduction, dtype
+        As in `CosineSimilarity`.
+    invariance, variance, covariance, epsilon, ddof
+        As in `metricops.vicreg_loss`.
+
+    Examples
+    --------
+    >>> from metricops.adapters.keras import VICRegLoss
+    >>> views = [[[1.0, 0.0], [2.0, 0.0]], [[0.0, 1.0], [0.0, 2.0]], [[0.0] * 2] * 2]
+    >>> round(float(VICRegLoss()(None, views)), 3)
+    14.088
+    """
+
+    _function = staticmethod(metricops.vicreg_loss)
+
+    def __init__(
+        self,
+        name: str | None = "vicreg_loss",
+        reduction: str | None = "sum_over_batch_size",
+        dtype: Any = None,
+        *,
+        invariance: float = 25.0,
+        variance: float = 25.0,
+        covariance: float = 1.0,
+        epsilon: float = 1e-4,
+        ddof: int = 1,
+    ) -> None:
+        super().__init__(name=name, reduction=reduction, dtype=dtype)
+        self.options = {
+            "invariance": invariance,
+            "variance": variance,
+            "covariance": covariance,
+            "epsilon": epsilon,
+            "ddof": ddof,
+        }
+
+
+@_register(package="metricops")
+class CoSENTLoss(Loss):
+    """CoSENT's loss of similarities, as `metricops.cosent_loss`.
+
+    `y_true` holds the scores, and `y_pred` the similarities, both of shape (n,) or
+    (n, 1). The loss is one number, whatever the reduction.
+
+    Parameters
+    ----------
+    name, reduction, dtype
+        As in `CosineSimilarity`.
+    temperature : float
+        What divides the similarities; positive.
+
+    Examples
+    --------
+    >>> from metricops.adapters.keras import CoSENTLoss
+    >>> round(float(CoSENTLoss()([0.5, 1.0, 0.0], [0.9, 0.8, 0.1])), 4)
+    2.1269
+    """
+
+    def __init__(
+        self,
+        name: str | None = "cosent_loss",
+        reduction: str | None = "sum_over_batch_size",
+        dtype: Any = None,
+        *,
+        temperature: float = 0.05,
+    ) -> None:
+        super().__init__(name=name, reduction=reduction, dtype=dtype)
+        self.temperature = temperature
+
+    def call(
+        self,
+        y_true: Any,
+        y_pred: Any,
+        sample_weight: Any = None,
+        reduction: Reduction = "none",
+    ) -> Any:
+        """Return the loss of all similarities, of shape ()."""
+        refuse_weights(sample_weight)
+        if len(y_pred.shape) == 2 and y_pred.shape[1] == 1:
+            y_pred = ops.squeeze(y_pred, axis=1)
+        return metricops.cosent_loss(
+            y_pred, dense(y_true), temperature=self.temperature
+        )
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the arguments that make this loss again."""
+        return {**super().get_config(), "temperature": self.temperature}
+
+
+def refuse_weights(sample_weight: Any) -> None:
+    """Raise if there are weights or a mask, of a loss that is one number."""
+    if sample_weight is not None:
+        msg = "`sample_weight` must be None, and no mask given: the loss is one number."
+        raise ValueError(msg)

@@ -1,0 +1,125 @@
+"""The losses of TensorFlow Similarity and of Keras: the originals' numbers."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+from metricops.adapters import keras as adapter
+
+from tests.keras.conftest import gradient, random, to_numpy
+
+FILE = np.load(Path(__file__).parents[1] / "data" / "view_losses.npz")
+CASES = [
+    case for case in json.loads(bytes(FILE["manifest"])) if case["library"] == "tfsim"
+]
+OPS = sorted({case["op"] for case in CASES})
+VIEWS = ("SimCLRLoss", "SimSiamLoss", "Barlow", "VicReg", "MultiNegativesRankLoss")
+LABELS = [0, 1, 0, 1, 2, 2]
+
+
+def is_right(case: dict[str, Any]) -> bool:
+    """Return whether the original gives the loss that it is named after."""
+    if case["op"] == "CircleLoss":  # it counts pairs of weight 0
+        return False
+    # It gives NaN: of one row, and of exponentials without their peak.
+    return np.isfinite(FILE[f"{case['case']}/loss"])
+
+
+def inputs(case: dict[str, Any]) -> list[Any]:
+    sides = ("first", "second") if case["op"] in VIEWS else ("labels", "embeddings")
+    return [FILE[f"data/{case['data']}/{side}"] for side in sides]
+
+
+def loss_of(case: dict[str, Any]) -> Any:
+    params = {k: v for k, v in case["params"].items() if k != "normalized_first"}
+    return getattr(adapter, case["op"])(**params, reduction="sum_over_batch_size")
+
+
+@pytest.mark.parametrize("op", OPS)
+def test_the_numbers_are_those_of_tensorflow_similarity(op):
+    for case in CASES:
+        if case["op"] != op or not is_right(case):
+            continue
+        first, second = inputs(case)
+        if case["params"].get("normalized_first"):
+            first, second = (
+                x / np.linalg.norm(x, axis=1, keepdims=True) for x in (first, second)
+            )
+        if case["params"].get("distance") not in (None, "cosine", "l2", "sql2"):
+            continue
+        found = to_numpy(loss_of(case)(first, second))
+        expected = float(np.mean(FILE[f"{case['case']}/loss"]))
+        if op == "MultiNegativesRankLoss":  # it adds 1 to the sum of the softmax
+            logits = case["params"]["scale"] * first @ second.T
+            rows = np.log(np.exp(logits).sum(axis=1)) - np.diag(logits)
+            assert float(rows.mean()) < expected
+            expected = float(rows.mean())
+        # Of equal views its cosine is rounded, and its angle is 1e-4 of half a turn.
+        atol = 1e-4 if "angular" in str(case["params"]) else 2e-5
+        np.testing.assert_allclose(found, expected, rtol=2e-5, atol=atol, err_msg=case)
+
+
+@pytest.mark.parametrize("op", ["SimCLRLoss", "SimSiamLoss", "Barlow", "VicReg"])
+def test_the_gradients_are_those_of_tensorflow_similarity(op):
+    case = next(x for x in CASES if (x["op"], x["data"]) == (op, "views"))
+    first, second = inputs(case)
+    found = gradient(lambda x: loss_of(case)(first, x), second)
+    expected = FILE[f"{case['case']}/grad_second"]
+    limit = 1e-3 * abs(expected).max()
+    np.testing.assert_allclose(found, expected, rtol=0, atol=limit)
+
+
+def test_equal_views_have_finite_angles_and_gradients():
+    x = random(4, 3)
+    loss = adapter.SimSiamLoss("angular_distance")
+    np.testing.assert_allclose(to_numpy(loss(x, x)), 0.001, atol=1e-3)
+    assert np.isfinite(gradient(lambda y: loss(x, y), x)).all()
+
+
+def test_circle_is_that_of_keras():
+    x = random(6, 3)
+    x /= np.linalg.norm(x, axis=1, keepdims=True)
+    expected = to_numpy(keras.losses.Circle(gamma=8.0)(np.asarray(LABELS), x))
+    for cls in (adapter.Circle, adapter.CircleLoss):
+        np.testing.assert_allclose(
+            to_numpy(cls(gamma=8.0)(LABELS, x)), expected, rtol=1e-5
+        )
+
+
+def test_views_are_stacked_and_scores_are_columns():
+    first, second = random(2, 6, 3)
+    pairs = np.stack([first, second], axis=1)
+    found = adapter.BarlowTwinsLoss()(None, pairs)
+    np.testing.assert_allclose(
+        to_numpy(found), to_numpy(adapter.Barlow()(first, second)), rtol=1e-5
+    )
+    found = adapter.VICRegLoss(ddof=0)(None, pairs)
+    expected = adapter.VicReg(reduction="mean")(first, second)
+    np.testing.assert_allclose(to_numpy(found), to_numpy(expected), rtol=1e-5)
+    column = to_numpy(adapter.CoSENTLoss()(LABELS, first[:, :1]))
+    np.testing.assert_allclose(
+        column, to_numpy(adapter.CoSENTLoss()(LABELS, first[:, 0]))
+    )
+    with pytest.raises(ValueError, match=r"`y_pred` must have shape \(n, 2, d\); got"):
+        adapter.BarlowTwinsLoss()(None, first)
+    with pytest.raises(ValueError, match="`sample_weight` must be None, and no mask"):
+        adapter.CoSENTLoss()(LABELS, first[:, 0], sample_weight=[1.0] * 6)
+
+
+def test_words_that_there_are_not_are_refused():
+    with pytest.raises(ValueError, match='`distance` must be one of "cosine"; got'):
+        adapter.CircleLoss("l2")
+    with pytest.raises(ValueError, match="`positive_mining_strategy` must be one of"):
+        adapter.TripletLoss(positive_mining_strategy="all")
+    with pytest.raises(ValueError, match="`projection_type` must be one of"):
+        adapter.SimSiamLoss("angle")
+
+
+def test_a_model_of_two_views_fits():
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(3)])
+    model.compile("sgd", loss=adapter.SimCLRLoss())
+    history = model.fit(random(6, 3), random(6, 3, seed=1), batch_size=6, verbose=0)
+    assert np.isfinite(history.history["loss"]).all()
