@@ -6,6 +6,7 @@ The module is long, as each module has its options and their description.
 from typing import Any, ClassVar
 
 import jax
+import jax.numpy as jnp
 from flax import nnx
 
 import metricops
@@ -53,6 +54,14 @@ class _LabelledLoss(_Loss):
         """
         theirs = {"candidate_labels": candidate_labels, "sample_weight": sample_weight}
         return self._of(anchors, candidates, labels, **theirs)
+
+
+class _OneSetLoss(_Loss):
+    """A loss of embeddings against each other."""
+
+    def __call__(self, embeddings: jax.Array, labels: jax.Array) -> jax.Array:
+        """Return the loss of embeddings, shape (n, d), with their `labels`."""
+        return self._of(embeddings, labels)
 
 
 class _ViewsLoss(_Loss):
@@ -148,6 +157,88 @@ class CircleLoss(_LabelledLoss):
             margin=margin,
             normalize=normalize,
             exclude_diagonal=exclude_diagonal,
+            reduction=reduction,
+            block_size=block_size,
+        )
+
+
+class SoftNearestNeighborLoss(_LabelledLoss):
+    """`metricops.soft_nearest_neighbor_loss_from_embeddings` as a module.
+
+    Parameters
+    ----------
+    temperature, metric, normalize
+        As in `metricops.soft_nearest_neighbor_loss_from_embeddings`.
+    exclude_diagonal, reduction, block_size
+        As in `metricops.soft_nearest_neighbor_loss_from_embeddings`.
+
+    Examples
+    --------
+    >>> import jax.numpy as jnp
+    >>> from metricops.adapters.flax import SoftNearestNeighborLoss
+    >>> embeddings = jnp.asarray([[0.0, 0.0], [0.0, 1.0], [1.5, 0.0]])
+    >>> labels, loss = jnp.asarray([0, 0, 1]), SoftNearestNeighborLoss()
+    >>> round(float(loss(embeddings, labels=labels)), 4)
+    0.1761
+    """
+
+    _function = staticmethod(metricops.soft_nearest_neighbor_loss_from_embeddings)
+    _shown = option_names(metricops.soft_nearest_neighbor_loss_from_embeddings)
+
+    def __init__(
+        self,
+        temperature: float = 1.0,
+        *,
+        metric: str = "squared_euclidean",
+        normalize: bool = False,
+        exclude_diagonal: bool | None = None,
+        reduction: metricops.Reduction = "mean",
+        block_size: int | None = None,
+    ) -> None:
+        super().__init__(
+            temperature=temperature,
+            metric=metric,
+            normalize=normalize,
+            exclude_diagonal=exclude_diagonal,
+            reduction=reduction,
+            block_size=block_size,
+        )
+
+
+class LiftedStructureLoss(_OneSetLoss):
+    """`metricops.lifted_structure_loss_from_embeddings` as a module.
+
+    Parameters
+    ----------
+    margin, metric, normalize, reduction, block_size
+        As in `metricops.lifted_structure_loss_from_embeddings`.
+
+    Examples
+    --------
+    >>> import jax.numpy as jnp
+    >>> from metricops.adapters.flax import LiftedStructureLoss
+    >>> embeddings = jnp.asarray([[0.0, 0.0], [0.0, 1.0], [1.5, 0.0]])
+    >>> labels, loss = jnp.asarray([0, 0, 1]), LiftedStructureLoss()
+    >>> round(float(loss(embeddings, labels=labels)), 4)
+    0.5546
+    """
+
+    _function = staticmethod(metricops.lifted_structure_loss_from_embeddings)
+    _shown = option_names(metricops.lifted_structure_loss_from_embeddings)
+
+    def __init__(
+        self,
+        margin: float = 1.0,
+        *,
+        metric: str = "euclidean",
+        normalize: bool = False,
+        reduction: metricops.Reduction = "mean",
+        block_size: int | None = None,
+    ) -> None:
+        super().__init__(
+            margin=margin,
+            metric=metric,
+            normalize=normalize,
             reduction=reduction,
             block_size=block_size,
         )
@@ -253,3 +344,70 @@ class CoSENTLoss(_Loss):
     def __call__(self, similarities: jax.Array, scores: jax.Array) -> jax.Array:
         """Return the loss of similarities, shape (n,), with their scores."""
         return self._of(similarities, scores)
+
+
+class MarginSoftmaxLoss(_Loss):
+    """`metricops.margin_softmax_loss_from_embeddings` with proxies that are learnt.
+
+    Parameters
+    ----------
+    num_classes, embedding_size : int
+        How many proxies there are, and how many numbers each has. The parameter is
+        `proxies`, of shape (num_classes, embedding_size).
+    scale, margin, angular_margin, label_smoothing, reduction, block_size
+        As in `metricops.margin_softmax_loss_from_embeddings`.
+    param_dtype : dtype
+        Of the proxies.
+    rngs : nnx.Rngs
+        What the proxies start from.
+
+    Examples
+    --------
+    >>> import jax.numpy as jnp
+    >>> from flax import nnx
+    >>> from metricops.adapters.flax import MarginSoftmaxLoss
+    >>> loss = MarginSoftmaxLoss(3, 2, scale=16.0, rngs=nnx.Rngs(0))
+    >>> embeddings = jnp.asarray([[1.0, 0.0], [0.0, 1.0]])
+    >>> loss(embeddings, jnp.asarray([0, 2])).shape
+    ()
+    """
+
+    _function = staticmethod(metricops.margin_softmax_loss_from_embeddings)
+    _shown = option_names(metricops.margin_softmax_loss_from_embeddings)
+
+    def __init__(
+        self,
+        num_classes: int,
+        embedding_size: int,
+        *,
+        scale: float = 64.0,
+        margin: float = 0.35,
+        angular_margin: float = 0.0,
+        label_smoothing: float = 0.0,
+        reduction: metricops.Reduction = "mean",
+        block_size: int | None = None,
+        param_dtype: Any = jnp.float32,
+        rngs: nnx.Rngs,
+    ) -> None:
+        super().__init__(
+            scale=scale,
+            margin=margin,
+            angular_margin=angular_margin,
+            label_smoothing=label_smoothing,
+            reduction=reduction,
+            block_size=block_size,
+        )
+        shape = num_classes, embedding_size
+        start = jax.random.normal(rngs.params(), shape, param_dtype)
+        self.proxies = nnx.Param(start)
+
+    def __call__(
+        self,
+        embeddings: jax.Array,
+        labels: jax.Array,
+        *,
+        sample_weight: jax.Array | None = None,
+    ) -> jax.Array:
+        """Return the loss of embeddings, shape (n, d), with their `labels`, (n,)."""
+        weight = {"sample_weight": sample_weight}
+        return self._of(embeddings, self.proxies[...], labels, **weight)

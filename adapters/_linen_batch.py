@@ -6,6 +6,7 @@ The module is long, as each module has its options and their description.
 from typing import Any, ClassVar
 
 import jax
+import jax.numpy as jnp
 from flax import linen as nn
 
 import metricops
@@ -48,6 +49,14 @@ class _LabelledLoss(_Loss):
         """
         theirs = {"candidate_labels": candidate_labels, "sample_weight": sample_weight}
         return self._of(anchors, candidates, labels, **theirs)
+
+
+class _OneSetLoss(_Loss):
+    """A loss of embeddings against each other."""
+
+    def __call__(self, embeddings: jax.Array, labels: jax.Array) -> jax.Array:
+        """Return the loss of embeddings, shape (n, d), with their `labels`."""
+        return self._of(embeddings, labels)
 
 
 class _ViewsLoss(_Loss):
@@ -118,6 +127,65 @@ class CircleLoss(_LabelledLoss):
     margin: float = 0.4
     normalize: bool = True
     exclude_diagonal: bool | None = None
+    reduction: metricops.Reduction = "mean"
+    block_size: int | None = None
+
+
+class SoftNearestNeighborLoss(_LabelledLoss):
+    """`metricops.soft_nearest_neighbor_loss_from_embeddings` as a module.
+
+    Parameters
+    ----------
+    temperature, metric, normalize
+        As in `metricops.soft_nearest_neighbor_loss_from_embeddings`.
+    exclude_diagonal, reduction, block_size
+        As in `metricops.soft_nearest_neighbor_loss_from_embeddings`.
+
+    Examples
+    --------
+    >>> import jax.numpy as jnp
+    >>> from metricops.adapters.linen import SoftNearestNeighborLoss
+    >>> embeddings = jnp.asarray([[0.0, 0.0], [0.0, 1.0], [1.5, 0.0]])
+    >>> labels, loss = jnp.asarray([0, 0, 1]), SoftNearestNeighborLoss()
+    >>> round(float(loss.apply({}, embeddings, labels=labels)), 4)
+    0.1761
+    """
+
+    _function = staticmethod(metricops.soft_nearest_neighbor_loss_from_embeddings)
+    _shown = option_names(metricops.soft_nearest_neighbor_loss_from_embeddings)
+
+    temperature: float = 1.0
+    metric: str = "squared_euclidean"
+    normalize: bool = False
+    exclude_diagonal: bool | None = None
+    reduction: metricops.Reduction = "mean"
+    block_size: int | None = None
+
+
+class LiftedStructureLoss(_OneSetLoss):
+    """`metricops.lifted_structure_loss_from_embeddings` as a module.
+
+    Parameters
+    ----------
+    margin, metric, normalize, reduction, block_size
+        As in `metricops.lifted_structure_loss_from_embeddings`.
+
+    Examples
+    --------
+    >>> import jax.numpy as jnp
+    >>> from metricops.adapters.linen import LiftedStructureLoss
+    >>> embeddings = jnp.asarray([[0.0, 0.0], [0.0, 1.0], [1.5, 0.0]])
+    >>> labels, loss = jnp.asarray([0, 0, 1]), LiftedStructureLoss()
+    >>> round(float(loss.apply({}, embeddings, labels=labels)), 4)
+    0.5546
+    """
+
+    _function = staticmethod(metricops.lifted_structure_loss_from_embeddings)
+    _shown = option_names(metricops.lifted_structure_loss_from_embeddings)
+
+    margin: float = 1.0
+    metric: str = "euclidean"
+    normalize: bool = False
     reduction: metricops.Reduction = "mean"
     block_size: int | None = None
 
@@ -200,3 +268,56 @@ class CoSENTLoss(_Loss):
     def __call__(self, similarities: jax.Array, scores: jax.Array) -> jax.Array:
         """Return the loss of similarities, shape (n,), with their scores."""
         return self._of(similarities, scores)
+
+
+class MarginSoftmaxLoss(_Loss):
+    """`metricops.margin_softmax_loss_from_embeddings` with proxies that are learnt.
+
+    Parameters
+    ----------
+    num_classes, embedding_size : int
+        How many proxies there are, and how many numbers each has. The parameter is
+        `proxies`, of shape (num_classes, embedding_size).
+    scale, margin, angular_margin, label_smoothing, reduction, block_size
+        As in `metricops.margin_softmax_loss_from_embeddings`.
+    param_dtype : dtype
+        Of the proxies.
+
+    Examples
+    --------
+    >>> import jax
+    >>> import jax.numpy as jnp
+    >>> from metricops.adapters.linen import MarginSoftmaxLoss
+    >>> loss = MarginSoftmaxLoss(num_classes=3, embedding_size=2, scale=16.0)
+    >>> batch = jnp.asarray([[1.0, 0.0], [0.0, 1.0]]), jnp.asarray([0, 2])
+    >>> variables = loss.init(jax.random.key(0), *batch)
+    >>> loss.apply(variables, *batch).shape
+    ()
+    """
+
+    _function = staticmethod(metricops.margin_softmax_loss_from_embeddings)
+    _shown = option_names(metricops.margin_softmax_loss_from_embeddings)
+
+    num_classes: int
+    embedding_size: int
+    scale: float = 64.0
+    margin: float = 0.35
+    angular_margin: float = 0.0
+    label_smoothing: float = 0.0
+    reduction: metricops.Reduction = "mean"
+    block_size: int | None = None
+    param_dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self,
+        embeddings: jax.Array,
+        labels: jax.Array,
+        *,
+        sample_weight: jax.Array | None = None,
+    ) -> jax.Array:
+        """Return the loss of embeddings, shape (n, d), with their `labels`, (n,)."""
+        shape = self.num_classes, self.embedding_size
+        start = nn.initializers.normal(1.0)
+        proxies = self.param("proxies", start, shape, self.param_dtype)
+        return self._of(embeddings, proxies, labels, sample_weight=sample_weight)

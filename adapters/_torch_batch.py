@@ -55,6 +55,14 @@ class _LabelledLoss(_Loss):
         return self._of(anchors, candidates, labels, **theirs)
 
 
+class _OneSetLoss(_Loss):
+    """A loss of embeddings against each other."""
+
+    def forward(self, embeddings: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """Return the loss of embeddings, shape (n, d), with their `labels`."""
+        return self._of(embeddings, labels)
+
+
 class _ViewsLoss(_Loss):
     """A loss of two views of a batch."""
 
@@ -148,6 +156,88 @@ class CircleLoss(_LabelledLoss):
             margin=margin,
             normalize=normalize,
             exclude_diagonal=exclude_diagonal,
+            reduction=reduction,
+            block_size=block_size,
+        )
+
+
+class SoftNearestNeighborLoss(_LabelledLoss):
+    """`metricops.soft_nearest_neighbor_loss_from_embeddings` as a module.
+
+    Parameters
+    ----------
+    temperature, metric, normalize
+        As in `metricops.soft_nearest_neighbor_loss_from_embeddings`.
+    exclude_diagonal, reduction, block_size
+        As in `metricops.soft_nearest_neighbor_loss_from_embeddings`.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from metricops.adapters.torch import SoftNearestNeighborLoss
+    >>> embeddings = torch.tensor([[0.0, 0.0], [0.0, 1.0], [1.5, 0.0]])
+    >>> labels, loss = torch.tensor([0, 0, 1]), SoftNearestNeighborLoss()
+    >>> round(loss(embeddings, labels=labels).item(), 4)
+    0.1761
+    """
+
+    _function = staticmethod(metricops.soft_nearest_neighbor_loss_from_embeddings)
+    _shown = option_names(metricops.soft_nearest_neighbor_loss_from_embeddings)
+
+    def __init__(
+        self,
+        temperature: float = 1.0,
+        *,
+        metric: str = "squared_euclidean",
+        normalize: bool = False,
+        exclude_diagonal: bool | None = None,
+        reduction: metricops.Reduction = "mean",
+        block_size: int | None = None,
+    ) -> None:
+        super().__init__(
+            temperature=temperature,
+            metric=metric,
+            normalize=normalize,
+            exclude_diagonal=exclude_diagonal,
+            reduction=reduction,
+            block_size=block_size,
+        )
+
+
+class LiftedStructureLoss(_OneSetLoss):
+    """`metricops.lifted_structure_loss_from_embeddings` as a module.
+
+    Parameters
+    ----------
+    margin, metric, normalize, reduction, block_size
+        As in `metricops.lifted_structure_loss_from_embeddings`.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from metricops.adapters.torch import LiftedStructureLoss
+    >>> embeddings = torch.tensor([[0.0, 0.0], [0.0, 1.0], [1.5, 0.0]])
+    >>> labels, loss = torch.tensor([0, 0, 1]), LiftedStructureLoss()
+    >>> round(loss(embeddings, labels=labels).item(), 4)
+    0.5546
+    """
+
+    _function = staticmethod(metricops.lifted_structure_loss_from_embeddings)
+    _shown = option_names(metricops.lifted_structure_loss_from_embeddings)
+
+    def __init__(
+        self,
+        margin: float = 1.0,
+        *,
+        metric: str = "euclidean",
+        normalize: bool = False,
+        reduction: metricops.Reduction = "mean",
+        block_size: int | None = None,
+    ) -> None:
+        super().__init__(
+            margin=margin,
+            metric=metric,
+            normalize=normalize,
             reduction=reduction,
             block_size=block_size,
         )
@@ -253,3 +343,73 @@ class CoSENTLoss(_Loss):
     def forward(self, similarities: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
         """Return the loss of similarities, shape (n,), with their scores."""
         return self._of(similarities, scores)
+
+
+class MarginSoftmaxLoss(_Loss):
+    """`metricops.margin_softmax_loss_from_embeddings` with proxies that are learnt.
+
+    Parameters
+    ----------
+    num_classes, embedding_size : int
+        How many proxies there are, and how many numbers each has. The parameter is
+        `proxies`, of shape (num_classes, embedding_size).
+    scale, margin, angular_margin, label_smoothing, reduction, block_size
+        As in `metricops.margin_softmax_loss_from_embeddings`.
+    device, dtype
+        Of the proxies.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from metricops.adapters.torch import MarginSoftmaxLoss
+    >>> loss = MarginSoftmaxLoss(num_classes=3, embedding_size=2, scale=16.0)
+    >>> embeddings = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
+    >>> loss(embeddings, torch.tensor([0, 2])).shape
+    torch.Size([])
+    """
+
+    _function = staticmethod(metricops.margin_softmax_loss_from_embeddings)
+    _shown = option_names(metricops.margin_softmax_loss_from_embeddings)
+
+    def __init__(
+        self,
+        num_classes: int,
+        embedding_size: int,
+        *,
+        scale: float = 64.0,
+        margin: float = 0.35,
+        angular_margin: float = 0.0,
+        label_smoothing: float = 0.0,
+        reduction: metricops.Reduction = "mean",
+        block_size: int | None = None,
+        device: Any = None,
+        dtype: Any = None,
+    ) -> None:
+        super().__init__(
+            scale=scale,
+            margin=margin,
+            angular_margin=angular_margin,
+            label_smoothing=label_smoothing,
+            reduction=reduction,
+            block_size=block_size,
+        )
+        shape = num_classes, embedding_size
+        start = torch.randn(shape, device=device, dtype=dtype)
+        self.proxies = torch.nn.Parameter(start)
+
+    def _arguments(self) -> dict[str, Any]:
+        """Return the arguments that `repr` shows."""
+        num_classes, embedding_size = self.proxies.shape
+        sizes = {"num_classes": num_classes, "embedding_size": embedding_size}
+        return {**sizes, **super()._arguments()}
+
+    def forward(
+        self,
+        embeddings: torch.Tensor,
+        labels: torch.Tensor,
+        *,
+        sample_weight: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """Return the loss of embeddings, shape (n, d), with their `labels`, (n,)."""
+        weight = {"sample_weight": sample_weight}
+        return self._of(embeddings, self.proxies, labels, **weight)

@@ -16,7 +16,10 @@ from ._flax_batch import (
     BarlowTwinsLoss,
     CircleLoss,
     CoSENTLoss,
+    LiftedStructureLoss,
+    MarginSoftmaxLoss,
     MultiSimilarityLoss,
+    SoftNearestNeighborLoss,
     VICRegLoss,
 )
 from ._flax_siblings import (
@@ -35,6 +38,8 @@ __all__ = [
     "CosineSimilarityLoss",
     "CrossBatchMemory",
     "Dot",
+    "LiftedStructureLoss",
+    "MarginSoftmaxLoss",
     "MetricEmbedding",
     "MultiSimilarityLoss",
     "NPairsEmbeddingLoss",
@@ -43,6 +48,7 @@ __all__ = [
     "PairwiseCosineSimilarity",
     "PairwiseInnerProduct",
     "SigmoidEmbeddingLoss",
+    "SoftNearestNeighborLoss",
     "TripletEmbeddingLoss",
     "VICRegLoss",
 ]

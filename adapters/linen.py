@@ -17,7 +17,10 @@ from ._linen_batch import (
     BarlowTwinsLoss,
     CircleLoss,
     CoSENTLoss,
+    LiftedStructureLoss,
+    MarginSoftmaxLoss,
     MultiSimilarityLoss,
+    SoftNearestNeighborLoss,
     VICRegLoss,
 )
 from ._linen_siblings import (
@@ -35,6 +38,8 @@ __all__ = [
     "CosineSimilarityLoss",
     "CrossBatchMemory",
     "Dot",
+    "LiftedStructureLoss",
+    "MarginSoftmaxLoss",
     "MetricEmbedding",
     "MultiSimilarityLoss",
     "NPairsEmbeddingLoss",
@@ -43,6 +48,7 @@ __all__ = [
     "PairwiseCosineSimilarity",
     "PairwiseInnerProduct",
     "SigmoidEmbeddingLoss",
+    "SoftNearestNeighborLoss",
     "TripletEmbeddingLoss",
     "VICRegLoss",
 ]

@@ -20,7 +20,10 @@ from ._torch_batch import (
     BarlowTwinsLoss,
     CircleLoss,
     CoSENTLoss,
+    LiftedStructureLoss,
+    MarginSoftmaxLoss,
     MultiSimilarityLoss,
+    SoftNearestNeighborLoss,
     VICRegLoss,
 )
 from ._torch_siblings import (
@@ -38,6 +41,8 @@ __all__ = [
     "CosineSimilarityLoss",
     "CrossBatchMemory",
     "Dot",
+    "LiftedStructureLoss",
+    "MarginSoftmaxLoss",
     "MetricEmbedding",
     "MultiSimilarityLoss",
     "NPairsEmbeddingLoss",
@@ -46,6 +51,7 @@ __all__ = [
     "PairwiseCosineSimilarity",
     "PairwiseInnerProduct",
     "SigmoidEmbeddingLoss",
+    "SoftNearestNeighborLoss",
     "TripletEmbeddingLoss",
     "VICRegLoss",
 ]

@@ -40,6 +40,12 @@ CASES: dict[str, tuple[dict[str, Any], tuple[Any, ...]]] = {
     "BarlowTwinsLoss": ({"off_diagonal_weight": 0.1}, (X, Y)),
     "VICRegLoss": ({"variance": 2.0, "ddof": 0}, (X, Y)),
     "CoSENTLoss": ({"temperature": 0.5}, (X[:, 0], Y[:, 0])),
+    "SoftNearestNeighborLoss": ({"temperature": 0.5}, (X, Y, LABELS)),
+    "LiftedStructureLoss": ({"margin": 2.0}, (X, LABELS)),
+    "MarginSoftmaxLoss": (
+        {"num_classes": 3, "embedding_size": 4, "scale": 8.0},
+        (X, LABELS),
+    ),
     "CosineSimilarityLoss": ({"reduction": "none"}, (X, Y)),
     "Dot": ({"axes": 1, "normalize": True}, (X, Y)),
     "PairwiseInnerProduct": ({}, (X, Y)),
