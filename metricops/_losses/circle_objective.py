@@ -9,9 +9,14 @@ from dataclasses import dataclass
 
 from metricops._frameworks import Library
 from metricops._frameworks.programs import register_record
-from metricops._losses.two_sided import TwoSides, complete, masks_of, two_sides
+from metricops._losses.two_sided import (
+    Side,
+    complete,
+    parted,
+    positives_of,
+    slopes_of,
+)
 from metricops._panels.objective import Objective, Pairs, Slopes, masked
-from metricops._panels.terms import Masks
 from metricops._typing import Array
 
 
@@ -30,34 +35,32 @@ class Circles(Objective):
 
     def losses(self, lib: Library, scores: Array, pairs: Pairs) -> Array:
         """Return the rows' losses. The scores may be overwritten."""
-        _, _, found = self._sides(lib, scores, pairs)
-        return lib.softplus(found.near + found.far)
+        near, far, _ = self._sides(lib, scores, pairs)
+        return lib.softplus(near.logs + far.logs)
 
     def slopes(self, lib: Library, scores: Array, pairs: Pairs) -> Slopes:
         """Return losses and derivatives. The scores may be overwritten."""
-        masks, weights, found = self._sides(lib, scores, pairs)
-        total = found.near + found.far
-        slope = lib.sigmoid(total)[:, None]
-        factor = lib.xp.where(
-            masks.positives, slope / found.positives, slope / found.negatives
-        )
-        error = lib.times(lib.times(found.exponentials, factor), weights)
+        near, far, weights = self._sides(lib, scores, pairs)
+        total = near.logs + far.logs
+        slope = lib.sigmoid(total)
+        error = lib.times(slopes_of(lib, near, far, slope, slope), weights)
         return Slopes(lib.softplus(total), error)
 
     def _sides(
         self, lib: Library, scores: Array, pairs: Pairs
-    ) -> tuple[Masks, Array, TwoSides]:
-        """Return the roles of pairs, the slopes of their logits, and the sums."""
+    ) -> tuple[Side, Side, Array]:
+        """Return both sides, and the slopes of the logits."""
         xp = lib.xp
-        masks = masks_of(lib, scores, pairs)
+        positives = positives_of(lib, scores, pairs)
         scores = masked(lib, scores, pairs, 0.0)
         fixed = lib.stop_gradient(scores)
         near = lib.clip(1 + self.margin - fixed, 0.0, float("inf"))
         far = lib.clip(fixed + self.margin, 0.0, float("inf"))
-        weights = self.gamma * xp.where(masks.positives, -near, far)
+        weights = self.gamma * xp.where(positives, -near, far)
         short, beyond = scores - (1 - self.margin), scores - self.margin
-        logits = weights * xp.where(masks.positives, short, beyond)
-        return masks, weights, two_sides(lib, logits, masks)
+        logits = weights * xp.where(positives, short, beyond)
+        logits = masked(lib, logits, pairs, -float("inf"))
+        return *parted(lib, logits, positives), weights
 
 
 register_record("circles", Circles)

@@ -9,9 +9,14 @@ from dataclasses import dataclass
 
 from metricops._frameworks import Library
 from metricops._frameworks.programs import register_record
-from metricops._losses.two_sided import TwoSides, complete, masks_of, two_sides
-from metricops._panels.objective import Objective, Pairs, Slopes, masked
-from metricops._panels.terms import Masks
+from metricops._losses.two_sided import (
+    Side,
+    complete,
+    positives_of,
+    side_of,
+    slopes_of,
+)
+from metricops._panels.objective import Objective, Pairs, Slopes
 from metricops._typing import Array
 
 
@@ -32,46 +37,32 @@ class MultiSimilarities(Objective):
 
     def losses(self, lib: Library, scores: Array, pairs: Pairs) -> Array:
         """Return the rows' losses. The scores may be overwritten."""
-        _, found = self._sides(lib, scores, pairs)
-        return self._closed(lib, found)
+        return self._closed(lib, *self._sides(lib, scores, pairs))
 
     def slopes(self, lib: Library, scores: Array, pairs: Pairs) -> Slopes:
         """Return losses and derivatives. The scores may be overwritten."""
-        masks, found = self._sides(lib, scores, pairs)
-        pull = lib.sigmoid(found.near)[:, None] / found.positives
-        push = lib.sigmoid(found.far)[:, None] / found.negatives
-        factor = lib.xp.where(masks.positives, -pull, push)
-        return Slopes(self._closed(lib, found), lib.times(found.exponentials, factor))
+        near, far = self._sides(lib, scores, pairs)
+        losses = self._closed(lib, near, far)
+        pull, push = -lib.sigmoid(near.logs), lib.sigmoid(far.logs)
+        return Slopes(losses, slopes_of(lib, near, far, pull, push))
 
-    def _closed(self, lib: Library, found: TwoSides) -> Array:
-        near, far = lib.softplus(found.near), lib.softplus(found.far)
-        return near / self.alpha + far / self.beta
+    def _closed(self, lib: Library, near: Side, far: Side) -> Array:
+        return lib.softplus(near.logs) / self.alpha + lib.softplus(far.logs) / self.beta
 
-    def _sides(
-        self, lib: Library, scores: Array, pairs: Pairs
-    ) -> tuple[Masks, TwoSides]:
-        """Return the pairs that are mined, and the sums of their logits."""
-        masks = masks_of(lib, scores, pairs)
-        scores = masked(lib, scores, pairs, 0.0)
-        if self.epsilon is not None:
-            masks = self._mined(lib, scores, masks, self.epsilon)
-        above = scores - self.base
-        near, far = above * -self.alpha, above * self.beta
-        return masks, two_sides(lib, lib.xp.where(masks.positives, near, far), masks)
-
-    def _mined(
-        self, lib: Library, scores: Array, masks: Masks, epsilon: float
-    ) -> Masks:
-        """Return the pairs that are not easy; one that is NaN is not."""
-        xp, low = lib.xp, -float("inf")
-        fixed = lib.stop_gradient(scores)
-        most = lib.peak(xp.where(masks.negatives, fixed, low), 1)
-        least = -lib.peak(xp.where(masks.positives, -fixed, low), 1)
-        near = xp.logical_not(fixed - epsilon >= most)
-        far = xp.logical_not(fixed + epsilon <= least)
-        return Masks(
-            xp.logical_and(masks.positives, near), xp.logical_and(masks.negatives, far)
-        )
+    def _sides(self, lib: Library, scores: Array, pairs: Pairs) -> tuple[Side, Side]:
+        """Return the positives and the negatives that are mined."""
+        xp, high = lib.xp, float("inf")
+        positives = positives_of(lib, scores, pairs)
+        near = xp.where(positives, scores, high)
+        far = xp.where(positives, -high, scores)
+        if self.epsilon is not None:  # one that is NaN is not left out
+            most = lib.peak(far, 1) + self.epsilon
+            least = -lib.peak(-near, 1) - self.epsilon
+            near = xp.where(near >= most, high, near)
+            far = xp.where(far <= least, -high, far)
+        near = lib.times(lib.minus(near, self.base), -self.alpha)
+        far = lib.times(lib.minus(far, self.base), self.beta)
+        return side_of(lib, near), side_of(lib, far)
 
 
 register_record("multi_similarities", MultiSimilarities)

@@ -16,11 +16,10 @@ from typing import Any, cast
 from metricops._frameworks import Arrays, Library, placed
 from metricops._frameworks.programs import register_record
 from metricops._losses.npairs_terms import finite
-from metricops._losses.two_sided import TwoSides, masks_of, two_sides
-from metricops._panels.objective import Objective, Pairs, Slopes, masked
+from metricops._losses.two_sided import parted, positives_of, slopes_of
+from metricops._panels.objective import Objective, Pairs, Slopes
 from metricops._panels.operation import value_and_gradients
 from metricops._panels.records import Config, Given, Labels, Wanted
-from metricops._panels.terms import Masks
 from metricops._typing import Array
 
 
@@ -34,27 +33,15 @@ class LogShares(Objective):
 
     def losses(self, lib: Library, scores: Array, pairs: Pairs) -> Array:
         """Return the rows' losses. The scores may be overwritten."""
-        _, found = _sides(lib, scores, pairs)
-        return lib.softplus(_gap(lib, found))
+        near, far = parted(lib, scores, positives_of(lib, scores, pairs))
+        return lib.softplus(far.logs - finite(lib, near.logs))
 
     def slopes(self, lib: Library, scores: Array, pairs: Pairs) -> Slopes:
         """Return losses and derivatives. The scores may be overwritten."""
-        masks, found = _sides(lib, scores, pairs)
-        gap = _gap(lib, found)
-        slope = lib.sigmoid(gap)[:, None]
-        pull, push = -slope / found.positives, slope / found.negatives
-        factor = lib.xp.where(masks.positives, pull, push)
-        return Slopes(lib.softplus(gap), lib.times(found.exponentials, factor))
-
-
-def _sides(lib: Library, scores: Array, pairs: Pairs) -> tuple[Masks, TwoSides]:
-    masks = masks_of(lib, scores, pairs)
-    return masks, two_sides(lib, masked(lib, scores, pairs, 0.0), masks)
-
-
-def _gap(lib: Library, found: TwoSides) -> Array:
-    """Return how far the negatives are above the positives."""
-    return found.far - finite(lib, found.near)
+        near, far = parted(lib, scores, positives_of(lib, scores, pairs))
+        gap = far.logs - finite(lib, near.logs)
+        slope = lib.sigmoid(gap)
+        return Slopes(lib.softplus(gap), slopes_of(lib, near, far, -slope, slope))
 
 
 def on_squares(lib: Library, config: Config, given: Given) -> tuple[Config, Given]:

@@ -11,27 +11,23 @@ from typing import NamedTuple
 from metricops._frameworks import Library
 from metricops._losses.npairs_terms import finite
 from metricops._panels.objective import Pairs, negatives
-from metricops._panels.terms import Masks
 from metricops._typing import Array
 
 
-class TwoSides(NamedTuple):
-    """The two sums of each row of a panel."""
+class Side(NamedTuple):
+    """The positives, or the negatives, of each row of a panel."""
 
-    exponentials: Array  # (b, m), each relative to the largest of its role
-    positives: Array  # (b, 1): their sum, 1 where there are none
-    negatives: Array  # (b, 1): the same
-    near: Array  # (b,): P, minus infinity where there are no positives
-    far: Array  # (b,): N, the same
+    exponentials: Array  # (b, m), relative to the largest; 0 of other pairs
+    partition: Array  # (b, 1): their sum, 1 where there are none
+    logs: Array  # (b,): the log-sum-exp, minus infinity where there are none
 
 
-def masks_of(lib: Library, scores: Array, pairs: Pairs) -> Masks:
-    """Return which pairs of a panel of scores are positives, and which negatives."""
-    others = negatives(lib, pairs, scores)
+def positives_of(lib: Library, scores: Array, pairs: Pairs) -> Array:
+    """Return which pairs of a panel of scores are positives, shape (b, m)."""
     if pairs.targets is not None:
-        return Masks(pairs.targets != 0, others)
+        return pairs.targets != 0
     columns = lib.positions(scores, 1, "candidates")[None, :]
-    return Masks(columns == pairs.positive[:, None], others)
+    return columns == pairs.positive[:, None]
 
 
 def complete(lib: Library, pairs: Pairs) -> Array:
@@ -41,20 +37,29 @@ def complete(lib: Library, pairs: Pairs) -> Array:
     return lib.xp.logical_and(pairs.total != 0, some)
 
 
-def two_sides(lib: Library, logits: Array, masks: Masks) -> TwoSides:
-    """Return the sums of logits, which are finite also where a pair takes no part."""
+def parted(lib: Library, logits: Array, positives: Array) -> tuple[Side, Side]:
+    """Return both sides of logits, minus infinity where a pair takes no part."""
+    near = lib.xp.where(positives, logits, -float("inf"))
+    far = lib.xp.where(positives, -float("inf"), logits)
+    return side_of(lib, near), side_of(lib, far)
+
+
+def side_of(lib: Library, logits: Array) -> Side:
+    """Return the sums of logits, minus infinity of other pairs, and overwrite them."""
     xp = lib.xp
-    low = -float("inf")
-    near, far = (xp.where(mask, logits, low) for mask in masks)
-    peaks = [finite(lib, lib.peak(x, 1)) for x in (near, far)]
-    shifted = xp.where(masks.positives, near, far)
-    shifted = lib.minus(shifted, xp.where(masks.positives, *peaks))
-    exponentials = lib.exp(shifted)
-    both = (xp.where(mask, exponentials, 0.0) for mask in masks)
-    sums = [xp.sum(x, axis=1, keepdims=True) for x in both]
-    partitions = [xp.where(x == 0, 1.0, x) for x in sums]
-    logs = [
-        xp.where(total == 0, low, xp.log(partition) + peak)[:, 0]
-        for total, partition, peak in zip(sums, partitions, peaks, strict=True)
-    ]
-    return TwoSides(exponentials, *partitions, *logs)
+    peak = finite(lib, lib.peak(logits, 1))
+    exponentials = lib.exp(lib.minus(logits, peak))
+    total = xp.sum(exponentials, axis=1, keepdims=True)
+    partition = xp.where(total == 0, 1.0, total)
+    logs = xp.where(total == 0, -float("inf"), xp.log(partition) + peak)
+    return Side(exponentials, partition, logs[:, 0])
+
+
+def slopes_of(lib: Library, near: Side, far: Side, pull: Array, push: Array) -> Array:
+    """Return the derivative by the logits, of that by each row's log-sum-exps, (b,).
+
+    The exponentials are overwritten.
+    """
+    first = lib.times(near.exponentials, pull[:, None] / near.partition)
+    other = lib.times(far.exponentials, push[:, None] / far.partition)
+    return lib.plus(first, other)

@@ -156,6 +156,5 @@ def negatives(lib: Library, pairs: Pairs, like: Array) -> Array:
     else:
         found = pairs.targets == 0
     if pairs.excluded is not None:
-        columns = lib.positions(like, 1, "candidates")[None, :]
-        found = xp.logical_and(found, columns != pairs.excluded[:, None])
+        found = lib.put(found, pairs.excluded, False)
     return found if pairs.exists is None else xp.logical_and(found, pairs.exists)
