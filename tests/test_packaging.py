@@ -12,6 +12,7 @@ import tarfile
 import tomllib
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 from packaging.requirements import Requirement
@@ -125,6 +126,97 @@ def test_the_wheel_runs_where_numpy_and_array_api_compat_are_alone(
     file, tries = printed.splitlines()[-1].split()
     assert Path(file).is_relative_to(tmp_path)
     assert int(tries) > 0
+
+
+def test_the_wheel_is_small_and_holds_no_tests(distributions):
+    names = zipfile.ZipFile(distributions[0]).namelist()
+    assert not [name for name in names if "test" in Path(name).name]
+    assert distributions[0].stat().st_size < 384 * 1024
+
+
+# What a user's own code says, and what a type checker is to say of it.
+USER = """
+import metricops
+from metricops.adapters.keras import NPairsLoss
+
+reduction: metricops.Reduction = "mean"
+loss = metricops.npairs_loss([[1.0]], [0], reduction=reduction)
+found: dict[int, object] = metricops.recall_at_k([[1.0]], [0])
+metricops.l2_normalize([1.0], axis="last")  # wrong: a string
+metricops.npairs_loss([[1.0]], [0], reduction="median")  # wrong: no such word
+"""
+
+
+def test_types_reach_code_that_uses_the_wheel(distributions, tmp_path):
+    require("mypy")
+    shell(sys.executable, "-m", "venv", "--without-pip", tmp_path / "user")
+    (packages,) = (tmp_path / "user").glob("lib/*/site-packages")
+    zipfile.ZipFile(distributions[0]).extractall(packages)
+    code = tmp_path / "code.py"
+    code.write_text(USER)
+    python = tmp_path / "user" / "bin" / "python"
+    options = ("--strict", "--python-executable", python, "--config-file=")
+    cache = ("--cache-dir", tmp_path / "cache")
+    run = subprocess.run(
+        [sys.executable, "-m", "mypy", *map(str, (*options, *cache, code))],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+    )
+    wrong = [n for n, line in enumerate(USER.splitlines(), 1) if "wrong:" in line]
+    reported = re.findall(r"^code\.py:(\d+): error: .*\[arg-type\]$", run.stdout, re.M)
+    assert [int(number) for number in reported] == wrong, run.stdout
+    assert run.stdout.endswith("Found 2 errors in 1 file (checked 1 source file)\n")
+
+
+def workflows() -> dict[str, Any]:
+    """Return the workflows by name."""
+    yaml = require("yaml")
+    paths = (ROOT / ".github" / "workflows").glob("*.yml")
+    return {path.stem: yaml.safe_load(path.read_text()) for path in paths}
+
+
+def test_workflows_run_the_scripts_that_everybody_runs():
+    jobs = [job for flow in workflows().values() for job in flow["jobs"].values()]
+    steps = [step for job in jobs for step in job["steps"]]
+    lines = [step["run"] for step in steps if "run" in step]
+    scripts = {line.split()[0] for line in lines}
+    assert scripts == {".ci/run", ".ci/framework", ".ci/build", ".ci/versions"}
+    for script in scripts:
+        shell("bash", "-n", ROOT / script)
+        assert (ROOT / script).stat().st_mode & 0o100
+    wanted = {word for line in lines if ".ci/run" in line for word in line.split()[1:]}
+    assert wanted == set(
+        re.findall(r'^step "(.*?)"', (ROOT / ".ci/run").read_text(), re.M)
+    )
+    assert all("@" in step["uses"] for step in steps if "uses" in step)
+    assert all("timeout-minutes" in job for job in jobs)
+
+
+def test_workflows_may_read_unless_a_job_says_more():
+    flows = workflows()
+    assert all(flow["permissions"] == {"contents": "read"} for flow in flows.values())
+    more = {
+        (name, job): set(flow["jobs"][job]["permissions"])
+        for name, flow in flows.items()
+        for job in flow["jobs"]
+        if "permissions" in flow["jobs"][job]
+    }
+    assert more == {
+        ("release", "publish"): {"id-token"},
+    }
+
+
+def test_the_version_stands_in_one_place():
+    places = [*ROOT.glob("*.*"), *(ROOT / "docs").glob("*.py")]
+    places += [path for name in modules() for path in ROOT.glob(name)]
+    texts = {path.name: path.read_text() for path in places if path.is_file()}
+    stated = re.compile(
+        rf"version.{{,5}}{re.escape(PROJECT['version'])}", re.IGNORECASE
+    )
+    assert {name for name, text in texts.items() if stated.search(text)} == {
+        "pyproject.toml"
+    }
 
 
 def test_importing_metricops_imports_no_framework():
