@@ -5,7 +5,7 @@ import math
 from typing import Any
 
 import metricops
-from metricops._sharded import Group, npairs_loss_of_group, sigmoid_loss_of_group
+from metricops._sharded import Group, loss_of_group
 
 MAX_LOG_SCALE = math.log(100)
 """The largest log of an inverse temperature, as in CLIP."""
@@ -25,31 +25,6 @@ OPTIONS = (
 SIGMOID_OPTIONS = ("normalize", "exclude_diagonal", "reduction", "block_size")
 """The same of the sigmoid loss."""
 
-TRIPLET_OPTIONS = (
-    "margin",
-    "positives",
-    "negatives",
-    "metric",
-    "normalize",
-    "swap",
-    "exclude_diagonal",
-    "reduction",
-    "block_size",
-)
-"""The same of the triplet loss."""
-
-CONTRASTIVE_OPTIONS = (
-    "positive_margin",
-    "negative_margin",
-    "power",
-    "metric",
-    "normalize",
-    "exclude_diagonal",
-    "reduction",
-    "block_size",
-)
-"""The same of the contrastive loss."""
-
 
 def log_scale(temperature: float) -> float:
     """Return the log of the inverse temperature, at most `MAX_LOG_SCALE`.
@@ -65,36 +40,31 @@ def log_scale(temperature: float) -> float:
     return min(-math.log(temperature), MAX_LOG_SCALE)
 
 
-def embedding_loss(
-    module: Any,
-    group: Group | None,
-    anchors: Any,
-    candidates: Any,
-    labels: Any,
-    **given: Any,
-) -> Any:
+def embedding_loss(module: Any, group: Group | None, *arrays: Any, **given: Any) -> Any:
     """Return the loss with the options of `module`, of the batch of `group` if any."""
     options = options_of(module, OPTIONS)
-    if group is None:
-        loss = metricops.npairs_loss_from_embeddings
-        return loss(anchors, candidates, labels, **given, **options)
-    return npairs_loss_of_group(group, anchors, candidates, labels, **given, **options)
+    loss = metricops.npairs_loss_from_embeddings
+    return loss_of(loss, group, *arrays, **given, **options)
 
 
-def sigmoid_loss(
-    module: Any,
-    group: Group | None,
-    anchors: Any,
-    candidates: Any,
-    labels: Any,
-    **given: Any,
-) -> Any:
+def sigmoid_loss(module: Any, group: Group | None, *arrays: Any, **given: Any) -> Any:
     """Return the sigmoid loss with the options of `module`, as `embedding_loss`."""
     options = options_of(module, SIGMOID_OPTIONS)
+    loss = metricops.sigmoid_loss_from_embeddings
+    return loss_of(loss, group, *arrays, **given, **options)
+
+
+def labelled_loss(module: Any, group: Group | None, *arrays: Any, **given: Any) -> Any:
+    """Return the loss that `module` names, with its options, as `embedding_loss`."""
+    options = options_of(module, module._shown)
+    return loss_of(module._function, group, *arrays, **given, **options)
+
+
+def loss_of(loss: Any, group: Group | None, *arrays: Any, **given: Any) -> Any:
+    """Return a loss of anchors and candidates, of the batch of `group` if any."""
     if group is None:
-        loss = metricops.sigmoid_loss_from_embeddings
-        return loss(anchors, candidates, labels, **given, **options)
-    return sigmoid_loss_of_group(group, anchors, candidates, labels, **given, **options)
+        return loss(*arrays, **given)
+    return loss_of_group(group, loss, *arrays, **given)
 
 
 def options_of(module: Any, names: tuple[str, ...]) -> dict[str, Any]:

@@ -11,7 +11,8 @@ from flax import nnx
 
 import metricops
 
-from ._embedding_loss import option_names, options_of
+from ._embedding_loss import labelled_loss, option_names, options_of
+from ._jax import AxisName, loss_over_axis
 
 
 class _Loss(nnx.Module):
@@ -33,8 +34,12 @@ class _Loss(nnx.Module):
         return found
 
 
-class _LabelledLoss(_Loss):
-    """A loss of anchors against candidates."""
+class LabelledLoss(_Loss):
+    """A loss of anchors against candidates, of the batch of a mapped axis if any."""
+
+    def __init__(self, axis_name: AxisName | None = None, **options: Any) -> None:
+        super().__init__(**options)
+        self.axis_name = axis_name
 
     def __call__(
         self,
@@ -50,10 +55,11 @@ class _LabelledLoss(_Loss):
         Parameters
         ----------
         anchors, candidates, labels, candidate_labels, sample_weight
-            As in the function.
+            As in the function; with an axis name, those that this device holds.
         """
         theirs = {"candidate_labels": candidate_labels, "sample_weight": sample_weight}
-        return self._of(anchors, candidates, labels, **theirs)
+        how = labelled_loss, self, self.axis_name
+        return loss_over_axis(*how, anchors, candidates, labels, **theirs)
 
 
 class _OneSetLoss(_Loss):
@@ -72,7 +78,7 @@ class _ViewsLoss(_Loss):
         return self._of(first, second)
 
 
-class MultiSimilarityLoss(_LabelledLoss):
+class MultiSimilarityLoss(LabelledLoss):
     """`metricops.multi_similarity_loss_from_embeddings` as a module.
 
     Parameters
@@ -81,6 +87,9 @@ class MultiSimilarityLoss(_LabelledLoss):
         As in `metricops.multi_similarity_loss_from_embeddings`.
     exclude_diagonal, reduction, block_size
         As in `metricops.multi_similarity_loss_from_embeddings`.
+    axis_name : hashable, or a tuple of them, optional
+        The mapped axis whose devices each hold a part of the batch, as in
+        `NPairsEmbeddingLoss`.
 
     Examples
     --------
@@ -106,6 +115,7 @@ class MultiSimilarityLoss(_LabelledLoss):
         exclude_diagonal: bool | None = None,
         reduction: metricops.Reduction = "mean",
         block_size: int | None = None,
+        axis_name: AxisName | None = None,
     ) -> None:
         super().__init__(
             alpha=alpha,
@@ -116,10 +126,11 @@ class MultiSimilarityLoss(_LabelledLoss):
             exclude_diagonal=exclude_diagonal,
             reduction=reduction,
             block_size=block_size,
+            axis_name=axis_name,
         )
 
 
-class CircleLoss(_LabelledLoss):
+class CircleLoss(LabelledLoss):
     """`metricops.circle_loss_from_embeddings` as a module.
 
     Parameters
@@ -128,6 +139,9 @@ class CircleLoss(_LabelledLoss):
         As in `metricops.circle_loss_from_embeddings`.
     exclude_diagonal, reduction, block_size
         As in `metricops.circle_loss_from_embeddings`.
+    axis_name : hashable, or a tuple of them, optional
+        The mapped axis whose devices each hold a part of the batch, as in
+        `NPairsEmbeddingLoss`.
 
     Examples
     --------
@@ -151,6 +165,7 @@ class CircleLoss(_LabelledLoss):
         exclude_diagonal: bool | None = None,
         reduction: metricops.Reduction = "mean",
         block_size: int | None = None,
+        axis_name: AxisName | None = None,
     ) -> None:
         super().__init__(
             gamma=gamma,
@@ -159,10 +174,11 @@ class CircleLoss(_LabelledLoss):
             exclude_diagonal=exclude_diagonal,
             reduction=reduction,
             block_size=block_size,
+            axis_name=axis_name,
         )
 
 
-class SoftNearestNeighborLoss(_LabelledLoss):
+class SoftNearestNeighborLoss(LabelledLoss):
     """`metricops.soft_nearest_neighbor_loss_from_embeddings` as a module.
 
     Parameters
@@ -171,6 +187,9 @@ class SoftNearestNeighborLoss(_LabelledLoss):
         As in `metricops.soft_nearest_neighbor_loss_from_embeddings`.
     exclude_diagonal, reduction, block_size
         As in `metricops.soft_nearest_neighbor_loss_from_embeddings`.
+    axis_name : hashable, or a tuple of them, optional
+        The mapped axis whose devices each hold a part of the batch, as in
+        `NPairsEmbeddingLoss`.
 
     Examples
     --------
@@ -194,6 +213,7 @@ class SoftNearestNeighborLoss(_LabelledLoss):
         exclude_diagonal: bool | None = None,
         reduction: metricops.Reduction = "mean",
         block_size: int | None = None,
+        axis_name: AxisName | None = None,
     ) -> None:
         super().__init__(
             temperature=temperature,
@@ -202,6 +222,7 @@ class SoftNearestNeighborLoss(_LabelledLoss):
             exclude_diagonal=exclude_diagonal,
             reduction=reduction,
             block_size=block_size,
+            axis_name=axis_name,
         )
 
 

@@ -3,7 +3,7 @@
 The module is long, as each module has its options and their description.
 """
 
-from typing import Any, ClassVar
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -12,12 +12,11 @@ from flax import nnx
 import metricops
 
 from ._embedding_loss import (
-    CONTRASTIVE_OPTIONS,
-    TRIPLET_OPTIONS,
     log_scale,
-    options_of,
+    option_names,
     sigmoid_loss,
 )
+from ._flax_batch import LabelledLoss
 from ._jax import AxisName, capped, loss_over_axis
 from ._jax_siblings import Memory, beside, nothing
 
@@ -129,40 +128,7 @@ class SigmoidEmbeddingLoss(nnx.Module):
         )
 
 
-class _DistanceLoss(nnx.Module):
-    """A loss of embeddings by their distances, with the options named in `_shown`."""
-
-    _function: ClassVar[Any]
-    _shown: ClassVar[tuple[str, ...]]
-
-    def __call__(
-        self,
-        anchors: jax.Array,
-        candidates: jax.Array | None = None,
-        labels: jax.Array | None = None,
-        *,
-        candidate_labels: jax.Array | None = None,
-        sample_weight: jax.Array | None = None,
-    ) -> jax.Array:
-        """Return the loss of anchors, shape (n, d), against candidates, shape (m, d).
-
-        Parameters
-        ----------
-        anchors, candidates, labels, candidate_labels, sample_weight
-            As in the function.
-        """
-        found: jax.Array = self._function(
-            anchors,
-            candidates,
-            labels,
-            candidate_labels=candidate_labels,
-            sample_weight=sample_weight,
-            **options_of(self, self._shown),
-        )
-        return found
-
-
-class TripletEmbeddingLoss(_DistanceLoss):
+class TripletEmbeddingLoss(LabelledLoss):
     """`metricops.triplet_loss_from_embeddings` as a module.
 
     Parameters
@@ -171,6 +137,9 @@ class TripletEmbeddingLoss(_DistanceLoss):
         As in `metricops.triplet_loss_from_embeddings`.
     exclude_diagonal, reduction, block_size
         As in `metricops.triplet_loss_from_embeddings`.
+    axis_name : hashable, or a tuple of them, optional
+        The mapped axis whose devices each hold a part of the batch, as in
+        `NPairsEmbeddingLoss`.
 
     Examples
     --------
@@ -182,7 +151,7 @@ class TripletEmbeddingLoss(_DistanceLoss):
     0.3486
     """
 
-    _shown = TRIPLET_OPTIONS
+    _shown = option_names(metricops.triplet_loss_from_embeddings)
     _function = staticmethod(metricops.triplet_loss_from_embeddings)
 
     def __init__(
@@ -197,19 +166,23 @@ class TripletEmbeddingLoss(_DistanceLoss):
         exclude_diagonal: bool | None = None,
         reduction: metricops.TermReduction = "mean",
         block_size: int | None = None,
+        axis_name: AxisName | None = None,
     ) -> None:
-        self.margin = margin
-        self.positives = positives
-        self.negatives = negatives
-        self.metric = metric
-        self.normalize = normalize
-        self.swap = swap
-        self.exclude_diagonal = exclude_diagonal
-        self.reduction: metricops.TermReduction = reduction
-        self.block_size = block_size
+        super().__init__(
+            margin=margin,
+            positives=positives,
+            negatives=negatives,
+            metric=metric,
+            normalize=normalize,
+            swap=swap,
+            exclude_diagonal=exclude_diagonal,
+            reduction=reduction,
+            block_size=block_size,
+            axis_name=axis_name,
+        )
 
 
-class ContrastiveEmbeddingLoss(_DistanceLoss):
+class ContrastiveEmbeddingLoss(LabelledLoss):
     """`metricops.contrastive_loss_from_embeddings` as a module.
 
     Parameters
@@ -218,6 +191,9 @@ class ContrastiveEmbeddingLoss(_DistanceLoss):
         As in `metricops.contrastive_loss_from_embeddings`.
     exclude_diagonal, reduction, block_size
         As in `metricops.contrastive_loss_from_embeddings`.
+    axis_name : hashable, or a tuple of them, optional
+        The mapped axis whose devices each hold a part of the batch, as in
+        `NPairsEmbeddingLoss`.
 
     Examples
     --------
@@ -229,7 +205,7 @@ class ContrastiveEmbeddingLoss(_DistanceLoss):
     0.4179
     """
 
-    _shown = CONTRASTIVE_OPTIONS
+    _shown = option_names(metricops.contrastive_loss_from_embeddings)
     _function = staticmethod(metricops.contrastive_loss_from_embeddings)
 
     def __init__(
@@ -243,15 +219,19 @@ class ContrastiveEmbeddingLoss(_DistanceLoss):
         exclude_diagonal: bool | None = None,
         reduction: metricops.TermReduction = "mean",
         block_size: int | None = None,
+        axis_name: AxisName | None = None,
     ) -> None:
-        self.positive_margin = positive_margin
-        self.negative_margin = negative_margin
-        self.power = power
-        self.metric = metric
-        self.normalize = normalize
-        self.exclude_diagonal = exclude_diagonal
-        self.reduction: metricops.TermReduction = reduction
-        self.block_size = block_size
+        super().__init__(
+            positive_margin=positive_margin,
+            negative_margin=negative_margin,
+            power=power,
+            metric=metric,
+            normalize=normalize,
+            exclude_diagonal=exclude_diagonal,
+            reduction=reduction,
+            block_size=block_size,
+            axis_name=axis_name,
+        )
 
 
 class Remembered(nnx.Variable):

@@ -52,7 +52,7 @@ capped.defvjp(_capped_forward, _capped_backward)
 
 
 class _Axis:
-    """The devices along a mapped axis, as `npairs_loss_of_group` takes them."""
+    """The devices along a mapped axis, as `loss_of_group` takes them."""
 
     def __init__(self, name: AxisName) -> None:
         self.name = name

@@ -11,7 +11,8 @@ from flax import linen as nn
 
 import metricops
 
-from ._embedding_loss import option_names, options_of
+from ._embedding_loss import labelled_loss, option_names, options_of
+from ._jax import AxisName, loss_over_axis
 
 
 class _Loss(nn.Module):
@@ -28,8 +29,8 @@ class _Loss(nn.Module):
         return found
 
 
-class _LabelledLoss(_Loss):
-    """A loss of anchors against candidates."""
+class LabelledLoss(_Loss):
+    """A loss of anchors against candidates, of the batch of a mapped axis if any."""
 
     def __call__(
         self,
@@ -45,10 +46,12 @@ class _LabelledLoss(_Loss):
         Parameters
         ----------
         anchors, candidates, labels, candidate_labels, sample_weight
-            As in the function.
+            As in the function; with an axis name, those that this device holds.
         """
         theirs = {"candidate_labels": candidate_labels, "sample_weight": sample_weight}
-        return self._of(anchors, candidates, labels, **theirs)
+        axis_name: AxisName | None = getattr(self, "axis_name", None)
+        how = labelled_loss, self, axis_name
+        return loss_over_axis(*how, anchors, candidates, labels, **theirs)
 
 
 class _OneSetLoss(_Loss):
@@ -67,7 +70,7 @@ class _ViewsLoss(_Loss):
         return self._of(first, second)
 
 
-class MultiSimilarityLoss(_LabelledLoss):
+class MultiSimilarityLoss(LabelledLoss):
     """`metricops.multi_similarity_loss_from_embeddings` as a module.
 
     Parameters
@@ -76,6 +79,9 @@ class MultiSimilarityLoss(_LabelledLoss):
         As in `metricops.multi_similarity_loss_from_embeddings`.
     exclude_diagonal, reduction, block_size
         As in `metricops.multi_similarity_loss_from_embeddings`.
+    axis_name : hashable, or a tuple of them, optional
+        The mapped axis whose devices each hold a part of the batch, as in
+        `NPairsEmbeddingLoss`.
 
     Examples
     --------
@@ -98,9 +104,10 @@ class MultiSimilarityLoss(_LabelledLoss):
     exclude_diagonal: bool | None = None
     reduction: metricops.Reduction = "mean"
     block_size: int | None = None
+    axis_name: AxisName | None = None
 
 
-class CircleLoss(_LabelledLoss):
+class CircleLoss(LabelledLoss):
     """`metricops.circle_loss_from_embeddings` as a module.
 
     Parameters
@@ -109,6 +116,9 @@ class CircleLoss(_LabelledLoss):
         As in `metricops.circle_loss_from_embeddings`.
     exclude_diagonal, reduction, block_size
         As in `metricops.circle_loss_from_embeddings`.
+    axis_name : hashable, or a tuple of them, optional
+        The mapped axis whose devices each hold a part of the batch, as in
+        `NPairsEmbeddingLoss`.
 
     Examples
     --------
@@ -129,9 +139,10 @@ class CircleLoss(_LabelledLoss):
     exclude_diagonal: bool | None = None
     reduction: metricops.Reduction = "mean"
     block_size: int | None = None
+    axis_name: AxisName | None = None
 
 
-class SoftNearestNeighborLoss(_LabelledLoss):
+class SoftNearestNeighborLoss(LabelledLoss):
     """`metricops.soft_nearest_neighbor_loss_from_embeddings` as a module.
 
     Parameters
@@ -140,6 +151,9 @@ class SoftNearestNeighborLoss(_LabelledLoss):
         As in `metricops.soft_nearest_neighbor_loss_from_embeddings`.
     exclude_diagonal, reduction, block_size
         As in `metricops.soft_nearest_neighbor_loss_from_embeddings`.
+    axis_name : hashable, or a tuple of them, optional
+        The mapped axis whose devices each hold a part of the batch, as in
+        `NPairsEmbeddingLoss`.
 
     Examples
     --------
@@ -160,6 +174,7 @@ class SoftNearestNeighborLoss(_LabelledLoss):
     exclude_diagonal: bool | None = None
     reduction: metricops.Reduction = "mean"
     block_size: int | None = None
+    axis_name: AxisName | None = None
 
 
 class LiftedStructureLoss(_OneSetLoss):

@@ -4,7 +4,7 @@ The module is long, as each module has its options and their description.
 """
 
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -13,14 +13,13 @@ from flax import linen as nn
 import metricops
 
 from ._embedding_loss import (
-    CONTRASTIVE_OPTIONS,
-    TRIPLET_OPTIONS,
     log_scale,
-    options_of,
+    option_names,
     sigmoid_loss,
 )
 from ._jax import AxisName, capped, loss_over_axis
 from ._jax_siblings import Memory, beside, nothing
+from ._linen_batch import LabelledLoss
 
 
 class SigmoidEmbeddingLoss(nn.Module):
@@ -112,40 +111,7 @@ class SigmoidEmbeddingLoss(nn.Module):
         )
 
 
-class _DistanceLoss(nn.Module):
-    """A loss of embeddings by their distances, with the options named in `_shown`."""
-
-    _function: ClassVar[Any]
-    _shown: ClassVar[tuple[str, ...]]
-
-    def __call__(
-        self,
-        anchors: jax.Array,
-        candidates: jax.Array | None = None,
-        labels: jax.Array | None = None,
-        *,
-        candidate_labels: jax.Array | None = None,
-        sample_weight: jax.Array | None = None,
-    ) -> jax.Array:
-        """Return the loss of anchors, shape (n, d), against candidates, shape (m, d).
-
-        Parameters
-        ----------
-        anchors, candidates, labels, candidate_labels, sample_weight
-            As in the function.
-        """
-        found: jax.Array = self._function(
-            anchors,
-            candidates,
-            labels,
-            candidate_labels=candidate_labels,
-            sample_weight=sample_weight,
-            **options_of(self, self._shown),
-        )
-        return found
-
-
-class TripletEmbeddingLoss(_DistanceLoss):
+class TripletEmbeddingLoss(LabelledLoss):
     """`metricops.triplet_loss_from_embeddings` as a module.
 
     Parameters
@@ -154,6 +120,9 @@ class TripletEmbeddingLoss(_DistanceLoss):
         As in `metricops.triplet_loss_from_embeddings`.
     exclude_diagonal, reduction, block_size
         As in `metricops.triplet_loss_from_embeddings`.
+    axis_name : hashable, or a tuple of them, optional
+        The mapped axis whose devices each hold a part of the batch, as in
+        `NPairsEmbeddingLoss`.
 
     Examples
     --------
@@ -165,7 +134,7 @@ class TripletEmbeddingLoss(_DistanceLoss):
     0.3486
     """
 
-    _shown = TRIPLET_OPTIONS
+    _shown = option_names(metricops.triplet_loss_from_embeddings)
     _function = staticmethod(metricops.triplet_loss_from_embeddings)
 
     margin: float | None = 1.0
@@ -177,9 +146,10 @@ class TripletEmbeddingLoss(_DistanceLoss):
     exclude_diagonal: bool | None = None
     reduction: metricops.TermReduction = "mean"
     block_size: int | None = None
+    axis_name: AxisName | None = None
 
 
-class ContrastiveEmbeddingLoss(_DistanceLoss):
+class ContrastiveEmbeddingLoss(LabelledLoss):
     """`metricops.contrastive_loss_from_embeddings` as a module.
 
     Parameters
@@ -188,6 +158,9 @@ class ContrastiveEmbeddingLoss(_DistanceLoss):
         As in `metricops.contrastive_loss_from_embeddings`.
     exclude_diagonal, reduction, block_size
         As in `metricops.contrastive_loss_from_embeddings`.
+    axis_name : hashable, or a tuple of them, optional
+        The mapped axis whose devices each hold a part of the batch, as in
+        `NPairsEmbeddingLoss`.
 
     Examples
     --------
@@ -199,7 +172,7 @@ class ContrastiveEmbeddingLoss(_DistanceLoss):
     0.4179
     """
 
-    _shown = CONTRASTIVE_OPTIONS
+    _shown = option_names(metricops.contrastive_loss_from_embeddings)
     _function = staticmethod(metricops.contrastive_loss_from_embeddings)
 
     positive_margin: float = 0.0
@@ -210,6 +183,7 @@ class ContrastiveEmbeddingLoss(_DistanceLoss):
     exclude_diagonal: bool | None = None
     reduction: metricops.TermReduction = "mean"
     block_size: int | None = None
+    axis_name: AxisName | None = None
 
 
 class CrossBatchMemory(nn.Module):

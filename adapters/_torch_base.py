@@ -21,7 +21,7 @@ class Module(torch.nn.Module):
 
 
 class Processes:
-    """A process group, as `npairs_loss_of_group` takes it."""
+    """A process group, as `loss_of_group` takes it."""
 
     def __init__(self, group: dist.ProcessGroup) -> None:
         self.group = group

@@ -9,8 +9,8 @@ import torch
 
 import metricops
 
-from ._embedding_loss import option_names, options_of
-from ._torch_base import Module
+from ._embedding_loss import labelled_loss, option_names, options_of
+from ._torch_base import Module, Processes
 
 
 class _Loss(Module):
@@ -32,8 +32,12 @@ class _Loss(Module):
         return found
 
 
-class _LabelledLoss(_Loss):
-    """A loss of anchors against candidates."""
+class LabelledLoss(_Loss):
+    """A loss of anchors against candidates, of the batch of a process group if any."""
+
+    def __init__(self, process_group: Any = None, **options: Any) -> None:
+        super().__init__(**options)
+        self.group = None if process_group is None else Processes(process_group)
 
     def forward(
         self,
@@ -49,10 +53,12 @@ class _LabelledLoss(_Loss):
         Parameters
         ----------
         anchors, candidates, labels, candidate_labels, sample_weight
-            As in the function.
+            As in the function; with a process group, those that this process holds.
         """
         theirs = {"candidate_labels": candidate_labels, "sample_weight": sample_weight}
-        return self._of(anchors, candidates, labels, **theirs)
+        arrays = anchors, candidates, labels
+        found: torch.Tensor = labelled_loss(self, self.group, *arrays, **theirs)
+        return found
 
 
 class _OneSetLoss(_Loss):
@@ -71,7 +77,7 @@ class _ViewsLoss(_Loss):
         return self._of(first, second)
 
 
-class MultiSimilarityLoss(_LabelledLoss):
+class MultiSimilarityLoss(LabelledLoss):
     """`metricops.multi_similarity_loss_from_embeddings` as a module.
 
     Parameters
@@ -80,6 +86,8 @@ class MultiSimilarityLoss(_LabelledLoss):
         As in `metricops.multi_similarity_loss_from_embeddings`.
     exclude_diagonal, reduction, block_size
         As in `metricops.multi_similarity_loss_from_embeddings`.
+    process_group : torch.distributed.ProcessGroup, optional
+        The processes that each hold a part of the batch, as in `NPairsEmbeddingLoss`.
 
     Examples
     --------
@@ -105,6 +113,7 @@ class MultiSimilarityLoss(_LabelledLoss):
         exclude_diagonal: bool | None = None,
         reduction: metricops.Reduction = "mean",
         block_size: int | None = None,
+        process_group: Any = None,
     ) -> None:
         super().__init__(
             alpha=alpha,
@@ -115,10 +124,11 @@ class MultiSimilarityLoss(_LabelledLoss):
             exclude_diagonal=exclude_diagonal,
             reduction=reduction,
             block_size=block_size,
+            process_group=process_group,
         )
 
 
-class CircleLoss(_LabelledLoss):
+class CircleLoss(LabelledLoss):
     """`metricops.circle_loss_from_embeddings` as a module.
 
     Parameters
@@ -127,6 +137,8 @@ class CircleLoss(_LabelledLoss):
         As in `metricops.circle_loss_from_embeddings`.
     exclude_diagonal, reduction, block_size
         As in `metricops.circle_loss_from_embeddings`.
+    process_group : torch.distributed.ProcessGroup, optional
+        The processes that each hold a part of the batch, as in `NPairsEmbeddingLoss`.
 
     Examples
     --------
@@ -150,6 +162,7 @@ class CircleLoss(_LabelledLoss):
         exclude_diagonal: bool | None = None,
         reduction: metricops.Reduction = "mean",
         block_size: int | None = None,
+        process_group: Any = None,
     ) -> None:
         super().__init__(
             gamma=gamma,
@@ -158,10 +171,11 @@ class CircleLoss(_LabelledLoss):
             exclude_diagonal=exclude_diagonal,
             reduction=reduction,
             block_size=block_size,
+            process_group=process_group,
         )
 
 
-class SoftNearestNeighborLoss(_LabelledLoss):
+class SoftNearestNeighborLoss(LabelledLoss):
     """`metricops.soft_nearest_neighbor_loss_from_embeddings` as a module.
 
     Parameters
@@ -170,6 +184,8 @@ class SoftNearestNeighborLoss(_LabelledLoss):
         As in `metricops.soft_nearest_neighbor_loss_from_embeddings`.
     exclude_diagonal, reduction, block_size
         As in `metricops.soft_nearest_neighbor_loss_from_embeddings`.
+    process_group : torch.distributed.ProcessGroup, optional
+        The processes that each hold a part of the batch, as in `NPairsEmbeddingLoss`.
 
     Examples
     --------
@@ -193,6 +209,7 @@ class SoftNearestNeighborLoss(_LabelledLoss):
         exclude_diagonal: bool | None = None,
         reduction: metricops.Reduction = "mean",
         block_size: int | None = None,
+        process_group: Any = None,
     ) -> None:
         super().__init__(
             temperature=temperature,
@@ -201,6 +218,7 @@ class SoftNearestNeighborLoss(_LabelledLoss):
             exclude_diagonal=exclude_diagonal,
             reduction=reduction,
             block_size=block_size,
+            process_group=process_group,
         )
 
 

@@ -10,16 +10,15 @@ import torch
 import metricops
 
 from ._embedding_loss import (
-    CONTRASTIVE_OPTIONS,
     MAX_LOG_SCALE,
     SIGMOID_OPTIONS,
-    TRIPLET_OPTIONS,
     check_memory,
     log_scale,
-    options_of,
+    option_names,
     sigmoid_loss,
 )
 from ._torch_base import Module, Processes
+from ._torch_batch import LabelledLoss
 
 
 class SigmoidEmbeddingLoss(Module):
@@ -148,39 +147,7 @@ class SigmoidEmbeddingLoss(Module):
         }
 
 
-class _DistanceLoss(Module):
-    """A loss of embeddings by their distances, with the options named in `_shown`."""
-
-    _function: Any
-
-    def forward(
-        self,
-        anchors: torch.Tensor,
-        candidates: torch.Tensor | None = None,
-        labels: torch.Tensor | None = None,
-        *,
-        candidate_labels: torch.Tensor | None = None,
-        sample_weight: torch.Tensor | None = None,
-    ) -> torch.Tensor:
-        """Return the loss of anchors, shape (n, d), against candidates, shape (m, d).
-
-        Parameters
-        ----------
-        anchors, candidates, labels, candidate_labels, sample_weight
-            As in the function.
-        """
-        found: torch.Tensor = self._function(
-            anchors,
-            candidates,
-            labels,
-            candidate_labels=candidate_labels,
-            sample_weight=sample_weight,
-            **options_of(self, self._shown),
-        )
-        return found
-
-
-class TripletEmbeddingLoss(_DistanceLoss):
+class TripletEmbeddingLoss(LabelledLoss):
     """`metricops.triplet_loss_from_embeddings` as a module.
 
     Parameters
@@ -189,6 +156,8 @@ class TripletEmbeddingLoss(_DistanceLoss):
         As in `metricops.triplet_loss_from_embeddings`.
     exclude_diagonal, reduction, block_size
         As in `metricops.triplet_loss_from_embeddings`.
+    process_group : torch.distributed.ProcessGroup, optional
+        The processes that each hold a part of the batch, as in `NPairsEmbeddingLoss`.
 
     Examples
     --------
@@ -200,7 +169,7 @@ class TripletEmbeddingLoss(_DistanceLoss):
     0.3486
     """
 
-    _shown = TRIPLET_OPTIONS
+    _shown = option_names(metricops.triplet_loss_from_embeddings)
     _function = staticmethod(metricops.triplet_loss_from_embeddings)
 
     def __init__(
@@ -215,20 +184,23 @@ class TripletEmbeddingLoss(_DistanceLoss):
         exclude_diagonal: bool | None = None,
         reduction: metricops.TermReduction = "mean",
         block_size: int | None = None,
+        process_group: Any = None,
     ) -> None:
-        super().__init__()
-        self.margin = margin
-        self.positives = positives
-        self.negatives = negatives
-        self.metric = metric
-        self.normalize = normalize
-        self.swap = swap
-        self.exclude_diagonal = exclude_diagonal
-        self.reduction: metricops.TermReduction = reduction
-        self.block_size = block_size
+        super().__init__(
+            margin=margin,
+            positives=positives,
+            negatives=negatives,
+            metric=metric,
+            normalize=normalize,
+            swap=swap,
+            exclude_diagonal=exclude_diagonal,
+            reduction=reduction,
+            block_size=block_size,
+            process_group=process_group,
+        )
 
 
-class ContrastiveEmbeddingLoss(_DistanceLoss):
+class ContrastiveEmbeddingLoss(LabelledLoss):
     """`metricops.contrastive_loss_from_embeddings` as a module.
 
     Parameters
@@ -237,6 +209,8 @@ class ContrastiveEmbeddingLoss(_DistanceLoss):
         As in `metricops.contrastive_loss_from_embeddings`.
     exclude_diagonal, reduction, block_size
         As in `metricops.contrastive_loss_from_embeddings`.
+    process_group : torch.distributed.ProcessGroup, optional
+        The processes that each hold a part of the batch, as in `NPairsEmbeddingLoss`.
 
     Examples
     --------
@@ -248,7 +222,7 @@ class ContrastiveEmbeddingLoss(_DistanceLoss):
     0.4179
     """
 
-    _shown = CONTRASTIVE_OPTIONS
+    _shown = option_names(metricops.contrastive_loss_from_embeddings)
     _function = staticmethod(metricops.contrastive_loss_from_embeddings)
 
     def __init__(
@@ -262,16 +236,19 @@ class ContrastiveEmbeddingLoss(_DistanceLoss):
         exclude_diagonal: bool | None = None,
         reduction: metricops.TermReduction = "mean",
         block_size: int | None = None,
+        process_group: Any = None,
     ) -> None:
-        super().__init__()
-        self.positive_margin = positive_margin
-        self.negative_margin = negative_margin
-        self.power = power
-        self.metric = metric
-        self.normalize = normalize
-        self.exclude_diagonal = exclude_diagonal
-        self.reduction: metricops.TermReduction = reduction
-        self.block_size = block_size
+        super().__init__(
+            positive_margin=positive_margin,
+            negative_margin=negative_margin,
+            power=power,
+            metric=metric,
+            normalize=normalize,
+            exclude_diagonal=exclude_diagonal,
+            reduction=reduction,
+            block_size=block_size,
+            process_group=process_group,
+        )
 
 
 class CrossBatchMemory(Module):

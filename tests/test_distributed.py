@@ -81,6 +81,32 @@ CASES: dict[str, tuple[tuple[str, ...], dict[str, Any]]] = {
     ),
 }
 
+# Losses of other modules than `NPairsEmbeddingLoss`.
+MODULES = {
+    "sigmoid": "SigmoidEmbeddingLoss",
+    "triplets": "TripletEmbeddingLoss",
+    "triplets of two sets": "TripletEmbeddingLoss",
+    "contrastive": "ContrastiveEmbeddingLoss",
+    "multi-similarity": "MultiSimilarityLoss",
+    "circle": "CircleLoss",
+    "soft nearest neighbours": "SoftNearestNeighborLoss",
+}
+CASES |= {
+    "sigmoid": ((*PAIRS, "labels", "sample_weight"), {"reduction": "weighted_mean"}),
+    "triplets": (("anchors", "labels"), {"negatives": "hard", "block_size": 2}),
+    "triplets of two sets": (
+        (*PAIRS, "labels"),
+        {"margin": None, "metric": "cosine", "reduction": "sum"},
+    ),
+    "contrastive": (
+        (*PAIRS, "labels", "sample_weight"),
+        {"reduction": "weighted_mean", "negative_margin": 3.0},
+    ),
+    "multi-similarity": (("anchors", "labels"), {"epsilon": None}),
+    "circle": (PAIRS, {"gamma": 8.0}),
+    "soft nearest neighbours": (("anchors", "labels"), {"temperature": 2.0}),
+}
+
 LARGE = (
     "by position",
     "by label",
@@ -88,6 +114,7 @@ LARGE = (
     "symmetric",
     "sum by position",
     "supervised",
+    "contrastive",
 )
 STEPS = [
     (size, case)
@@ -131,13 +158,12 @@ def torch_step(
             for name, weight in WEIGHTS.items():
                 if name == "left" or "candidates" in rows:
                     setattr(self, name, torch.nn.Parameter(torch.tensor(weight)))
-            self.loss = adapter.NPairsEmbeddingLoss(
-                0.5,
-                learnable_temperature=True,
-                dtype=torch.float64,
-                process_group=group,
-                **CASES[case][1],
-            )
+            kind = MODULES.get(case, "NPairsEmbeddingLoss")
+            options: dict[str, Any] = {"process_group": group, **CASES[case][1]}
+            if kind == "NPairsEmbeddingLoss":
+                options |= {"temperature": 0.5, "learnable_temperature": True}
+                options |= {"dtype": torch.float64}
+            self.loss = getattr(adapter, kind)(**options)
 
         def forward(self, anchors: Any, candidates: Any = None, **others: Any) -> Any:
             if candidates is not None:
@@ -249,6 +275,7 @@ ON_DEVICES = {
         "weighted mean",
         "supervised",
         "supervised, symmetric",
+        *MODULES,
     ),
     1024: ("by position", "supervised"),  # a panel of each device, and not a small one
     2400: ("by position", "symmetric", "supervised"),  # several panels
@@ -259,11 +286,16 @@ def flax_loss(
     kind: str, case: str, axis_name: str | None, params: Any, rows: dict[str, Any]
 ) -> Any:
     """Return the loss of two linear maps and a temperature, by nnx or by Linen."""
-    options = {"learnable_temperature": True, "axis_name": axis_name, **CASES[case][1]}
-    module = require(f"metricops.adapters.{kind}").NPairsEmbeddingLoss(0.5, **options)
+    options = {"axis_name": axis_name, **CASES[case][1]}
+    name, adapter = MODULES.get(case), require(f"metricops.adapters.{kind}")
+    if name is None:
+        options |= {"temperature": 0.5, "learnable_temperature": True}
+    module = getattr(adapter, name or "NPairsEmbeddingLoss")(**options)
     given = dict(rows, anchors=rows["anchors"] @ params["left"].T)
     if "candidates" in given:
         given["candidates"] = given["candidates"] @ params["right"].T
+    if name is not None:
+        return module.apply({}, **given) if kind == "linen" else module(**given)
     scale = params["loss.logit_scale"]
     if kind == "linen":
         return module.apply({"params": {"logit_scale": scale}}, **given)
@@ -283,7 +315,11 @@ def flax_devices(rank: int, path: Any) -> None:
     params = dict(WEIGHTS, **{"loss.logit_scale": np.log(2.0)})
 
     def step(kind: str, case: str, n: int = 8, outside: bool = False) -> Any:
-        given = params if case != "supervised" else params | {"right": None}
+        given = {
+            k: x for k, x in params.items() if k[:5] != "loss." or case not in MODULES
+        }
+        if "candidates" not in CASES[case][0]:
+            given["right"] = None
         loss = partial(flax_loss, kind, case, "batch")
         if outside:
             run = jax.value_and_grad(shard(loss, in_specs=(whole, split)))

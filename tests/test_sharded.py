@@ -10,11 +10,7 @@ import numpy as np
 import pytest
 
 import metricops
-from metricops._sharded import (
-    loss_of_distances_of_group,
-    npairs_loss_of_group,
-    sigmoid_loss_of_group,
-)
+from metricops._sharded import loss_of_group
 from tests import term_definitions
 from tests.definitions import embeddings_loss
 from tests.term_definitions import sigmoid_loss
@@ -83,7 +79,8 @@ def of_group(group: Any, anchors: Any, candidates: Any = None, **given: Any) -> 
     """Return the loss of a group, with the defaults of the function."""
     options = DEFAULTS | {"candidate_labels": None, "sample_weight": None} | given
     labels = options.pop("labels", None)
-    return npairs_loss_of_group(group, anchors, candidates, labels, **options)
+    function = metricops.npairs_loss_from_embeddings
+    return loss_of_group(group, function, anchors, candidates, labels, **options)
 
 
 @pytest.mark.parametrize("reduction", ["mean", "sum", "weighted_mean", "none"])
@@ -110,8 +107,9 @@ def test_all_anchors_of_a_group_count_in_its_sigmoid_loss(run, call, reduction):
     def loss(anchors, candidates=None):
         options = {"exclude_diagonal": None, "bias": -0.5, **given}
         labels = options.pop("labels", None)
-        group = Alone()
-        return sigmoid_loss_of_group(group, anchors, candidates, labels, **options)
+        function = metricops.sigmoid_loss_from_embeddings
+        how = Alone(), function, anchors, candidates, labels
+        return loss_of_group(*how, **options)
 
     result = run(loss, A, *arrays)
     expected = sigmoid_loss(A, *arrays, bias=-0.5, **given)
@@ -173,7 +171,7 @@ def test_all_terms_of_a_group_count_in_its_loss(run, call, name, reduction):
         options = dict(given)
         labels = options.pop("labels", None)
         how = Alone(), function, anchors, candidates, labels
-        return loss_of_distances_of_group(*how, **options)
+        return loss_of_group(*how, **options)
 
     result = run(loss, A, *arrays)
     given.pop("block_size", None)

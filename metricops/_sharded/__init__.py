@@ -8,13 +8,7 @@ so gets the whole batch's gradient.
 Nothing here knows a framework: an adapter brings its collectives, as a `Group`.
 """
 
-from metricops._sharded.distances import loss_of_distances_of_group
-from metricops._sharded.embeddings import npairs_loss_of_group, sigmoid_loss_of_group
 from metricops._sharded.groups import Group
+from metricops._sharded.losses import loss_of_group
 
-__all__ = [
-    "Group",
-    "loss_of_distances_of_group",
-    "npairs_loss_of_group",
-    "sigmoid_loss_of_group",
-]
+__all__ = ["Group", "loss_of_group"]

@@ -1,17 +1,23 @@
 """The losses of similarities of a batch that several processes or devices hold."""
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from metricops._arguments.weights import mass_of, reciprocal
 from metricops._frameworks import Library
-from metricops._losses.embeddings import Arguments, admitted, loss_of
-from metricops._losses.npairs_embeddings import objective_of
-from metricops._losses.sigmoid_objective import Sigmoids
+from metricops._losses.embeddings import Arguments, admitted
+from metricops._losses.solvable import Solvable
 from metricops._panels.objective import Objective
-from metricops._panels.records import Candidates, Rows, problem_of
+from metricops._panels.records import Candidates, Given, Labels, Rows, problem_of
 from metricops._panels.scores import pairs_of
-from metricops._sharded.groups import Group, check_alike
+from metricops._sharded.groups import Group
 from metricops._typing import Array
+
+# What decides which anchors count.
+_ROLES = (
+    *("anchors", "candidates", "labels", "candidate_labels", "exclude_diagonal"),
+    *("ids", "candidate_ids", "block_size"),
+)
 
 
 class Side(NamedTuple):
@@ -46,7 +52,8 @@ class Member(NamedTuple):
     dtype: Any  # to compute in
     weights: Array | None  # of own anchors; None: 1
     objective: Objective
-    asked: Arguments
+    loss: Callable[..., Array]
+    named: dict[str, Any]  # the arguments of the loss
 
 
 class Found(NamedTuple):
@@ -55,97 +62,71 @@ class Found(NamedTuple):
     counted: Array
 
 
-def npairs_loss_of_group(
-    group: Group,
-    anchors: Array,
-    candidates: Array | None,
-    labels: Any,
-    *,
-    label_smoothing: float = 0.0,
-    denominator: str = "all",
-    **options: Any,
+def loss_of_group(
+    group: Group, loss: Callable[..., Array], own: Solvable, named: dict[str, Any]
 ) -> Array:
-    """Return a loss whose mean over the members is the loss of the whole batch.
-
-    The arguments are those of `npairs_loss_from_embeddings`, of this member alone. With
-    ``reduction="none"``, return the losses of its own anchors.
-    """
-    objective = objective_of(denominator, label_smoothing, labels)
-    asked = Arguments(anchors, candidates, labels, **options)
-    return _loss_of_group(group, objective, asked)
-
-
-def sigmoid_loss_of_group(
-    group: Group, anchors: Array, candidates: Array | None, labels: Any, **options: Any
-) -> Array:
-    """Do what `npairs_loss_of_group` does, for `sigmoid_loss_from_embeddings`."""
-    if options["exclude_diagonal"] is None:
-        options["exclude_diagonal"] = candidates is None
-    asked = Arguments(anchors, candidates, labels, **options)
-    return _loss_of_group(group, Sigmoids(), asked)
-
-
-def _loss_of_group(group: Group, objective: Objective, asked: Arguments) -> Array:
-    anchors, candidates = asked.anchors, asked.candidates
-    # A member with bad arguments raises here, before any other waits for it.
-    call = admitted(objective, asked)
-    for name in ("labels", "candidate_labels", "ids", "candidate_ids"):
-        check_alike(call.inputs, name, getattr(asked, name))
-    lib, given = call.inputs.library, call.given
-    dtype = lib.multiplying(call.config.operands).wide_dtype(given.anchors)
-    member = Member(group, lib, dtype, given.weights, objective, asked)
-    own, others = call.labels.anchors, call.labels.candidates
-    if asked.labels is None:  # by position, whatever the objective made of it
-        own = others = None
-    ids, other_ids = call.labels.ids, call.labels.candidate_ids
-    rows = Side(anchors, own, ids, None, group.counts(anchors))
+    """Return a member's loss, of its own call and of all arguments by their names."""
+    lib, config = own.inputs.library, own.config
+    given, labels = Given(*own.arrays), Labels(*own.constants)
+    anchors, candidates = named["anchors"], named["candidates"]
+    dtype = lib.multiplying(config.operands).wide_dtype(given.anchors)
+    member = Member(group, lib, dtype, given.weights, config.objective, loss, named)
+    others = labels.candidates
+    if named["labels"] is None:  # by position, whatever the objective made of it
+        labels, others = labels._replace(anchors=None), None
+    ids, other_ids = labels.ids, labels.candidate_ids
+    rows = Side(anchors, labels.anchors, ids, None, group.counts(anchors))
     columns = rows._replace(
-        labels=own if others is None else others,
+        labels=labels.anchors if others is None else others,
         ids=ids if other_ids is None else other_ids,
-        bias=None if asked.candidate_bias is None else given.bias,
+        bias=None if named.get("candidate_bias") is None else given.bias,
     )
     if candidates is not None:
         columns = columns._replace(
             embeddings=candidates, counts=group.counts(candidates)
         )
-    loss = _one_way(member, rows, columns)
-    return (loss + _one_way(member, columns, rows)) / 2 if asked.symmetric else loss
+    found = _one_way(member, rows, columns)
+    if not named.get("symmetric"):
+        return found
+    return (found + _one_way(member, columns, rows)) / 2
 
 
 def _one_way(member: Member, rows: Side, columns: Side) -> Array:
     """Return the loss of own rows against everybody's columns."""
     # A member's own columns come first, so that positions are those of its rows.
     others = columns.gathered(member.group)
-    asked, weights = member.asked, member.weights
-    asked = asked._replace(
-        anchors=rows.embeddings,
-        candidates=others.embeddings,
-        labels=rows.labels,
-        candidate_labels=others.labels,
-        ids=rows.ids,
-        candidate_ids=others.ids,
-        candidate_bias=others.bias,
-        symmetric=False,
-    )
-    if asked.reduction != "none":
-        factor = member.group.size * _factor(member, rows, asked)
+    changed = {
+        "anchors": rows.embeddings,
+        "candidates": others.embeddings,
+        "labels": rows.labels,
+        "candidate_labels": others.labels,
+        "ids": rows.ids,
+        "candidate_ids": others.ids,
+        "candidate_bias": others.bias,
+        "symmetric": False,
+    }
+    named = {name: changed.get(name, x) for name, x in member.named.items()}
+    weights = member.weights
+    if named["reduction"] != "none":
+        factor = member.group.size * _factor(member, rows, named)
         weights = factor if weights is None else weights * factor
+        named["reduction"] = "sum"
+    if named.get("l2_weight"):
         share = rows.counts[0] / max(sum(rows.counts), 1)
-        l2_weight = asked.l2_weight * member.group.size * share
-        asked = asked._replace(reduction="sum", l2_weight=l2_weight)
-    return loss_of(admitted(member.objective, asked._replace(sample_weight=weights)))
+        named["l2_weight"] = named["l2_weight"] * member.group.size * share
+    return member.loss(**{**named, "sample_weight": weights})
 
 
-def _factor(member: Member, rows: Side, asked: Arguments) -> Array | float:
+def _factor(member: Member, rows: Side, named: dict[str, Any]) -> Array | float:
     """Return what turns the sum of everybody's weighted losses into the reduced loss.
 
     1 for "sum"; else 1 over the number, or the weights, of all anchors that count, and
     0 where there is none.
     """
-    lib, weights, reduction = member.library, member.weights, asked.reduction
+    lib, weights, reduction = member.library, member.weights, named["reduction"]
     if reduction == "sum":
         return 1.0
-    counted = _counted(member, asked)
+    counted = _counted(member, named)
     if counted is None and (weights is None or reduction == "mean"):
         return 1.0 / max(sum(rows.counts), 1)
     like = weights
@@ -155,11 +136,11 @@ def _factor(member: Member, rows: Side, asked: Arguments) -> Array | float:
     return reciprocal(lib, member.group.total(own))
 
 
-def _counted(member: Member, asked: Arguments) -> Array | None:
+def _counted(member: Member, named: dict[str, Any]) -> Array | None:
     """Return which of own rows count among everybody's columns; None: all."""
     lib, objective = member.library, member.objective
-    asked = asked._replace(normalize=False, sample_weight=None)
-    call = admitted(objective, asked)
+    roles = {name: named[name] for name in _ROLES if name in named}
+    call = admitted(objective, Arguments(**roles))
     problem = problem_of(lib, call.config, call.given, call.labels)
     if problem.rows.labels is None or objective.counts_all:
         return None
