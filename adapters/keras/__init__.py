@@ -24,7 +24,13 @@ from . import metrics as metrics
 from ._batch import BarlowTwinsLoss as BarlowTwinsLoss
 from ._batch import Circle as Circle
 from ._batch import CoSENTLoss as CoSENTLoss
+from ._batch import LiftedStructLoss as LiftedStructLoss
+from ._batch import LiftedStructureLoss as LiftedStructureLoss
+from ._batch import MarginSoftmaxLoss as MarginSoftmaxLoss
 from ._batch import VICRegLoss as VICRegLoss
+from ._batch import lifted_struct_loss as lifted_struct_loss
+from ._memory import XBM as XBM
+from ._memory import CrossBatchMemory as CrossBatchMemory
 from ._siblings import ContrastiveEmbeddingLoss as ContrastiveEmbeddingLoss
 from ._siblings import ContrastiveLoss as ContrastiveLoss
 from ._siblings import SigmoidEmbeddingLoss as SigmoidEmbeddingLoss

@@ -1,4 +1,7 @@
-"""What the losses have in common: dtypes, masks and reductions of Keras."""
+"""What the losses have in common: dtypes, masks and reductions of Keras.
+
+The module is long, as it has the base of each kind of loss.
+"""
 
 from collections.abc import Mapping
 from typing import Any, Literal, TypeAlias
@@ -118,9 +121,19 @@ class EmbeddingLoss(Loss):
     ) -> Any:
         """Return the losses of the anchors, of shape (n,), or their mean."""
         given = {"sample_weight": sample_weight, "reduction": reduction}
-        return self._function(
-            y_pred, labels=dense(y_true), **given, **self._arguments()
-        )
+        return self.among(None, None, y_true, y_pred, **given)
+
+    def among(
+        self, candidates: Any, labels: Any, y_true: Any, y_pred: Any, **given: Any
+    ) -> Any:
+        """Return what `call` does, against candidates of which the first are `y_pred`.
+
+        Without candidates it is against the batch itself.
+        """
+        options = self._arguments()
+        if candidates is not None:
+            options = {**options, "candidate_labels": labels, "exclude_diagonal": True}
+        return self._function(y_pred, candidates, dense(y_true), **given, **options)
 
     def _arguments(self) -> dict[str, Any]:
         """Return the options as the function has them."""

@@ -10,8 +10,8 @@ from keras import ops
 
 import metricops
 
-from ._base import EmbeddingLoss, Loss, Reduction
-from ._inputs import dense
+from ._base import AddonsLoss, EmbeddingLoss, Loss, Reduction
+from ._inputs import Apply, dense, is_symbolic, tensor
 
 _register = keras.saving.register_keras_serializable
 
@@ -82,7 +82,7 @@ class _ViewsLoss(Loss):
         if len(shape) != 3 or shape[1] not in (2, None):
             msg = f"`y_pred` must have shape (n, 2, d); got shape {shape}."
             raise ValueError(msg)
-        refuse_weights(sample_weight)
+        _refuse_weights(sample_weight)
         return self._function(y_pred[:, 0], y_pred[:, 1], **self.options)
 
     def get_config(self) -> dict[str, Any]:
@@ -212,7 +212,7 @@ class CoSENTLoss(Loss):
         reduction: Reduction = "none",
     ) -> Any:
         """Return the loss of all similarities, of shape ()."""
-        refuse_weights(sample_weight)
+        _refuse_weights(sample_weight)
         if len(y_pred.shape) == 2 and y_pred.shape[1] == 1:
             y_pred = ops.squeeze(y_pred, axis=1)
         return metricops.cosent_loss(
@@ -224,7 +224,233 @@ class CoSENTLoss(Loss):
         return {**super().get_config(), "temperature": self.temperature}
 
 
-def refuse_weights(sample_weight: Any) -> None:
+@_register(package="metricops")
+class LiftedStructureLoss(Loss):
+    """Lifted structure loss, as `metricops.lifted_structure_loss_from_embeddings`.
+
+    `y_true` holds the labels, of shape (n,) or (n, 1), and `y_pred` the embeddings, of
+    shape (n, d). The mean is over the positive pairs.
+
+    Parameters
+    ----------
+    name, reduction, dtype
+        As in `CosineSimilarity`; "none" is not possible.
+    margin, metric, normalize, block_size
+        As in `metricops.lifted_structure_loss_from_embeddings`.
+
+    Examples
+    --------
+    >>> from metricops.adapters.keras import LiftedStructureLoss
+    >>> embeddings = [[0.0, 0.0], [0.0, 1.0], [1.5, 0.0]]
+    >>> round(float(LiftedStructureLoss()([0, 0, 1], embeddings)), 4)
+    0.5546
+    """
+
+    def __init__(
+        self,
+        name: str | None = "lifted_structure_loss",
+        reduction: str | None = "sum_over_batch_size",
+        dtype: Any = None,
+        *,
+        margin: float = 1.0,
+        metric: str = "euclidean",
+        normalize: bool = False,
+        block_size: int | None = None,
+    ) -> None:
+        super().__init__(name=name, reduction=reduction, dtype=dtype)
+        self.options: dict[str, Any] = {
+            "margin": margin,
+            "metric": metric,
+            "normalize": normalize,
+            "block_size": block_size,
+        }
+
+    def call(
+        self,
+        y_true: Any,
+        y_pred: Any,
+        sample_weight: Any = None,
+        reduction: Reduction = "none",
+    ) -> Any:
+        """Return the loss of all positive pairs, of shape ()."""
+        _refuse_weights(sample_weight)
+        return metricops.lifted_structure_loss_from_embeddings(
+            y_pred, dense(y_true), reduction=reduction, **self.options
+        )
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the arguments that make this loss again."""
+        return {**super().get_config(), **self.options}
+
+
+@_register(package="metricops")
+class LiftedStructLoss(AddonsLoss):
+    """Lifted structure loss.
+
+    ``tfa.losses.LiftedStructLoss`` over
+    `metricops.lifted_structure_loss_from_embeddings`. `y_true` holds the labels, of
+    shape (n,) or (n, 1), and `y_pred` the embeddings, of shape (n, d). Without a
+    positive or without a negative the loss is 0, and no NaN.
+
+    Parameters
+    ----------
+    margin : float
+        How far apart pairs of two classes are to be.
+    name, reduction, dtype
+        As in `CosineSimilarity`; "none" is not possible.
+
+    Examples
+    --------
+    >>> from metricops.adapters.keras import LiftedStructLoss
+    >>> embeddings = [[0.0, 0.0], [0.0, 1.0], [1.5, 0.0]]
+    >>> round(float(LiftedStructLoss()([0, 0, 1], embeddings)), 4)
+    0.5546
+    """
+
+    def __init__(
+        self,
+        margin: float = 1.0,
+        name: str | None = None,
+        reduction: str | None = "sum_over_batch_size",
+        dtype: Any = None,
+    ) -> None:
+        super().__init__(name=name, reduction=reduction, dtype=dtype)
+        self.margin = margin
+
+    def call(
+        self,
+        y_true: Any,
+        y_pred: Any,
+        sample_weight: Any = None,
+        reduction: Reduction = "none",
+    ) -> Any:
+        """Return the loss of all positive pairs, of shape ()."""
+        _refuse_weights(sample_weight)
+        return metricops.lifted_structure_loss_from_embeddings(
+            y_pred, dense(y_true), margin=self.margin, reduction=reduction
+        )
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the arguments that make this loss again."""
+        return {**super().get_config(), "margin": self.margin}
+
+
+@_register(package="metricops")
+def lifted_struct_loss(labels: Any, embeddings: Any, margin: float = 1.0) -> Any:
+    """Return the lifted structure loss.
+
+    ``tfa.losses.lifted_struct_loss`` over
+    `metricops.lifted_structure_loss_from_embeddings`.
+
+    Parameters
+    ----------
+    labels : tensor or list of shape (n,) or (n, 1)
+        The labels.
+    embeddings : tensor or list of shape (n, d)
+        The embeddings.
+    margin : float
+        How far apart pairs of two classes are to be.
+
+    Returns
+    -------
+    tensor of shape (), in the dtype of `embeddings`
+        Nonnegative; 0 without a positive or without a negative.
+
+    Raises
+    ------
+    ValueError
+        If a shape does not fit.
+
+    Examples
+    --------
+    >>> from metricops.adapters.keras import lifted_struct_loss
+    >>> embeddings = [[0.0, 0.0], [0.0, 1.0], [1.5, 0.0]]
+    >>> round(float(lifted_struct_loss([0, 0, 1], embeddings)), 4)
+    0.5546
+    """
+    if is_symbolic(labels, embeddings):
+        return Apply(lifted_struct_loss, margin=margin)(labels, embeddings)
+    return metricops.lifted_structure_loss_from_embeddings(
+        tensor(embeddings), dense(labels), margin=margin
+    )
+
+
+@_register(package="metricops")
+class MarginSoftmaxLoss(keras.layers.Layer):
+    """`metricops.margin_softmax_loss_from_embeddings` with proxies that are learnt.
+
+    A layer, as Keras does not train the weights of a loss: it is called with embeddings
+    and labels, returns the loss, and adds it to those of the model. So the model takes
+    its labels as an input, and is compiled without a loss.
+
+    Parameters
+    ----------
+    num_classes, embedding_size : int
+        How many proxies there are, and how many numbers each has.
+    scale, margin, angular_margin, label_smoothing, block_size
+        As in `metricops.margin_softmax_loss_from_embeddings`.
+    **kwargs
+        As in `keras.layers.Layer`.
+
+    Examples
+    --------
+    >>> from metricops.adapters.keras import MarginSoftmaxLoss
+    >>> import numpy as np
+    >>> loss = MarginSoftmaxLoss(num_classes=3, embedding_size=2)
+    >>> found = loss(np.asarray([[1.0, 0.0], [0.0, 1.0]]), np.asarray([0, 2]))
+    >>> tuple(found.shape), len(loss.losses), tuple(loss.proxies.shape)
+    ((), 1, (3, 2))
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        embedding_size: int,
+        *,
+        scale: float = 64.0,
+        margin: float = 0.35,
+        angular_margin: float = 0.0,
+        label_smoothing: float = 0.0,
+        block_size: int | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.num_classes, self.embedding_size = num_classes, embedding_size
+        self.options: dict[str, Any] = {
+            "scale": scale,
+            "margin": margin,
+            "angular_margin": angular_margin,
+            "label_smoothing": label_smoothing,
+            "block_size": block_size,
+        }
+        self.proxies = self.add_weight(
+            shape=(num_classes, embedding_size),
+            initializer=keras.initializers.RandomNormal(stddev=1.0),
+            name="proxies",
+        )
+
+    def call(self, embeddings: Any, labels: Any) -> Any:
+        """Return the loss of embeddings, shape (n, d), with their `labels`, (n,)."""
+        loss = metricops.margin_softmax_loss_from_embeddings(
+            embeddings,
+            ops.convert_to_tensor(self.proxies, dtype=embeddings.dtype),
+            ops.reshape(labels, (-1,)),
+            **self.options,
+        )
+        self.add_loss(loss)
+        return loss
+
+    def compute_output_shape(self, *shapes: Any) -> tuple[()]:
+        """Return the shape of the loss."""
+        return ()
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the arguments that make this layer again."""
+        sizes = {"num_classes": self.num_classes, "embedding_size": self.embedding_size}
+        return {**super().get_config(), **sizes, **self.options}
+
+
+def _refuse_weights(sample_weight: Any) -> None:
     """Raise if there are weights or a mask, of a loss that is one number."""
     if sample_weight is not None:
         msg = "`sample_weight` must be None, and no mask given: the loss is one number."

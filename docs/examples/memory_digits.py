@@ -6,7 +6,8 @@ mined among 300 digits. `--framework` chooses who differentiates: NumPy needs no
 autodiff, as `metricops.value_and_grad` returns the gradients. What is printed is
 recall@1 on held-out digits, before and after.
 
-PyTorch and Flax have modules for this: `CrossBatchMemory` of their adapters.
+PyTorch, Flax and Keras have it as a module or a loss: `CrossBatchMemory` of their
+adapters.
 
 .. [1] X. Wang, H. Zhang, W. Huang, M. R. Scott, "Cross-Batch Memory for Embedding
    Learning", CVPR 2020.

@@ -8,7 +8,15 @@ import sys
 from pathlib import Path
 
 import pytest
-from metricops.adapters.keras import layers, losses, metrics
+from metricops.adapters.keras import (
+    _batch,
+    _memory,
+    _siblings,
+    _similarity,
+    layers,
+    losses,
+    metrics,
+)
 
 from tests.conftest import require
 from tests.keras.conftest import BACKEND
@@ -16,9 +24,10 @@ from tests.keras.conftest import BACKEND
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.mark.parametrize(
-    "module", [layers, losses, metrics], ids=["layers", "losses", "metrics"]
-)
+MODULES = [_batch, _memory, _siblings, _similarity, layers, losses, metrics]
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda x: x.__name__.split(".")[-1])
 def test_every_public_object_has_an_example_that_runs(module):
     finder, runner = doctest.DocTestFinder(), doctest.DocTestRunner()
     public = [

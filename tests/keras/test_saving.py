@@ -18,7 +18,10 @@ from metricops.adapters.keras import (
     Dot,
     EuclideanDistance,
     InnerProductSimilarity,
+    LiftedStructLoss,
+    LiftedStructureLoss,
     ManhattanDistance,
+    MarginSoftmaxLoss,
     MetricEmbedding,
     MultiNegativesRankLoss,
     MultiSimilarityLoss,
@@ -93,6 +96,12 @@ OBJECTS = [
     (BarlowTwinsLoss, {"off_diagonal_weight": 0.1}),
     (VICRegLoss, {"invariance": 1.0, "ddof": 0}),
     (CoSENTLoss, {"temperature": 0.5}),
+    (LiftedStructureLoss, {"margin": 0.5, "metric": "squared_euclidean"}),
+    (LiftedStructLoss, {"margin": 0.5, "reduction": "sum"}),
+    (
+        MarginSoftmaxLoss,
+        {"num_classes": 3, "embedding_size": 2, "scale": 8.0, "angular_margin": 0.5},
+    ),
     (Dot, {"axes": (1, 2), "normalize": True, "trainable": False}),
     (PairwiseInnerProduct, {"trainable": False}),
     (PairwiseCosineSimilarity, {"trainable": False}),
@@ -127,7 +136,8 @@ def test_an_object_survives_json_under_the_name_of_the_package(cls, options):
 
 @every_object
 def test_the_default_config_has_a_dtype(cls, options):
-    required = {key: options[key] for key in ("axes", "units") if key in options}
+    words = ("axes", "units", "num_classes", "embedding_size")
+    required = {key: options[key] for key in words if key in options}
     assert cls(**required).get_config()["dtype"]
 
 

@@ -12,9 +12,8 @@ from metricops.adapters import keras as adapter
 from tests.keras.conftest import gradient, random, to_numpy
 
 FILE = np.load(Path(__file__).parents[1] / "data" / "view_losses.npz")
-CASES = [
-    case for case in json.loads(bytes(FILE["manifest"])) if case["library"] == "tfsim"
-]
+MANIFEST = json.loads(bytes(FILE["manifest"]))
+CASES = [x for x in MANIFEST if x["library"] == "tfsim" and x["op"] != "XBM"]
 OPS = sorted({case["op"] for case in CASES})
 VIEWS = ("SimCLRLoss", "SimSiamLoss", "Barlow", "VicReg", "MultiNegativesRankLoss")
 LABELS = [0, 1, 0, 1, 2, 2]
@@ -77,6 +76,34 @@ def test_equal_views_have_finite_angles_and_gradients():
     loss = adapter.SimSiamLoss("angular_distance")
     np.testing.assert_allclose(to_numpy(loss(x, x)), 0.001, atol=1e-3)
     assert np.isfinite(gradient(lambda y: loss(x, y), x)).all()
+
+
+def test_lifted_structures_are_those_of_tensorflow_addons():
+    for case in MANIFEST:
+        if case["op"] != "lifted_struct_loss":
+            continue
+        labels, x = (FILE[f"data/{case['data']}/{y}"] for y in ("labels", "embeddings"))
+        expected = FILE[f"{case['case']}/loss"]
+        margin = case["params"]["margin"]
+        for found in (
+            adapter.lifted_struct_loss(labels, x, margin),
+            adapter.LiftedStructLoss(margin)(labels, x),
+            adapter.LiftedStructureLoss(margin=margin)(labels, x),
+        ):
+            np.testing.assert_allclose(to_numpy(found), expected, rtol=2e-5)
+
+
+def test_proxies_are_learnt_and_saved(tmp_path):
+    x, labels = keras.Input((3,)), keras.Input((), dtype="int32")
+    loss = adapter.MarginSoftmaxLoss(3, 2, scale=4.0)(keras.layers.Dense(2)(x), labels)
+    model = keras.Model([x, labels], loss)
+    model.compile("sgd")
+    before = np.asarray(model.get_weights()[-1])
+    model.fit([random(6, 3), np.asarray(LABELS)], verbose=0)
+    assert np.abs(model.get_weights()[-1] - before).max() > 0
+    model.save(tmp_path / "model.keras")
+    again = keras.models.load_model(tmp_path / "model.keras")
+    np.testing.assert_array_equal(again.get_weights()[-1], model.get_weights()[-1])
 
 
 def test_circle_is_that_of_keras():
