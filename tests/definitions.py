@@ -102,15 +102,13 @@ def npairs_row(
     if total == 0 or (denominator == "negatives" and not negatives):
         return None
 
-    def partition(own: float) -> float:
-        if denominator == "all":
-            return log_sum_exp([s for s, _ in pairs])
-        return log_sum_exp([own, *negatives] if denominator == "own" else negatives)
-
     share = [(1 - smoothing) * t / total + smoothing / len(pairs) for _, t in pairs]
-    return math.fsum(
-        w * (partition(s) - s) for w, (s, _) in zip(share, pairs, strict=True)
-    )
+    weighted = [(w, s) for w, (s, _) in zip(share, pairs, strict=True) if w]
+    if denominator == "own":
+        return math.fsum(w * (log_sum_exp([s, *negatives]) - s) for w, s in weighted)
+    rivals = [s for s, _ in pairs] if denominator == "all" else negatives
+    partition = log_sum_exp(rivals)
+    return math.fsum(w * (partition - s) for w, s in weighted)
 
 
 def embeddings_loss(
