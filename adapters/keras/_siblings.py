@@ -3,11 +3,13 @@
 The module is long, as each loss has its options and their description.
 """
 
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import keras
 
 import metricops
+from metricops._losses.triplet_matrix import triplet_loss_of_matrix
 
 from ._base import AddonsLoss, EmbeddingLoss, Loss, Reduction
 from ._inputs import Apply, dense, is_symbolic, tensor
@@ -254,8 +256,9 @@ class TripletSemiHardLoss(AddonsLoss):
     ----------
     margin : float
         By how much the negative is to be farther than the positive.
-    distance_metric : {"L2", "squared-L2", "angular"}
-        The distance.
+    distance_metric : {"L2", "squared-L2", "angular"} or callable
+        The distance, or a function of the embeddings, (n, d), that returns a tensor of
+        the distances of all pairs, (n, n).
     name, reduction, dtype
         As in `CosineSimilarity`.
 
@@ -272,7 +275,7 @@ class TripletSemiHardLoss(AddonsLoss):
     def __init__(
         self,
         margin: float = 1.0,
-        distance_metric: str = "L2",
+        distance_metric: Any = "L2",
         name: str | None = None,
         reduction: str | None = "sum_over_batch_size",
         dtype: Any = None,
@@ -280,7 +283,8 @@ class TripletSemiHardLoss(AddonsLoss):
         super().__init__(name=name, reduction=reduction, dtype=dtype)
         self.margin = margin
         self.distance_metric = distance_metric
-        _metric(distance_metric)
+        if not callable(distance_metric):
+            _metric(distance_metric)
 
     def call(
         self,
@@ -290,11 +294,11 @@ class TripletSemiHardLoss(AddonsLoss):
         reduction: Reduction = "none",
     ) -> Any:
         """Return the anchors' losses, of shape (n,), or the mean of the triplets'."""
-        return metricops.triplet_loss_from_embeddings(
+        return _triplets(
+            y_true,
             y_pred,
-            labels=dense(y_true),
+            self.distance_metric,
             margin=self._margin(),
-            metric=_metric(self.distance_metric),
             sample_weight=sample_weight,
             reduction=reduction,
             **self._mined,
@@ -305,8 +309,19 @@ class TripletSemiHardLoss(AddonsLoss):
 
     def get_config(self) -> dict[str, Any]:
         """Return the arguments that make this loss again."""
-        own = {"margin": self.margin, "distance_metric": self.distance_metric}
+        metric = self.distance_metric
+        if callable(metric):
+            metric = keras.saving.serialize_keras_object(metric)
+        own = {"margin": self.margin, "distance_metric": metric}
         return {**super().get_config(), **own}
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> "Loss":
+        """Return the loss of a config, of ours or of TensorFlow Addons."""
+        metric = config.get("distance_metric", "L2")
+        if isinstance(metric, Mapping):
+            metric = keras.saving.deserialize_keras_object(metric)
+        return super().from_config({**config, "distance_metric": metric})
 
 
 @_register(package="metricops")
@@ -323,8 +338,9 @@ class TripletHardLoss(TripletSemiHardLoss):
         By how much the negative is to be farther than the positive.
     soft : bool
         Whether a triplet costs the softplus of the difference, without the margin.
-    distance_metric : {"L2", "squared-L2", "angular"}
-        The distance.
+    distance_metric : {"L2", "squared-L2", "angular"} or callable
+        The distance, or a function of the embeddings, (n, d), that returns a tensor of
+        the distances of all pairs, (n, n).
     name, reduction, dtype
         As in `CosineSimilarity`.
 
@@ -342,7 +358,7 @@ class TripletHardLoss(TripletSemiHardLoss):
         self,
         margin: float = 1.0,
         soft: bool = False,
-        distance_metric: str = "L2",
+        distance_metric: Any = "L2",
         name: str | None = None,
         reduction: str | None = "sum_over_batch_size",
         dtype: Any = None,
@@ -398,7 +414,7 @@ def contrastive_loss(y_true: Any, y_pred: Any, margin: float = 1.0) -> Any:
 
 @_register(package="metricops")
 def triplet_semihard_loss(
-    y_true: Any, y_pred: Any, margin: float = 1.0, distance_metric: str = "L2"
+    y_true: Any, y_pred: Any, margin: float = 1.0, distance_metric: Any = "L2"
 ) -> Any:
     """Return the mean triplet loss of each positive and the nearest negative beyond it.
 
@@ -412,8 +428,9 @@ def triplet_semihard_loss(
         The embeddings.
     margin : float
         By how much the negative is to be farther than the positive.
-    distance_metric : {"L2", "squared-L2", "angular"}
-        The distance.
+    distance_metric : {"L2", "squared-L2", "angular"} or callable
+        The distance, or a function of the embeddings, (n, d), that returns a tensor of
+        the distances of all pairs, (n, n).
 
     Returns
     -------
@@ -436,12 +453,7 @@ def triplet_semihard_loss(
         options: dict[str, Any] = {"margin": margin}
         options["distance_metric"] = distance_metric
         return Apply(triplet_semihard_loss, **options)(y_true, y_pred)
-    return metricops.triplet_loss_from_embeddings(
-        tensor(y_pred),
-        labels=dense(y_true),
-        margin=margin,
-        metric=_metric(distance_metric),
-    )
+    return _triplets(y_true, tensor(y_pred), distance_metric, margin=margin)
 
 
 @_register(package="metricops")
@@ -450,7 +462,7 @@ def triplet_hard_loss(
     y_pred: Any,
     margin: float = 1.0,
     soft: bool = False,
-    distance_metric: str = "L2",
+    distance_metric: Any = "L2",
 ) -> Any:
     """Return the mean triplet loss of the farthest positive and the nearest negative.
 
@@ -466,8 +478,9 @@ def triplet_hard_loss(
         By how much the negative is to be farther than the positive.
     soft : bool
         Whether a triplet costs the softplus of the difference, without the margin.
-    distance_metric : {"L2", "squared-L2", "angular"}
-        The distance.
+    distance_metric : {"L2", "squared-L2", "angular"} or callable
+        The distance, or a function of the embeddings, (n, d), that returns a tensor of
+        the distances of all pairs, (n, n).
 
     Returns
     -------
@@ -490,13 +503,20 @@ def triplet_hard_loss(
         options: dict[str, Any] = {"margin": margin, "soft": soft}
         options["distance_metric"] = distance_metric
         return Apply(triplet_hard_loss, **options)(y_true, y_pred)
+    mined = {"positives": "hard", "negatives": "hard"}
+    margin_or_none = None if soft else margin
+    given = y_true, tensor(y_pred), distance_metric
+    return _triplets(*given, margin=margin_or_none, **mined)
+
+
+def _triplets(y_true: Any, y_pred: Any, distance_metric: Any, **options: Any) -> Any:
+    """Return the triplet loss by a metric that has a name, or that is a function."""
+    labels = dense(y_true)
+    if callable(distance_metric):
+        return triplet_loss_of_matrix(distance_metric(y_pred), labels, **options)
+    metric = _metric(distance_metric)
     return metricops.triplet_loss_from_embeddings(
-        tensor(y_pred),
-        labels=dense(y_true),
-        margin=None if soft else margin,
-        positives="hard",
-        negatives="hard",
-        metric=_metric(distance_metric),
+        y_pred, labels=labels, metric=metric, **options
     )
 
 

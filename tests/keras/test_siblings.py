@@ -1,5 +1,6 @@
 """The losses of triplets and pairs in Keras: as Addons' are called and saved."""
 
+from functools import partial
 from typing import Any
 
 import keras
@@ -15,7 +16,8 @@ from metricops.adapters.keras import (
     triplet_semihard_loss,
 )
 
-from tests.keras.conftest import random, to_numpy
+import metricops
+from tests.keras.conftest import gradient, random, to_numpy
 from tests.term_definitions import triplet_loss
 
 EMBEDDINGS = random(6, 3)
@@ -42,6 +44,32 @@ def test_triplets_are_those_of_tensorflow_addons(metric):
             TripletHardLoss(0.5, soft, metric)(LABELS, EMBEDDINGS),
         ):
             np.testing.assert_allclose(to_numpy(found), expected, rtol=1e-5)
+
+
+@keras.saving.register_keras_serializable(package="tests")
+def euclidean(x: Any) -> Any:
+    return metricops.pairwise_euclidean_distance(x)
+
+
+@pytest.mark.parametrize("cls", [TripletSemiHardLoss, TripletHardLoss])
+def test_a_metric_may_be_a_function_of_the_embeddings(cls):
+    own, named = cls(0.5, distance_metric=euclidean), cls(0.5, distance_metric="L2")
+    again = cls.from_config(own.get_config())
+    weights = np.arange(6.0)
+    for loss in (own, again):
+        for given in ((), (weights,)):
+            found, expected = (
+                to_numpy(x(LABELS, EMBEDDINGS, *given)) for x in (loss, named)
+            )
+            np.testing.assert_allclose(found, expected, rtol=1e-5)
+    found, expected = (
+        gradient(partial(loss, LABELS), EMBEDDINGS) for loss in (own, named)
+    )
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
+    function = triplet_hard_loss if cls is TripletHardLoss else triplet_semihard_loss
+    found = function(LABELS, EMBEDDINGS, 0.5, distance_metric=euclidean)
+    expected = named(LABELS, EMBEDDINGS)
+    np.testing.assert_allclose(to_numpy(found), to_numpy(expected), rtol=1e-5)
 
 
 def test_a_contrastive_loss_is_that_of_tensorflow_addons():
