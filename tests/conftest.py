@@ -64,6 +64,9 @@ LONG_TESTS = (
     "test_lifted_gradients_are_right_when_traced[tensorflow",
     "test_tensorflow_takes_a_few_panels_at_16384_rows[eager",
     "test_tensorflow_takes_a_few_panels_at_16384_rows[xla",
+    "test_the_site_works_in_a_browser",
+    "test_each_tab_of_the_quick_start_runs[keras",
+    "test_each_tab_of_the_quick_start_runs[flax",
     "test_every_public_function_works_on_every_library[jax",
     "test_every_public_function_works_on_every_library[tensorflow",
 )

@@ -203,6 +203,7 @@ def test_workflows_may_read_unless_a_job_says_more():
         if "permissions" in flow["jobs"][job]
     }
     assert more == {
+        ("docs", "deploy"): {"pages", "id-token"},
         ("release", "publish"): {"id-token"},
     }
 
