@@ -85,8 +85,7 @@ class NPairs(Objective):
     def mean(self, lib: Library, scores: Array, pairs: Pairs) -> Array:
         """Return the mean of the losses, which a framework may have in one call."""
         fused = lib.cross_entropy(scores).mean if pairs.targets is None else None
-        looks = lib.looks(scores) and not lib.recorded(scores)
-        if fused is None and pairs.targets is None and looks:
+        if fused is None and pairs.targets is None and _may_look(lib, scores):
             return _mean_by_position(lib, scores, pairs)
         if fused is None:
             return lib.xp.mean(self.losses(lib, scores, pairs))
@@ -100,6 +99,11 @@ class NPairs(Objective):
         if paired:
             return _BY_POSITION
         return _BY_TARGETS if self.smoothing == 0 else TargetSums(self.smoothing)
+
+
+def _may_look(lib: Library, scores: Array) -> bool:
+    """Return whether a number may decide how the loss is computed."""
+    return lib.looks(scores) and not lib.recorded(scores)
 
 
 class Parts(NamedTuple):
