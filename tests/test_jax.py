@@ -400,7 +400,22 @@ def test_no_rank_is_promoted_silently(jax, block_size):
         for given in OPTIONS.values():
             gradient = jax.grad(partial(loss, **given, block_size=block_size))
             jax.eval_shape(gradient, x, None if "exclude_diagonal" in given else y)
+        with_bias = partial(loss, block_size=block_size, candidate_bias=Y[:, 0])
+        jax.eval_shape(jax.grad(with_bias), x, y)
         search = partial(metricops.nearest_neighbors, block_size=block_size)
         jax.eval_shape(search, x, y)
         recall = partial(metricops.recall_at_k, k=1, block_size=block_size)
         jax.eval_shape(lambda x: recall(x, LABELS)[1], x)
+
+
+@pytest.mark.parametrize("block_size", [None, 2])
+@pytest.mark.parametrize(
+    "name", [x for x in vars(metricops) if x.endswith("_loss_from_embeddings")]
+)
+def test_no_loss_promotes_a_rank_silently(jax, name, block_size):
+    x = jax.numpy.asarray(X)
+    labels, proxies = [0, 0, 1, 1, 2][: len(X)], (2 * x,) if "margin" in name else ()
+    function = partial(getattr(metricops, name), block_size=block_size)
+    with jax.numpy_rank_promotion("raise"):
+        gradient = jax.grad(lambda x: function(x, *proxies, labels=labels))
+        jax.eval_shape(gradient, x)

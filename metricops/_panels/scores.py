@@ -66,5 +66,6 @@ def scores_of(
             anchors = anchors * candidates.scale
         scores = lib.product(anchors, columns)
     if candidates.bias is not None:
-        scores = lib.plus(scores, candidates.bias)
+        bias = candidates.bias
+        scores = lib.plus(scores, bias[None, :] if bias.ndim == 1 else bias)
     return masked(lib, scores, pairs, -float("inf"))
