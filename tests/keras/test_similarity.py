@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from metricops.adapters import keras as adapter
 
-from tests.keras.conftest import gradient, random, to_numpy
+from tests.keras.conftest import BACKEND, gradient, random, to_numpy
 
 FILE = np.load(Path(__file__).parents[1] / "data" / "view_losses.npz")
 MANIFEST = json.loads(bytes(FILE["manifest"]))
@@ -39,9 +39,10 @@ def loss_of(case: dict[str, Any]) -> Any:
 
 @pytest.mark.parametrize("op", OPS)
 def test_the_numbers_are_those_of_tensorflow_similarity(op):
-    for case in CASES:
-        if case["op"] != op or not is_right(case):
-            continue
+    cases = [case for case in CASES if case["op"] == op and is_right(case)]
+    if BACKEND == "jax":  # it compiles each of them, which takes a second
+        cases = cases[:1]
+    for case in cases:
         first, second = inputs(case)
         if case["params"].get("normalized_first"):
             first, second = (
@@ -79,9 +80,8 @@ def test_equal_views_have_finite_angles_and_gradients():
 
 
 def test_lifted_structures_are_those_of_tensorflow_addons():
-    for case in MANIFEST:
-        if case["op"] != "lifted_struct_loss":
-            continue
+    cases = [case for case in MANIFEST if case["op"] == "lifted_struct_loss"]
+    for case in cases[:1] if BACKEND == "jax" else cases:
         labels, x = (FILE[f"data/{case['data']}/{y}"] for y in ("labels", "embeddings"))
         expected = FILE[f"{case['case']}/loss"]
         margin = case["params"]["margin"]
