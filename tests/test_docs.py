@@ -151,3 +151,9 @@ def test_the_site_works_in_a_browser(site, tmp_path):
     assert found["copies"] >= 8
     assert found["themes"] >= 1
     assert any("losses-of-embeddings" in hit for hit in found["hits"])
+
+
+def test_the_table_of_support_has_a_row_for_every_public_function():
+    text = (DOCS / "support.md").read_text()
+    rows = re.findall(r"^\| `(\w+)`", text, re.MULTILINE)
+    assert sorted(rows) == sorted(2 * reference().functions())
