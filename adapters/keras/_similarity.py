@@ -11,9 +11,10 @@ from keras import ops
 from metricops.adapters import distances
 
 import metricops
+from metricops._losses.triplet_matrix import triplet_loss_of_matrix
 
 from ._base import EmbeddingLoss, Loss, Reduction, RowsLoss
-from ._inputs import tensor
+from ._inputs import dense, tensor
 
 _register = keras.saving.register_keras_serializable
 _POSITIVES = ("hard", "easy")
@@ -43,7 +44,7 @@ class _DistanceLoss(EmbeddingLoss):
 class _MinedLoss(_DistanceLoss):
     """A triplet an anchor: its positive and its negative are mined."""
 
-    _known = ("cosine", "euclidean", "squared_euclidean")
+    _known: tuple[str, ...] = ("cosine", "euclidean", "squared_euclidean")
     _function = staticmethod(metricops.triplet_loss_from_embeddings)
     _swap = False
 
@@ -92,8 +93,9 @@ class TripletLoss(_MinedLoss):
 
     Parameters
     ----------
-    distance : {"cosine", "euclidean", "squared_euclidean"}, or an alias, or its object
-        The distance; "cosine" divides by lengths.
+    distance : str or Distance
+        "cosine", which divides by lengths, "euclidean" or "squared_euclidean", an alias
+        or the object of one; of "manhattan" and "snr", the matrix is held.
     positive_mining_strategy : {"hard", "easy"}
         The farthest positive, or the nearest.
     negative_mining_strategy : {"semi-hard", "hard", "easy"}
@@ -113,6 +115,8 @@ class TripletLoss(_MinedLoss):
     0.3486
     """
 
+    _known = (*_MinedLoss._known, "manhattan", "snr")
+
     def __init__(
         self,
         distance: Any = "cosine",
@@ -125,6 +129,25 @@ class TripletLoss(_MinedLoss):
     ) -> None:
         mined = positive_mining_strategy, negative_mining_strategy
         super().__init__(distance, *mined, margin, name, reduction, dtype)
+
+    def among(
+        self, candidates: Any, labels: Any, y_true: Any, y_pred: Any, **given: Any
+    ) -> Any:
+        """Return what `call` does, against candidates of which the first are `y_pred`.
+
+        Of a distance without a way of its own, the matrix is held.
+        """
+        distance = self.options["distance"]
+        if distance in _MinedLoss._known:
+            return super().among(candidates, labels, y_true, y_pred, **given)
+        if candidates is not None:
+            known = ", ".join(f'"{word}"' for word in _MinedLoss._known)
+            msg = f"`distance` must be one of {known} with a memory; got {distance!r}."
+            raise ValueError(msg)
+        matrix = distances.get(distance)(y_pred)
+        names = ("positives", "negatives", "margin")
+        mined = {name: self._arguments()[name] for name in names}
+        return triplet_loss_of_matrix(matrix, dense(y_true), **mined, **given)
 
 
 @_register(package="metricops")

@@ -106,6 +106,18 @@ def test_proxies_are_learnt_and_saved(tmp_path):
     np.testing.assert_array_equal(again.get_weights()[-1], model.get_weights()[-1])
 
 
+def test_other_distances_are_taken_from_their_matrix():
+    x, labels = random(6, 3), np.asarray(LABELS)
+    loss = adapter.TripletLoss("l1", "hard", "hard", margin=1.0)
+    d = abs(x[:, None] - x[None, :]).sum(axis=-1)
+    alike = labels[:, None] == labels
+    far, near = np.where(alike, d, 0).max(axis=1), np.where(alike, 9e9, d).min(axis=1)
+    expected = np.maximum(far - near + 1.0, 0).mean()
+    np.testing.assert_allclose(to_numpy(loss(labels, x)), expected, rtol=1e-5)
+    with pytest.raises(ValueError, match="with a memory; got 'manhattan'"):
+        adapter.XBM(loss, 12)(labels, x)
+
+
 def test_circle_is_that_of_keras():
     x = random(6, 3)
     x /= np.linalg.norm(x, axis=1, keepdims=True)
