@@ -120,10 +120,10 @@ def draw_preview(path: Path) -> None:
         "Metric-learning losses, distances and search,",
         "written once for every array library",
     )
-    figure.text(0.06, 0.4, "\n".join(lines), color="white", size=27, linespacing=1.5)
+    figure.text(0.06, 0.4, "\n".join(lines), color="white", size=24, linespacing=1.5)
     names = "NumPy   PyTorch   JAX   TensorFlow   Dask   CuPy"
     figure.text(0.06, 0.17, names, color="#c9d9f7", size=22)
-    axes = figure.add_axes((0.74, 0.5, 0.2, 0.38))
+    axes = figure.add_axes((0.76, 0.5, 0.19, 0.36))
     rows = embeddings()
     axes.imshow(rows @ rows.T, cmap="Blues_r", vmin=-1, vmax=1)
     axes.axis("off")

@@ -39,8 +39,9 @@ that value. The tests try far more. CuPy is not in the table, as it needs a GPU.
 
 ## Libraries and dtypes
 
-16 is float16, b16 bfloat16, 32 float32 and 64 float64. Integers are taken too, and
-become floats. JAX has 64 bits where `jax_enable_x64` is set, as it was here."""
+A mark stands for every floating dtype that the library has: float32, float64, float16
+(but for array-api-strict), and bfloat16 in PyTorch, JAX and TensorFlow. JAX has 64 bits
+where `jax_enable_x64` is set, as it was here. Integers are taken, and become floats."""
 PROGRAMS = """## Traced, and differentiated
 
 In float32; `torch.compile` with `fullgraph=True` and the backend `aot_eager`. A dash
@@ -277,9 +278,10 @@ def cell(row: dict[str, bool], key: str) -> str:
 
 
 def dtypes(row: dict[str, bool]) -> str:
-    """Return the dtypes in which a function works, in a few characters."""
-    short = {"float16": "16", "bfloat16": "b16", "float32": "32", "float64": "64"}
-    return " ".join(word for dtype, word in short.items() if row.get(dtype)) or "✗"
+    """Return a mark if a function works in all dtypes, or those in which it does."""
+    works = [dtype for dtype in DTYPES if row.get(dtype)]
+    every = all(row.get(dtype, True) for dtype in DTYPES)
+    return "✓" if every else ", ".join(works) or "✗"
 
 
 def page(found: dict[str, dict[str, dict[str, bool]]]) -> str:
