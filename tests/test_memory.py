@@ -257,3 +257,21 @@ def test_a_matrix_would_be_noticed():
     step = jax.jit(jax.value_and_grad(plain, (0, 1)))
     analysis = step.lower(*ROWS).compile().memory_analysis()
     assert analysis.temp_size_in_bytes >= MATRIX
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("multi_similarity", "circle", "soft_nearest_neighbor"),
+        *("lifted_structure", "margin_softmax"),
+    ],
+)
+def test_losses_of_whole_rows_need_a_few_panels(name):
+    loss = metricops.value_and_grad(getattr(metricops, f"{name}_loss_from_embeddings"))
+    rows = ROWS if name == "margin_softmax" else ROWS[:1]
+    loss(*(x[:64] for x in rows), labels=LABELS[:64])  # imports, and tables of types
+    tracemalloc.start()
+    loss(*rows, labels=LABELS, block_size=BLOCK)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak <= MATRIX / 3

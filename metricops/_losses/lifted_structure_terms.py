@@ -21,11 +21,11 @@ from metricops._typing import Array
 
 
 class Costs(NamedTuple):
-    """The pairs of positives of a panel, (b, m) each."""
+    """The pairs of positives of a panel."""
 
-    there: Array  # which there are: one of the two rows has a negative
-    joint: Array  # J, 0 for others
-    share: Array  # sigmoid(l_i - l_p)
+    joint: Array  # (b, m): J, 0 for others
+    count: Array  # (b,): how many have a negative, of either row
+    push: Array  # (b, 1): minus the derivative by l_i
 
 
 @dataclass(frozen=True)
@@ -42,43 +42,44 @@ class LiftedPairs(Terms):
 
     def first(self, lib: Library, distances: Array, masks: Masks) -> Array:
         """Return the log-sum-exp of each row's negatives, minus infinity of none."""
-        xp, low = lib.xp, -float("inf")
-        near = xp.where(masks.negatives, self.margin - distances, low)
+        xp = lib.xp
+        near = self._near(lib, distances, masks)
         peak = finite(lib, lib.peak(near, 1))
         total = xp.sum(lib.exp(lib.minus(near, peak)), axis=1)
         logs = xp.log(xp.where(total == 0, 1.0, total)) + peak[:, 0]
-        return xp.where(total == 0, low, logs)
+        return xp.where(total == 0, -float("inf"), logs)
 
     def found(
         self, lib: Library, distances: Array, masks: Masks, among: Among
     ) -> Found:
         """Return what the pairs of each row come to, and their derivatives."""
-        xp, dtype, known = lib.xp, distances.dtype, cast(Known, among.known)
-        costs = self._costs(lib, distances, masks, known)
-        pull = costs.joint / 2
-        push = xp.sum(costs.joint * costs.share, axis=1, keepdims=True)
-        near = self.margin - distances - finite(lib, known.rows)
-        near = lib.exp(xp.where(masks.negatives, near, -float("inf")))
-        error = pull - lib.times(near, push)
-        count, active = (
-            xp.sum(xp.astype(mask, dtype), axis=1) / 2
-            for mask in (costs.there, costs.joint > 0)
-        )
-        part = Part(xp.sum(pull * pull, axis=1), count, active)
-        return Found((part,), (error,))
+        xp, known = lib.xp, cast(Known, among.known)
+        joint, count, push = self._costs(lib, distances, masks, known)
+        losses = lib.dots(joint, joint, 1) / 4
+        active = xp.sum(xp.astype(joint > 0, joint.dtype), axis=1) / 2
+        near = lib.minus(self._near(lib, distances, masks), finite(lib, known.rows))
+        near = lib.times(lib.exp(near), push)
+        error = lib.minus(lib.times(joint, 0.5), near)
+        return Found((Part(losses, count / 2, active),), (error,))
+
+    def _near(self, lib: Library, distances: Array, masks: Masks) -> Array:
+        """Return the margin less the distances of negatives, -inf of other pairs."""
+        far = lib.xp.where(masks.negatives, distances, float("inf"))
+        return lib.times(lib.minus(far, self.margin), -1.0)
 
     def _costs(
         self, lib: Library, distances: Array, masks: Masks, known: Known
     ) -> Costs:
         xp = lib.xp
         top = xp.maximum(known.rows, known.candidates)
-        some = xp.logical_not(top == -float("inf"))
-        there = xp.logical_and(masks.positives, some)
-        rows, others = (xp.where(some, x, 0.0) for x in known)
-        gap = rows - others
-        top = xp.where(some, top, 0.0) + lib.softplus(-xp.abs(gap))
-        joint = lib.clip(xp.where(there, top + distances, 0.0), 0.0, float("inf"))
-        return Costs(there, joint, lib.sigmoid(gap))
+        there = xp.logical_and(masks.positives, top != -float("inf"))
+        share = lib.sigmoid(lib.minus(*(xp.where(there, x, 0.0) for x in known)))
+        # log(exp(l_i) + exp(l_p)), of which the larger has the larger share
+        larger = xp.log(xp.maximum(share, 1 - share))
+        joint = xp.where(there, lib.plus(lib.minus(top, larger), distances), 0.0)
+        joint = lib.clip(joint, 0.0, float("inf"))
+        count = xp.sum(xp.astype(there, joint.dtype), axis=1)
+        return Costs(joint, count, lib.dots(joint, share, 1)[:, None])
 
 
 register_record("lifted_pairs", LiftedPairs)
