@@ -66,7 +66,8 @@ def solve_on_squares(
     lib: Library, static: tuple[Config, Any], given: Given, labels: Labels
 ) -> tuple[Array, Arrays]:
     """Return the loss of squared distances, and its gradients that are wanted."""
-    config, asked = static[0], Wanted(*static[1])
+    config, flags = static
+    asked = Wanted(*flags)
     inner, moved = on_squares(lib, config, given)
     one = given.candidates is None
     by_squares = asked.anchors if one else asked.candidates

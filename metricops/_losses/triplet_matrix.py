@@ -22,8 +22,9 @@ class Config(NamedTuple):
 
 def _found(lib: Library, config: Config, arrays: Arrays, constants: Arrays) -> Found:
     """Return what the triplets of each row come to."""
+    (distances,) = arrays
     among: Any = None  # no distances of candidates to each other
-    return config.terms.found(lib, arrays[0], Masks(*constants), among)
+    return config.terms.found(lib, distances, Masks(*constants), among)
 
 
 def value(lib: Library, config: Config, arrays: Arrays, constants: Arrays) -> Array:
@@ -55,8 +56,8 @@ def backward(
     wanted: tuple[bool, ...],
 ) -> Arrays:
     """Return the gradient of ``sum(upstream * value)``."""
-    (error,) = saved
-    return (error * upstream[:, None] if wanted[0] else None,)
+    (error,), (there,) = saved, wanted
+    return (error * upstream[:, None] if there else None,)
 
 
 def is_small(lib: Library, config: Config, arrays: Arrays) -> bool:
