@@ -43,6 +43,19 @@ TRACED_GRADIENT = (
 )
 
 
+# Without `--all` XLA compiles a program of JAX five times as fast, and less well, ...
+QUICK = {
+    "xla_backend_optimization_level": 0,
+    "xla_cpu_parallel_codegen_split_count": 1,
+    "xla_cpu_use_fusion_emitters": False,
+}
+# ... but not in these files, where it counts how numbers are rounded.
+COMPILED_FULLY = (
+    *("test_jax", "test_logits", "test_precision", "test_random_calls"),
+    *("test_small_losses", "test_search_products"),
+)
+COMPILER: dict[str, Any] = {}
+
 # Left out without `--all`: ways of tracing, in files other than these, ...
 LONG_WAYS = ("torch-compile", "tensorflow-unknown", "tensorflow-xla")
 TRACED_FULLY = (
@@ -95,6 +108,14 @@ def takes_long(item: pytest.Item) -> bool:
         return True
     way = any(word in item.name for word in LONG_WAYS)
     return way and item.path.stem not in TRACED_FULLY
+
+
+@pytest.fixture(autouse=True)
+def compiler(request: pytest.FixtureRequest) -> None:
+    """Have JAX compile quickly, unless all is asked for or it counts."""
+    COMPILER.clear()
+    if not request.config.getoption("--all"):
+        COMPILER.update({} if request.path.stem in COMPILED_FULLY else QUICK)
 
 
 @pytest.fixture
@@ -237,7 +258,9 @@ class Library:
         if mode == "eager":
             return function
         if mode == "jit":
-            jitted: Callable[..., Any] = require("jax").jit(function)
+            jitted: Callable[..., Any] = require("jax").jit(
+                function, compiler_options=dict(COMPILER)
+            )
             return jitted
         if mode in ("compile", "aot_eager"):
             backend = "eager" if mode == "compile" else mode

@@ -5,13 +5,18 @@
 Keras chooses its backend once per process, so nothing here is parametrised over them.
 """
 
+import os
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 import pytest
 
-from tests.conftest import require
+from tests.conftest import QUICK, require
+
+if os.environ.get("KERAS_BACKEND") == "jax":  # it compiles each operation of a test
+    flags = [f"--{name}={str(value).lower()}" for name, value in QUICK.items()]
+    os.environ.setdefault("XLA_FLAGS", " ".join(flags))
 
 keras: Any = require("keras")
 BACKEND = keras.config.backend()
