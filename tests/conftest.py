@@ -58,10 +58,7 @@ COMPILER: dict[str, Any] = {}
 
 # Left out without `--all`: ways of tracing, in files other than these, ...
 LONG_WAYS = ("torch-compile", "tensorflow-unknown", "tensorflow-xla")
-TRACED_FULLY = (
-    *("test_cosine", "test_distances", "test_embeddings", "test_labels", "test_logits"),
-    *("test_neighbors", "test_npairs", "test_objectives"),
-)
+TRACED_FULLY = ("test_embeddings", "test_labels", "test_npairs", "test_objectives")
 # ... and tests that take ten seconds or more, beside others of the same code.
 LONG_TESTS = (
     "test_derivatives_of_a_large_batch_do_not_depend_on_its_panels[None",
@@ -77,6 +74,23 @@ LONG_TESTS = (
     "test_lifted_gradients_are_right_when_traced[tensorflow",
     "test_tensorflow_takes_a_few_panels_at_16384_rows[eager",
     "test_tensorflow_takes_a_few_panels_at_16384_rows[xla",
+    "test_tensorflow_takes_a_few_panels_at_16384_rows[a graph",
+    "test_keras_has_the_same_loss_and_gradients_as_pytorch",
+    "test_the_formulas_of_a_framework_agree_and_are_timed[tensorflow",
+    "test_the_formulas_of_a_framework_agree_and_are_timed[torch",
+    "test_distances_and_searches_are_timed_beside_the_native_ones[torch",
+    "test_the_benchmark_for_gpus_runs_on_a_processor",
+    "test_one_epoch_on_the_digits_improves_recall_in_each_framework[torch",
+    "test_the_example_trains_saves_loads_and_draws",
+    "test_the_best_keys_are_found_when_traced[tensorflow-graph",
+    "test_a_key_that_is_nan_comes_after_all_numbers_traced[tensorflow-graph",
+    "test_an_infinitely_far_key_comes_before_one_that_is_nan_traced[tensorflow-graph",
+    "test_no_query_is_its_own_neighbour_where_all_are_infinitely_far_traced[tensorflow",
+    "test_a_traced_search_does_crowded_rows_again[tensorflow",
+    "test_jax_may_refuse_arrays_of_other_ranks[200",
+    "test_second_derivatives_are_those_of_the_first[forward_over_reverse-'XLA inside'",
+    "test_a_jacobian_of_a_gradient_of_panels_is_the_hessian[a graph inside",
+    "test_second_derivatives_are_those_of_the_first_in_each_order[None",
     "test_the_site_works_in_a_browser",
     "test_each_tab_of_the_quick_start_runs[keras",
     "test_each_tab_of_the_quick_start_runs[flax",
