@@ -52,13 +52,13 @@ QUICK = {
 # ... but not in these files, where it counts how numbers are rounded.
 COMPILED_FULLY = (
     *("test_jax", "test_logits", "test_precision", "test_random_calls"),
-    *("test_small_losses", "test_search_products"),
+    "test_small_losses",
 )
 COMPILER: dict[str, Any] = {}
 
 # Left out without `--all`: ways of tracing, in files other than these, ...
 LONG_WAYS = ("torch-compile", "tensorflow-unknown", "tensorflow-xla")
-TRACED_FULLY = ("test_embeddings", "test_labels", "test_npairs", "test_objectives")
+TRACED_FULLY = ("test_labels", "test_objectives")
 # ... and tests that take ten seconds or more, beside others of the same code.
 LONG_TESTS = (
     "test_derivatives_of_a_large_batch_do_not_depend_on_its_panels[None",
@@ -91,6 +91,26 @@ LONG_TESTS = (
     "test_second_derivatives_are_those_of_the_first[forward_over_reverse-'XLA inside'",
     "test_a_jacobian_of_a_gradient_of_panels_is_the_hessian[a graph inside",
     "test_second_derivatives_are_those_of_the_first_in_each_order[None",
+    'test_torch_takes_a_few_panels_at_16384_rows[{"labelled": true}',
+    'test_torch_takes_a_few_panels_at_16384_rows[{"symmetric"',
+    'test_torch_takes_a_few_panels_at_16384_rows[{"reduction"',
+    'test_numpy_takes_a_few_panels_at_16384_rows[{"symmetric"',
+    "test_ten_epochs_find_other_halves_in_each_framework[tensorflow",
+    "test_ten_epochs_find_other_halves_in_each_framework[jax",
+    "test_second_derivatives_are_those_of_the_first_in_each_order[2-weighted",
+    "test_second_derivatives_are_those_of_the_first_in_each_order[2-symmetric",
+    "test_vmap_of_each_mode_is_a_loop[None",
+    "test_gradients_are_right_when_traced[tensorflow-graph-one set-triplets all",
+    "test_gradients_are_right_when_traced[tensorflow-graph-position-contrastive",
+    "test_a_persistent_tape_differentiates_twice[XLA",
+    "test_a_jacobian_of_a_gradient_of_panels_is_the_hessian[inside XLA",
+    "test_second_derivatives_are_those_of_the_first[reverse_over_reverse-'XLA",
+    "test_many_rows_are_mapped_over[jax",
+    "test_export_leaves_sizes_open[neighbors",
+    "test_one_epoch_of_triplets_improves_recall_in_each_framework[torch-memory",
+    "test_checkpoint_and_shard_map_keep_each_mode[None",
+    "test_a_length_has_derivatives_of_every_order[jax",
+    "test_the_best_keys_are_found_in_panels[jax-cosine",
     "test_the_site_works_in_a_browser",
     "test_each_tab_of_the_quick_start_runs[keras",
     "test_each_tab_of_the_quick_start_runs[flax",
