@@ -4,7 +4,6 @@ import inspect
 import math
 from typing import Any
 
-import metricops
 from metricops._sharded import Group, loss_of_group
 
 MAX_LOG_SCALE = math.log(100)
@@ -20,7 +19,7 @@ OPTIONS = (
     "reduction",
     "block_size",
 )
-"""The attributes of a module that are options of the function."""
+"""The attributes of a module of the N-pairs loss that are options of the function."""
 
 SIGMOID_OPTIONS = ("normalize", "exclude_diagonal", "reduction", "block_size")
 """The same of the sigmoid loss."""
@@ -40,36 +39,15 @@ def log_scale(temperature: float) -> float:
     return min(-math.log(temperature), MAX_LOG_SCALE)
 
 
-def embedding_loss(module: Any, group: Group | None, *arrays: Any, **given: Any) -> Any:
-    """Return the loss with the options of `module`, of the batch of `group` if any."""
-    options = options_of(module, OPTIONS)
-    loss = metricops.npairs_loss_from_embeddings
-    return loss_of(loss, group, *arrays, **given, **options)
+def module_loss(module: Any, group: Group | None, *arrays: Any, **given: Any) -> Any:
+    """Return the loss of a module, of the batch of `group` if there is one.
 
-
-def sigmoid_loss(module: Any, group: Group | None, *arrays: Any, **given: Any) -> Any:
-    """Return the sigmoid loss with the options of `module`, as `embedding_loss`."""
-    options = options_of(module, SIGMOID_OPTIONS)
-    loss = metricops.sigmoid_loss_from_embeddings
-    return loss_of(loss, group, *arrays, **given, **options)
-
-
-def labelled_loss(module: Any, group: Group | None, *arrays: Any, **given: Any) -> Any:
-    """Return the loss that `module` names, with its options, as `embedding_loss`."""
-    options = options_of(module, module._shown)
-    return loss_of(module._function, group, *arrays, **given, **options)
-
-
-def loss_of(loss: Any, group: Group | None, *arrays: Any, **given: Any) -> Any:
-    """Return a loss of anchors and candidates, of the batch of `group` if any."""
+    A module has its loss as `_function`, and the names of its options as `_shown`.
+    """
+    given |= {name: getattr(module, name) for name in module._shown}
     if group is None:
-        return loss(*arrays, **given)
-    return loss_of_group(group, loss, *arrays, **given)
-
-
-def options_of(module: Any, names: tuple[str, ...]) -> dict[str, Any]:
-    """Return the attributes of a module that are options of its function."""
-    return {name: getattr(module, name) for name in names}
+        return module._function(*arrays, **given)
+    return loss_of_group(group, module._function, *arrays, **given)
 
 
 def option_names(loss: Any) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from flax import nnx
 
 import metricops
 
-from ._embedding_loss import labelled_loss, option_names, options_of
+from ._embedding_loss import module_loss, option_names
 from ._jax import AxisName, loss_over_axis
 
 
@@ -28,9 +28,7 @@ class _Loss(nnx.Module):
 
     def _of(self, *arrays: Any, **given: Any) -> jax.Array:
         """Return the loss of some arrays, with the options of the module."""
-        found: jax.Array = self._function(
-            *arrays, **given, **options_of(self, self._shown)
-        )
+        found: jax.Array = module_loss(self, None, *arrays, **given)
         return found
 
 
@@ -58,8 +56,8 @@ class LabelledLoss(_Loss):
             As in the function; with an axis name, those that this device holds.
         """
         theirs = {"candidate_labels": candidate_labels, "sample_weight": sample_weight}
-        how = labelled_loss, self, self.axis_name
-        return loss_over_axis(*how, anchors, candidates, labels, **theirs)
+        arrays = anchors, candidates, labels
+        return loss_over_axis(self, self.axis_name, *arrays, **theirs)
 
 
 class _OneSetLoss(_Loss):

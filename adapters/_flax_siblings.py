@@ -12,9 +12,9 @@ from flax import nnx
 import metricops
 
 from ._embedding_loss import (
+    SIGMOID_OPTIONS,
     log_scale,
     option_names,
-    sigmoid_loss,
 )
 from ._flax_batch import LabelledLoss
 from ._jax import AxisName, capped, loss_over_axis
@@ -53,6 +53,9 @@ class SigmoidEmbeddingLoss(nnx.Module):
     >>> round(float(loss(images, 3 * images)), 4)
     0.6265
     """
+
+    _shown = SIGMOID_OPTIONS
+    _function = staticmethod(metricops.sigmoid_loss_from_embeddings)
 
     def __init__(
         self,
@@ -113,7 +116,6 @@ class SigmoidEmbeddingLoss(nnx.Module):
             that this device holds.
         """
         return loss_over_axis(
-            sigmoid_loss,
             self,
             self.axis_name,
             anchors,

@@ -6,24 +6,17 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from ._embedding_loss import MAX_LOG_SCALE
+from ._embedding_loss import MAX_LOG_SCALE, module_loss
 
 AxisName = Hashable | tuple[Hashable, ...]
 
 
 def loss_over_axis(
-    function: Any,
-    module: Any,
-    axis_name: AxisName | None,
-    *arrays: Any,
-    **given: Any,
+    module: Any, axis_name: AxisName | None, *arrays: Any, **given: Any
 ) -> jax.Array:
-    """Return what `embedding_loss`, or one like it, returns for a module.
-
-    With `axis_name` it is the same on every device.
-    """
+    """Return the loss of a module; with `axis_name` it is the same on every device."""
     group = None if axis_name is None else _Axis(axis_name)
-    loss: jax.Array = function(module, group, *arrays, **given)
+    loss: jax.Array = module_loss(module, group, *arrays, **given)
     if group is None or module.reduction == "none":
         return loss
     return jax.lax.pmean(loss, axis_name)

@@ -11,7 +11,7 @@ from flax import linen as nn
 
 import metricops
 
-from ._embedding_loss import labelled_loss, option_names, options_of
+from ._embedding_loss import module_loss, option_names
 from ._jax import AxisName, loss_over_axis
 
 
@@ -23,9 +23,7 @@ class _Loss(nn.Module):
 
     def _of(self, *arrays: Any, **given: Any) -> jax.Array:
         """Return the loss of some arrays, with the options of the module."""
-        found: jax.Array = self._function(
-            *arrays, **given, **options_of(self, self._shown)
-        )
+        found: jax.Array = module_loss(self, None, *arrays, **given)
         return found
 
 
@@ -50,8 +48,8 @@ class LabelledLoss(_Loss):
         """
         theirs = {"candidate_labels": candidate_labels, "sample_weight": sample_weight}
         axis_name: AxisName | None = getattr(self, "axis_name", None)
-        how = labelled_loss, self, axis_name
-        return loss_over_axis(*how, anchors, candidates, labels, **theirs)
+        arrays = anchors, candidates, labels
+        return loss_over_axis(self, axis_name, *arrays, **theirs)
 
 
 class _OneSetLoss(_Loss):

@@ -13,9 +13,9 @@ from flax import linen as nn
 import metricops
 
 from ._embedding_loss import (
+    SIGMOID_OPTIONS,
     log_scale,
     option_names,
-    sigmoid_loss,
 )
 from ._jax import AxisName, capped, loss_over_axis
 from ._jax_siblings import Memory, beside, nothing
@@ -54,6 +54,9 @@ class SigmoidEmbeddingLoss(nn.Module):
     >>> round(float(loss.apply({}, images, 3 * images)), 4)
     0.6265
     """
+
+    _shown = SIGMOID_OPTIONS
+    _function = staticmethod(metricops.sigmoid_loss_from_embeddings)
 
     temperature: float = 0.1
     bias: float = -10.0
@@ -96,7 +99,6 @@ class SigmoidEmbeddingLoss(nn.Module):
             start = nn.initializers.constant(self.bias)
             bias = self.param("logit_bias", start, (), self.param_dtype)
         return loss_over_axis(
-            sigmoid_loss,
             self,
             self.axis_name,
             anchors,

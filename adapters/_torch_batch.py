@@ -9,7 +9,7 @@ import torch
 
 import metricops
 
-from ._embedding_loss import labelled_loss, option_names, options_of
+from ._embedding_loss import module_loss, option_names
 from ._torch_base import Module, Processes
 
 
@@ -26,9 +26,7 @@ class _Loss(Module):
 
     def _of(self, *arrays: Any, **given: Any) -> torch.Tensor:
         """Return the loss of some arrays, with the options of the module."""
-        found: torch.Tensor = self._function(
-            *arrays, **given, **options_of(self, self._shown)
-        )
+        found: torch.Tensor = module_loss(self, None, *arrays, **given)
         return found
 
 
@@ -57,7 +55,7 @@ class LabelledLoss(_Loss):
         """
         theirs = {"candidate_labels": candidate_labels, "sample_weight": sample_weight}
         arrays = anchors, candidates, labels
-        found: torch.Tensor = labelled_loss(self, self.group, *arrays, **theirs)
+        found: torch.Tensor = module_loss(self, self.group, *arrays, **theirs)
         return found
 
 

@@ -14,8 +14,8 @@ from ._embedding_loss import (
     SIGMOID_OPTIONS,
     check_memory,
     log_scale,
+    module_loss,
     option_names,
-    sigmoid_loss,
 )
 from ._torch_base import Module, Processes
 from ._torch_batch import LabelledLoss
@@ -54,6 +54,7 @@ class SigmoidEmbeddingLoss(Module):
     """
 
     _shown = SIGMOID_OPTIONS
+    _function = staticmethod(metricops.sigmoid_loss_from_embeddings)
 
     def __init__(
         self,
@@ -121,7 +122,7 @@ class SigmoidEmbeddingLoss(Module):
         if self.training and self.logit_scale is not None:
             with torch.no_grad():  # as in `NPairsEmbeddingLoss`
                 self.logit_scale.clamp_(max=MAX_LOG_SCALE)
-        found: torch.Tensor = sigmoid_loss(
+        found: torch.Tensor = module_loss(
             self,
             self.group,
             anchors,

@@ -11,7 +11,7 @@ from flax import nnx
 
 import metricops
 
-from ._embedding_loss import embedding_loss, log_scale
+from ._embedding_loss import OPTIONS, log_scale
 from ._flax_batch import (
     BarlowTwinsLoss,
     CircleLoss,
@@ -152,6 +152,9 @@ class NPairsEmbeddingLoss(nnx.Module):
     0.1269
     """
 
+    _shown = OPTIONS
+    _function = staticmethod(metricops.npairs_loss_from_embeddings)
+
     def __init__(
         self,
         temperature: float = 1.0,
@@ -213,7 +216,6 @@ class NPairsEmbeddingLoss(nnx.Module):
             this device holds.
         """
         return loss_over_axis(
-            embedding_loss,
             self,
             self.axis_name,
             anchors,

@@ -11,7 +11,7 @@ from flax import linen as nn
 
 import metricops
 
-from ._embedding_loss import embedding_loss, log_scale
+from ._embedding_loss import OPTIONS, log_scale
 from ._jax import AxisName, capped, loss_over_axis
 from ._linen_batch import (
     BarlowTwinsLoss,
@@ -151,6 +151,9 @@ class NPairsEmbeddingLoss(nn.Module):
     0.1269
     """
 
+    _shown = OPTIONS
+    _function = staticmethod(metricops.npairs_loss_from_embeddings)
+
     temperature: float = 1.0
     learnable_temperature: bool = False
     normalize: bool = False
@@ -193,7 +196,6 @@ class NPairsEmbeddingLoss(nn.Module):
             scale = self.param("logit_scale", start, (), self.param_dtype)
             temperature = jnp.exp(-capped(scale))
         return loss_over_axis(
-            embedding_loss,
             self,
             self.axis_name,
             anchors,

@@ -9,12 +9,7 @@ import torch
 
 import metricops
 
-from ._embedding_loss import (
-    MAX_LOG_SCALE,
-    OPTIONS,
-    embedding_loss,
-    log_scale,
-)
+from ._embedding_loss import MAX_LOG_SCALE, OPTIONS, log_scale, module_loss
 from ._torch_base import Module, Processes
 from ._torch_batch import (
     BarlowTwinsLoss,
@@ -160,6 +155,7 @@ class NPairsEmbeddingLoss(Module):
     """
 
     _shown = OPTIONS
+    _function = staticmethod(metricops.npairs_loss_from_embeddings)
 
     def __init__(
         self,
@@ -229,7 +225,7 @@ class NPairsEmbeddingLoss(Module):
             # far would have no gradient, and so it would never come back.
             with torch.no_grad():
                 self.logit_scale.clamp_(max=MAX_LOG_SCALE)
-        return embedding_loss(
+        found: torch.Tensor = module_loss(
             self,
             self.group,
             anchors,
@@ -242,6 +238,7 @@ class NPairsEmbeddingLoss(Module):
             sample_weight=sample_weight,
             temperature=self.temperature,
         )
+        return found
 
     def _arguments(self) -> dict[str, Any]:
         """Return the arguments that `repr` shows."""

@@ -110,7 +110,4 @@ def barlow_twins_loss(
     >>> round(float(barlow_twins_loss(first, 2 * first)), 4)
     0.0025
     """
-    call = _solvable(first, second, off_diagonal_weight)
-    lib = call.inputs.library
-    loss = lib.differentiable(_LOSS.operation, call.config, call.arrays, ())
-    return call.inputs.narrow(loss)
+    return _LOSS.loss_of(_solvable(first, second, off_diagonal_weight))

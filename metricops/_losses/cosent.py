@@ -116,7 +116,4 @@ def cosent_loss(similarities: Array, scores: Any, *, temperature: Any = 0.05) ->
     >>> round(float(cosent_loss(similarities, [0.5, 1.0, 0.0])), 4)
     2.1269
     """
-    call = _solvable(similarities, scores, temperature)
-    lib = call.inputs.library
-    loss = lib.differentiable(_LOSS.operation, call.config, call.arrays, call.constants)
-    return call.inputs.narrow(loss)
+    return _LOSS.loss_of(_solvable(similarities, scores, temperature))

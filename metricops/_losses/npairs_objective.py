@@ -106,6 +106,13 @@ def _may_look(lib: Library, scores: Array) -> bool:
     return lib.looks(scores) and not lib.recorded(scores)
 
 
+class Shifted(NamedTuple):
+    """Rows of scores less their peaks."""
+
+    difference: Array  # (b, 1): d
+    exponentials: Array  # (b, m): exp(s - p)
+
+
 class Parts(NamedTuple):
     """What the formula for one positive is made of."""
 
@@ -118,7 +125,7 @@ class Parts(NamedTuple):
 def _by_position(lib: Library, scores: Array, pairs: Pairs) -> Array:
     """Return the losses of rows with one positive each."""
     if not lib.recorded(scores):
-        return _parts(lib, scores, pairs).losses[:, 0]
+        return _parts(lib, _shifted(lib, scores, pairs), pairs).losses[:, 0]
     positive = lib.pick(scores, pairs.positive)
     others = lib.put(scores, pairs.positive, -float("inf"))
     return of_others(lib, others, positive, 0.0)[:, 0]
@@ -129,33 +136,35 @@ def _mean_by_position(lib: Library, scores: Array, pairs: Pairs) -> Array:
 
     Where it is not small, no digits are lost beside 1.
     """
-    peak = lib.peak(scores, 1)
-    difference = lib.pick(scores, pairs.positive) - peak
-    exponentials = lib.exp(lib.minus(scores, peak))
-    partition = lib.xp.sum(exponentials, axis=1, keepdims=True)
-    found = lib.xp.mean(lib.xp.log(partition) - difference)
-
-    def exact() -> Array:
-        others = lib.put(exponentials, pairs.positive, 0.0)
-        rest = lib.xp.sum(others, axis=1, keepdims=True)
-        own = lib.xp.exp(difference)
-        return lib.xp.mean(of_positive(lib, rest, difference, own))
-
-    return lib.when(found < SMALL, exact, lambda: found)
+    shifted = _shifted(lib, scores, pairs)
+    partition = lib.xp.sum(shifted.exponentials, axis=1, keepdims=True)
+    found = lib.xp.mean(lib.xp.log(partition) - shifted.difference)
+    return lib.when(
+        found < SMALL,
+        lambda: lib.xp.mean(_parts(lib, shifted, pairs).losses),
+        lambda: found,
+    )
 
 
 def _slopes_by_position(lib: Library, scores: Array, pairs: Pairs) -> Slopes:
     """Return losses and derivatives of rows with one positive each."""
-    losses, exponentials, rest, partition = _parts(lib, scores, pairs)
+    losses, exponentials, rest, partition = _parts(
+        lib, _shifted(lib, scores, pairs), pairs
+    )
     return Slopes(losses[:, 0], exponentials, 1 / partition, -rest[:, 0])
 
 
-def _parts(lib: Library, scores: Array, pairs: Pairs) -> Parts:
-    """Return the parts of the formula. The scores may be overwritten."""
+def _shifted(lib: Library, scores: Array, pairs: Pairs) -> Shifted:
+    """Return scores less their peaks. The scores may be overwritten."""
     peak = lib.peak(scores, 1)
     difference = lib.pick(scores, pairs.positive) - peak
-    exponentials = lib.exp(lib.minus(scores, peak))
-    exponentials = lib.put(exponentials, pairs.positive, 0.0)
+    return Shifted(difference, lib.exp(lib.minus(scores, peak)))
+
+
+def _parts(lib: Library, shifted: Shifted, pairs: Pairs) -> Parts:
+    """Return the parts of the formula. What was shifted may be overwritten."""
+    difference = shifted.difference
+    exponentials = lib.put(shifted.exponentials, pairs.positive, 0.0)
     rest = lib.xp.sum(exponentials, axis=1, keepdims=True)
     own = lib.xp.exp(difference)
     losses = of_positive(lib, rest, difference, own)

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from metricops._frameworks import Arrays, Library, Operation, placed, register
+from metricops._losses.solvable import Solvable
 from metricops._typing import Array
 
 
@@ -23,6 +24,12 @@ class Number(NamedTuple):
 
     operation: Operation
     solve: Callable[..., tuple[Array, Arrays]]
+
+    def loss_of(self, call: Solvable) -> Array:
+        """Return the loss, differentiable by the framework of its arrays."""
+        run = call.inputs.library.differentiable
+        loss = run(self.operation, call.config, call.arrays, call.constants)
+        return call.inputs.narrow(loss)
 
 
 def number(name: str, config: type, solve: Solve) -> Number:

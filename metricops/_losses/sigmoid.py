@@ -3,7 +3,7 @@
 from typing import Any
 
 from metricops._frameworks.public import public
-from metricops._losses.embeddings import Arguments, admitted, loss_of, solvable
+from metricops._losses.embeddings import admitted_within, loss_of, solvable
 from metricops._losses.sigmoid_objective import Sigmoids
 from metricops._losses.solvable import Solvable, differentiated
 from metricops._typing import Array, Reduction
@@ -14,10 +14,7 @@ _NAMES = ("anchors", "candidates", "temperature", "sample_weight", "bias")
 
 def _solvable(**given: Any) -> Solvable:
     """Return a call as `value_and_grad` takes it."""
-    if given["exclude_diagonal"] is None:
-        given["exclude_diagonal"] = given["candidates"] is None
-    call = admitted(_SIGMOIDS, Arguments(**given))
-    return solvable(call)._replace(names=_NAMES)
+    return solvable(admitted_within(_SIGMOIDS, **given))._replace(names=_NAMES)
 
 
 @public
@@ -106,15 +103,15 @@ def sigmoid_loss_from_embeddings(
     >>> round(float(sigmoid_loss_from_embeddings(images, texts)), 4)
     1.4191
     """
-    diagonal = candidates is None if exclude_diagonal is None else exclude_diagonal
-    asked = Arguments(
-        anchors,
-        candidates,
-        labels,
-        candidate_labels,
-        temperature,
-        normalize,
-        exclude_diagonal=diagonal,
+    call = admitted_within(
+        _SIGMOIDS,
+        anchors=anchors,
+        candidates=candidates,
+        labels=labels,
+        candidate_labels=candidate_labels,
+        temperature=temperature,
+        normalize=normalize,
+        exclude_diagonal=exclude_diagonal,
         sample_weight=sample_weight,
         reduction=reduction,
         block_size=block_size,
@@ -122,4 +119,4 @@ def sigmoid_loss_from_embeddings(
         candidate_ids=candidate_ids,
         bias=bias,
     )
-    return loss_of(admitted(_SIGMOIDS, asked))
+    return loss_of(call)

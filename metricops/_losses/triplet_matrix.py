@@ -6,11 +6,11 @@ from metricops import _checks
 from metricops._arguments.arrays import float_arrays
 from metricops._arguments.labels import column, label_arrays
 from metricops._arguments.matches import matches
-from metricops._arguments.weights import reciprocal, sample_weights
+from metricops._arguments.weights import sample_weights
 from metricops._frameworks import Arrays, Library, Operation, register
 from metricops._frameworks.public import public
 from metricops._losses.triplet_terms import Triplets
-from metricops._panels.terms import Found, Masks
+from metricops._panels.terms import Found, Masks, Part, reduced
 from metricops._typing import Array
 
 
@@ -113,7 +113,8 @@ def triplet_loss_of_matrix(
     losses = lib.differentiable(_OPERATION, Config(terms), (wide,), masks)
     weights = sample_weights(lib, sample_weight, "distances", losses)
     counts = _counts(lib, terms, masks, losses)
-    return inputs.narrow(_reduced(lib, losses, weights, counts, reduction))
+    part = Part(losses, counts, counts)
+    return inputs.narrow(reduced(lib, reduction, weights, None, (part,)))
 
 
 def _masks(lib: Library, distances: Array, labels: Array) -> Masks:
@@ -129,18 +130,3 @@ def _counts(lib: Library, terms: Triplets, masks: Masks, like: Array) -> Array:
     positives = lib.xp.sum(lib.xp.astype(masks.positives, like.dtype), axis=1)
     each = positives if terms.positives == "all" else lib.xp.ones_like(positives)
     return lib.xp.where(terms.counted(lib, masks), each, 0.0)
-
-
-def _reduced(
-    lib: Library, losses: Array, weights: Any, counts: Array, reduction: str
-) -> Array:
-    """Return the losses of rows, or their sum divided by the number of triplets."""
-    weighted = losses if weights is None else losses * weights
-    if reduction == "none":
-        return weighted
-    total = lib.xp.sum(weighted)
-    if reduction == "sum":
-        return total
-    if reduction == "weighted_mean" and weights is not None:
-        counts = counts * weights
-    return total * reciprocal(lib, lib.xp.sum(counts))

@@ -3,7 +3,7 @@
 from typing import Any, NamedTuple
 
 from metricops import _checks
-from metricops._arguments.options import check_number
+from metricops._arguments.options import check_number, check_positive
 from metricops._frameworks import Arrays, Library
 from metricops._frameworks.public import public
 from metricops._losses.column_products import (
@@ -76,8 +76,7 @@ def _solvable(first: Any, second: Any, **options: Any) -> Solvable:
     if ddof < 0:
         _checks.refuse_value("ddof", "at least 0", ddof)
     numbers = {name: check_number(name, value) for name, value in options.items()}
-    if not 0 < numbers["epsilon"] < float("inf"):
-        _checks.refuse_value("epsilon", "positive and finite", options["epsilon"])
+    check_positive("epsilon", options["epsilon"])
     config = Config(**numbers, ddof=ddof)
     inputs = two_views(first, second)
     return Solvable(
@@ -150,6 +149,4 @@ def vicreg_loss(
         epsilon=epsilon,
         ddof=ddof,
     )
-    lib = call.inputs.library
-    loss = lib.differentiable(_LOSS.operation, call.config, call.arrays, ())
-    return call.inputs.narrow(loss)
+    return _LOSS.loss_of(call)

@@ -20,6 +20,7 @@ from metricops._panels.terms import (
     reduced,
     shares_of,
     totals,
+    vector_of,
     weighted,
 )
 from metricops._typing import Array
@@ -123,8 +124,8 @@ def _gradients(
         slopes = of_weights(lib, config.reduction, *numbers, parts)
         gradients = gradients._replace(weights=slopes)
     if wanted.scales:
-        sums = [x[None] for x in totals(lib, given.weights, parts)]
-        gradients = gradients._replace(scales=lib.xp.concat(sums, axis=0))
+        sums = vector_of(lib, totals(lib, given.weights, parts))
+        gradients = gradients._replace(scales=sums)
     return parts, gradients
 
 

@@ -171,6 +171,11 @@ def weighted(losses: Array, weights: Array | None) -> Array:
     return losses if weights is None else losses * weights
 
 
+def vector_of(lib: Library, numbers: tuple[Array, ...]) -> Array:
+    """Return a number for each part as an array of shape (parts,)."""
+    return lib.xp.concat([x[None] for x in numbers], axis=0)
+
+
 def sum_of(arrays: list[Array]) -> Array:
     """Return the sum of arrays of one shape."""
     total, *others = arrays

@@ -10,7 +10,7 @@ from metricops._arguments.weights import reciprocal
 from metricops._losses.distances import Arguments, Call, admitted, loss_of
 from metricops._losses.solvable import Solvable
 from metricops._panels.term_operation import parts_of
-from metricops._panels.terms import masses_of
+from metricops._panels.terms import masses_of, vector_of
 from metricops._sharded.groups import Group
 from metricops._typing import Array
 
@@ -46,10 +46,7 @@ def _scaled(group: Group, call: Call) -> Call:
     lib, config, given = call.inputs.library, call.config, call.given
     parts = lib.constant(parts_of, config, given, call.labels)
     masses = masses_of(lib, config.reduction, given.weights, parts)
-    scales = (
-        reciprocal(lib, group.total(lib.xp.concat([x[None] for x in masses], axis=0)))
-        * group.size
-    )
+    scales = reciprocal(lib, group.total(vector_of(lib, masses))) * group.size
     return call._replace(
         config=config._replace(reduction="sum"), given=given._replace(scales=scales)
     )
