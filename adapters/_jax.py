@@ -55,6 +55,10 @@ class _Axis:
         """Return how many rows of `x` each device has: all the same."""
         return [len(x)] * self.size
 
+    def number(self, counts: list[int]) -> int:
+        """Return how many rows all devices have, at least 1."""
+        return max(sum(counts), 1)
+
     def gather(self, x: jax.Array, counts: list[int]) -> jax.Array:
         """Return the rows of all devices, own first, differentiably."""
         rows = jax.lax.all_gather(x, self.name, tiled=True)

@@ -36,6 +36,10 @@ class Processes:
         counts: list[int] = torch.cat(_gather(own, self.group)).tolist()
         return self._own_first(counts)
 
+    def number(self, counts: list[int]) -> int:
+        """Return how many rows all processes have, at least 1."""
+        return max(sum(counts), 1)
+
     def gather(self, x: torch.Tensor, counts: list[int]) -> torch.Tensor:
         """Return the rows of all processes, own first, differentiably."""
         # Collectives take equal parts: pad to the largest, and cut.

@@ -53,6 +53,9 @@ class Alone:
     def counts(self, x: Any) -> list[int]:
         return [x.shape[0]]
 
+    def number(self, counts: list[int]) -> int:
+        return max(sum(counts), 1)
+
     def gather(self, x: Any, counts: list[int]) -> Any:
         return x
 
@@ -66,6 +69,9 @@ class Absent:
     size = 2
 
     def counts(self, x: Any) -> list[int]:
+        raise AssertionError
+
+    def number(self, counts: list[int]) -> int:
         raise AssertionError
 
     def gather(self, x: Any, counts: list[int]) -> Any:

@@ -8,6 +8,7 @@ from typing import Any, Literal, TypeAlias
 
 import keras
 from keras import ops
+from metricops.adapters._embedding_loss import loss_of
 
 from . import _private
 from ._inputs import Apply, dense, is_symbolic, tensor
@@ -103,7 +104,45 @@ class Loss(keras.losses.Loss):
         return _expanded(mask, rank) * _expanded(sample_weight, rank)
 
 
-class EmbeddingLoss(Loss):
+class GatheringLoss(Loss):
+    """A loss of anchors and candidates, also of a batch that replicas share.
+
+    With `gather`, a replica of a ``tf.distribute`` strategy takes its own anchors
+    against the candidates of all replicas, and the loss is that of the whole batch.
+    """
+
+    def __init__(
+        self,
+        name: str | None = None,
+        reduction: str | None = "sum_over_batch_size",
+        dtype: Any = None,
+        gather: bool = False,
+    ) -> None:
+        super().__init__(name=name, reduction=reduction, dtype=dtype)
+        self.gather = gather
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the arguments that make this loss again."""
+        return {**super().get_config(), "gather": self.gather}
+
+    def _of_batch(self, function: Any, *arrays: Any, **given: Any) -> Any:
+        """Return ``function(*arrays, **given)``, of the batch of all replicas."""
+        group = _replicas() if self.gather else None
+        loss = loss_of(function, group, *arrays, **given)
+        if group is None or given["reduction"] == "none":
+            return loss
+        # The same on each replica; Keras takes the sum of a sum over the replicas.
+        whole = group.total(loss) / group.size
+        return whole / group.size if given["reduction"] == "sum" else whole
+
+    def _weights(self, sample_weight: Any, mask: Any, reduction: str) -> Any:
+        if mask is not None and self.gather and _replicas() is not None:
+            msg = "`y_pred` must have no Keras mask where `gather` is True."
+            raise ValueError(msg)
+        return super()._weights(sample_weight, mask, reduction)
+
+
+class EmbeddingLoss(GatheringLoss):
     """A loss of embeddings with labels, whose `options` are its arguments.
 
     A subclass has the `_function` of metricops that computes it.
@@ -133,7 +172,8 @@ class EmbeddingLoss(Loss):
         options = self._arguments()
         if candidates is not None:
             options = {**options, "candidate_labels": labels, "exclude_diagonal": True}
-        return self._function(y_pred, candidates, dense(y_true), **given, **options)
+        arrays = y_pred, candidates, dense(y_true)
+        return self._of_batch(self._function, *arrays, **given, **options)
 
     def _arguments(self) -> dict[str, Any]:
         """Return the options as the function has them."""
@@ -212,6 +252,29 @@ class AddonsLoss(Loss):
 
 def _expanded(x: Any, rank: int) -> Any:
     return ops.expand_dims(x, axis=tuple(range(len(x.shape), rank)))
+
+
+def _replicas() -> Any:
+    """Return the replicas of TensorFlow that share the batch; None: it is whole."""
+    if keras.config.backend() == "tensorflow":
+        from ._replicas import replicas
+
+        return replicas()
+    if keras.config.backend() == "torch":
+        _refuse_processes()
+    return None
+
+
+def _refuse_processes() -> None:
+    """Raise if this is one of several processes of PyTorch."""
+    import torch.distributed as dist
+
+    if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
+        msg = (
+            "`gather` must be False in a process group of PyTorch: take the modules of "
+            "metricops.adapters.torch, with process_group."
+        )
+        raise ValueError(msg)
 
 
 def _of_replica(loss: Any) -> Any:

@@ -35,6 +35,8 @@ class Circle(EmbeddingLoss):
         Whether an anchor is no positive of itself.
     reduction, name, dtype
         As in `CosineSimilarity`.
+    gather
+        As in `NPairsEmbeddingLoss`.
 
     Examples
     --------
@@ -54,8 +56,9 @@ class Circle(EmbeddingLoss):
         reduction: str | None = "sum_over_batch_size",
         name: str | None = "circle",
         dtype: Any = None,
+        gather: bool = False,
     ) -> None:
-        super().__init__(name=name, reduction=reduction, dtype=dtype)
+        super().__init__(name, reduction, dtype, gather)
         own = {"gamma": gamma, "margin": margin}
         self.options = {**own, "remove_diagonal": remove_diagonal}
 

@@ -69,6 +69,11 @@ class CrossBatchMemory(Loss):
         if not isinstance(loss, EmbeddingLoss):
             msg = f"`loss` must be a loss of embeddings with labels; got {loss!r}."
             raise TypeError(msg)
+        if loss.gather:
+            msg = (
+                "`loss` must have gather=False, as each replica has a memory; got True."
+            )
+            raise ValueError(msg)
         self.loss = loss
         self.memory_size = memory_size
         self.warmup_steps = warmup_steps

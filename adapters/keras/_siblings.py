@@ -3,7 +3,7 @@
 The module is long, as each loss has its options and their description.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 import keras
@@ -11,7 +11,7 @@ import keras
 import metricops
 from metricops._losses.triplet_matrix import triplet_loss_of_matrix
 
-from ._base import AddonsLoss, EmbeddingLoss, Loss, Reduction
+from ._base import AddonsLoss, EmbeddingLoss, GatheringLoss, Loss, Reduction
 from ._inputs import Apply, dense, is_symbolic, tensor
 
 _register = keras.saving.register_keras_serializable
@@ -19,7 +19,7 @@ _METRICS = {"L2": "euclidean", "squared-L2": "squared_euclidean", "angular": "co
 
 
 @_register(package="metricops")
-class SigmoidEmbeddingLoss(Loss):
+class SigmoidEmbeddingLoss(GatheringLoss):
     """Sigmoid loss of embeddings, as `metricops.sigmoid_loss_from_embeddings`.
 
     With `normalize` SigLIP's. `y_pred` has shape (n, 2, d), anchors and their positives
@@ -38,6 +38,8 @@ class SigmoidEmbeddingLoss(Loss):
         Whether to scale embeddings to unit length first.
     block_size : int, optional
         How many anchors to compare at once. Any value gives the same result.
+    gather
+        As in `NPairsEmbeddingLoss`.
 
     Examples
     --------
@@ -58,8 +60,9 @@ class SigmoidEmbeddingLoss(Loss):
         bias: float = -10.0,
         normalize: bool = False,
         block_size: int | None = None,
+        gather: bool = False,
     ) -> None:
-        super().__init__(name=name, reduction=reduction, dtype=dtype)
+        super().__init__(name, reduction, dtype, gather)
         self.options: dict[str, Any] = {
             "temperature": temperature,
             "bias": bias,
@@ -79,7 +82,8 @@ class SigmoidEmbeddingLoss(Loss):
         if len(shape) != 3 or shape[1] not in (2, None):
             msg = f"`y_pred` must have shape (n, 2, d); got shape {shape}."
             raise ValueError(msg)
-        return metricops.sigmoid_loss_from_embeddings(
+        return self._of_batch(
+            metricops.sigmoid_loss_from_embeddings,
             y_pred[:, 0],
             y_pred[:, 1],
             dense(y_true),
@@ -106,6 +110,8 @@ class TripletEmbeddingLoss(EmbeddingLoss):
         As in `CosineSimilarity`.
     margin, positives, negatives, metric, normalize, swap, block_size
         As in `metricops.triplet_loss_from_embeddings`.
+    gather
+        As in `NPairsEmbeddingLoss`.
 
     Examples
     --------
@@ -130,8 +136,9 @@ class TripletEmbeddingLoss(EmbeddingLoss):
         normalize: bool = False,
         swap: bool = False,
         block_size: int | None = None,
+        gather: bool = False,
     ) -> None:
-        super().__init__(name=name, reduction=reduction, dtype=dtype)
+        super().__init__(name, reduction, dtype, gather)
         self.options = {
             "margin": margin,
             "positives": positives,
@@ -156,6 +163,8 @@ class ContrastiveEmbeddingLoss(EmbeddingLoss):
         As in `CosineSimilarity`.
     positive_margin, negative_margin, power, metric, normalize, block_size
         As in `metricops.contrastive_loss_from_embeddings`.
+    gather
+        As in `NPairsEmbeddingLoss`.
 
     Examples
     --------
@@ -179,8 +188,9 @@ class ContrastiveEmbeddingLoss(EmbeddingLoss):
         metric: str = "euclidean",
         normalize: bool = False,
         block_size: int | None = None,
+        gather: bool = False,
     ) -> None:
-        super().__init__(name=name, reduction=reduction, dtype=dtype)
+        super().__init__(name, reduction, dtype, gather)
         self.options = {
             "positive_margin": positive_margin,
             "negative_margin": negative_margin,
@@ -245,7 +255,7 @@ class ContrastiveLoss(AddonsLoss):
 
 
 @_register(package="metricops")
-class TripletSemiHardLoss(AddonsLoss):
+class TripletSemiHardLoss(GatheringLoss, AddonsLoss):
     """Triplet loss of each positive and the nearest negative beyond it.
 
     ``tfa.losses.TripletSemiHardLoss`` over `metricops.triplet_loss_from_embeddings`.
@@ -261,6 +271,8 @@ class TripletSemiHardLoss(AddonsLoss):
         the distances of all pairs, (n, n).
     name, reduction, dtype
         As in `CosineSimilarity`.
+    gather
+        As in `NPairsEmbeddingLoss`; not possible where `distance_metric` is callable.
 
     Examples
     --------
@@ -279,11 +291,12 @@ class TripletSemiHardLoss(AddonsLoss):
         name: str | None = None,
         reduction: str | None = "sum_over_batch_size",
         dtype: Any = None,
+        gather: bool = False,
     ) -> None:
-        super().__init__(name=name, reduction=reduction, dtype=dtype)
+        super().__init__(name, reduction, dtype, gather)
         self.margin = margin
         self.distance_metric = distance_metric
-        if not callable(distance_metric):
+        if gather or not callable(distance_metric):
             _metric(distance_metric)
 
     def call(
@@ -298,6 +311,7 @@ class TripletSemiHardLoss(AddonsLoss):
             y_true,
             y_pred,
             self.distance_metric,
+            self._of_batch,
             margin=self._margin(),
             sample_weight=sample_weight,
             reduction=reduction,
@@ -343,6 +357,8 @@ class TripletHardLoss(TripletSemiHardLoss):
         the distances of all pairs, (n, n).
     name, reduction, dtype
         As in `CosineSimilarity`.
+    gather
+        As in `NPairsEmbeddingLoss`; not possible where `distance_metric` is callable.
 
     Examples
     --------
@@ -362,8 +378,9 @@ class TripletHardLoss(TripletSemiHardLoss):
         name: str | None = None,
         reduction: str | None = "sum_over_batch_size",
         dtype: Any = None,
+        gather: bool = False,
     ) -> None:
-        super().__init__(margin, distance_metric, name, reduction, dtype)
+        super().__init__(margin, distance_metric, name, reduction, dtype, gather)
         self.soft = soft
 
     def _margin(self) -> float | None:
@@ -509,15 +526,23 @@ def triplet_hard_loss(
     return _triplets(*given, margin=margin_or_none, **mined)
 
 
-def _triplets(y_true: Any, y_pred: Any, distance_metric: Any, **options: Any) -> Any:
+def _called(function: Any, *arrays: Any, **options: Any) -> Any:
+    return function(*arrays, **options)
+
+
+def _triplets(
+    y_true: Any,
+    y_pred: Any,
+    distance_metric: Any,
+    call: Callable[..., Any] = _called,
+    **options: Any,
+) -> Any:
     """Return the triplet loss by a metric that has a name, or that is a function."""
     labels = dense(y_true)
     if callable(distance_metric):
         return triplet_loss_of_matrix(distance_metric(y_pred), labels, **options)
-    metric = _metric(distance_metric)
-    return metricops.triplet_loss_from_embeddings(
-        y_pred, labels=labels, metric=metric, **options
-    )
+    loss, metric = metricops.triplet_loss_from_embeddings, _metric(distance_metric)
+    return call(loss, y_pred, None, labels, metric=metric, **options)
 
 
 def _metric(distance_metric: Any) -> str:

@@ -13,7 +13,7 @@ from metricops.adapters import distances
 import metricops
 from metricops._losses.triplet_matrix import triplet_loss_of_matrix
 
-from ._base import EmbeddingLoss, Loss, Reduction, RowsLoss
+from ._base import EmbeddingLoss, GatheringLoss, Reduction, RowsLoss
 from ._inputs import dense, tensor
 
 _register = keras.saving.register_keras_serializable
@@ -32,10 +32,11 @@ class _DistanceLoss(EmbeddingLoss):
         name: str | None,
         reduction: str | None,
         dtype: Any,
+        gather: bool,
         distance: Any,
         **options: Any,
     ) -> None:
-        super().__init__(name=name, reduction=reduction, dtype=dtype)
+        super().__init__(name, reduction, dtype, gather)
         found = distances.distance_canonicalizer(distance).metric
         _check_word("distance", found, self._known)
         self.options = {"distance": found, **options}
@@ -57,6 +58,7 @@ class _MinedLoss(_DistanceLoss):
         name: str | None,
         reduction: str | None,
         dtype: Any,
+        gather: bool,
     ) -> None:
         _check_word("positive_mining_strategy", positive_mining_strategy, _POSITIVES)
         _check_word(
@@ -66,6 +68,7 @@ class _MinedLoss(_DistanceLoss):
             name,
             reduction,
             dtype,
+            gather,
             distance,
             positive_mining_strategy=positive_mining_strategy,
             negative_mining_strategy=negative_mining_strategy,
@@ -106,6 +109,8 @@ class TripletLoss(_MinedLoss):
         costs the softplus of the difference.
     name, reduction, dtype
         As in `CosineSimilarity`.
+    gather
+        As in `NPairsEmbeddingLoss`. Not possible with "manhattan" and "snr".
 
     Examples
     --------
@@ -126,9 +131,13 @@ class TripletLoss(_MinedLoss):
         name: str | None = "TripletLoss",
         reduction: str | None = "sum_over_batch_size",
         dtype: Any = None,
+        gather: bool = False,
     ) -> None:
         mined = positive_mining_strategy, negative_mining_strategy
-        super().__init__(distance, *mined, margin, name, reduction, dtype)
+        super().__init__(distance, *mined, margin, name, reduction, dtype, gather)
+        if gather:
+            distance = self.options["distance"]
+            _check_word("distance", distance, _MinedLoss._known, " with `gather`")
 
     def among(
         self, candidates: Any, labels: Any, y_true: Any, y_pred: Any, **given: Any
@@ -141,9 +150,7 @@ class TripletLoss(_MinedLoss):
         if distance in _MinedLoss._known:
             return super().among(candidates, labels, y_true, y_pred, **given)
         if candidates is not None:
-            known = ", ".join(f'"{word}"' for word in _MinedLoss._known)
-            msg = f"`distance` must be one of {known} with a memory; got {distance!r}."
-            raise ValueError(msg)
+            _check_word("distance", distance, _MinedLoss._known, " with a memory")
         matrix = distances.get(distance)(y_pred)
         names = ("positives", "negatives", "margin")
         mined = {name: self._arguments()[name] for name in names}
@@ -163,6 +170,8 @@ class PNLoss(_MinedLoss):
         As in `TripletLoss`.
     name, reduction, dtype
         As in `CosineSimilarity`.
+    gather
+        As in `NPairsEmbeddingLoss`.
 
     Examples
     --------
@@ -183,9 +192,10 @@ class PNLoss(_MinedLoss):
         name: str | None = "PNLoss",
         reduction: str | None = "sum_over_batch_size",
         dtype: Any = None,
+        gather: bool = False,
     ) -> None:
         mined = positive_mining_strategy, negative_mining_strategy
-        super().__init__(distance, *mined, margin, name, reduction, dtype)
+        super().__init__(distance, *mined, margin, name, reduction, dtype, gather)
 
 
 @_register(package="metricops")
@@ -209,6 +219,8 @@ class MultiSimilarityLoss(_DistanceLoss):
         Pairs of distance ``center - lmda`` have the exponent 0.
     name, reduction, dtype
         As in `CosineSimilarity`.
+    gather
+        As in `NPairsEmbeddingLoss`.
 
     Examples
     --------
@@ -231,11 +243,13 @@ class MultiSimilarityLoss(_DistanceLoss):
         name: str | None = "MultiSimilarityLoss",
         reduction: str | None = "sum_over_batch_size",
         dtype: Any = None,
+        gather: bool = False,
     ) -> None:
         super().__init__(
             name,
             reduction,
             dtype,
+            gather,
             distance,
             alpha=alpha,
             beta=beta,
@@ -269,6 +283,8 @@ class CircleLoss(_DistanceLoss):
         How far similarities may be from their ideals, 1 and 0.
     name, reduction, dtype
         As in `CosineSimilarity`.
+    gather
+        As in `NPairsEmbeddingLoss`.
 
     Examples
     --------
@@ -288,9 +304,10 @@ class CircleLoss(_DistanceLoss):
         name: str | None = "CircleLoss",
         reduction: str | None = "sum_over_batch_size",
         dtype: Any = None,
+        gather: bool = False,
     ) -> None:
         own = {"gamma": gamma, "margin": margin}
-        super().__init__(name, reduction, dtype, distance, **own)
+        super().__init__(name, reduction, dtype, gather, distance, **own)
 
     def _arguments(self) -> dict[str, Any]:
         return {name: self.options[name] for name in ("gamma", "margin")}
@@ -313,6 +330,8 @@ class SoftNearestNeighborLoss(_DistanceLoss):
         What divides the distances; positive.
     name, reduction, dtype
         As in `CosineSimilarity`.
+    gather
+        As in `NPairsEmbeddingLoss`.
 
     Examples
     --------
@@ -332,8 +351,10 @@ class SoftNearestNeighborLoss(_DistanceLoss):
         name: str | None = "SoftNearestNeighborLoss",
         reduction: str | None = "sum_over_batch_size",
         dtype: Any = None,
+        gather: bool = False,
     ) -> None:
-        super().__init__(name, reduction, dtype, distance, temperature=temperature)
+        given = name, reduction, dtype, gather, distance
+        super().__init__(*given, temperature=temperature)
 
     def _arguments(self) -> dict[str, Any]:
         given = self.options
@@ -341,7 +362,7 @@ class SoftNearestNeighborLoss(_DistanceLoss):
 
 
 @_register(package="metricops")
-class MultiNegativesRankLoss(Loss):
+class MultiNegativesRankLoss(GatheringLoss):
     """Loss of each query's own key against the keys of all.
 
     ``tensorflow_similarity.losses.MultiNegativesRankLoss`` over
@@ -358,6 +379,8 @@ class MultiNegativesRankLoss(Loss):
         What the similarities are multiplied by; positive.
     reduction, dtype
         As in `CosineSimilarity`.
+    gather
+        As in `NPairsEmbeddingLoss`.
 
     Examples
     --------
@@ -374,8 +397,9 @@ class MultiNegativesRankLoss(Loss):
         scale: float = 20.0,
         reduction: str | None = "sum_over_batch_size",
         dtype: Any = None,
+        gather: bool = False,
     ) -> None:
-        super().__init__(name=name, reduction=reduction, dtype=dtype)
+        super().__init__(name, reduction, dtype, gather)
         found = distances.distance_canonicalizer(distance).metric
         _check_word("distance", found, ("inner_product",))
         self.distance, self.scale = found, scale
@@ -388,9 +412,11 @@ class MultiNegativesRankLoss(Loss):
         reduction: Reduction = "none",
     ) -> Any:
         """Return the queries' losses, of shape (n,), or their mean."""
-        return metricops.npairs_loss_from_embeddings(
+        return self._of_batch(
+            metricops.npairs_loss_from_embeddings,
             ops.convert_to_tensor(y_true, dtype=self.dtype),
             y_pred,
+            None,
             temperature=1.0 / self.scale,
             sample_weight=sample_weight,
             reduction=reduction,
@@ -600,9 +626,9 @@ class VicReg(RowsLoss):
         return given["lambda_"] * apart + rest
 
 
-def _check_word(name: str, value: Any, words: tuple[str, ...]) -> None:
+def _check_word(name: str, value: Any, words: tuple[str, ...], where: str = "") -> None:
     """Raise unless an argument is one of some words."""
     if value not in words:
         known = ", ".join(f'"{word}"' for word in words)
-        msg = f"`{name}` must be one of {known}; got {value!r}."
+        msg = f"`{name}` must be one of {known}{where}; got {value!r}."
         raise ValueError(msg)

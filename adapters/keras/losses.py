@@ -10,7 +10,7 @@ from keras import ops
 
 import metricops
 
-from ._base import AddonsLoss, Loss, Reduction
+from ._base import AddonsLoss, GatheringLoss, Loss, Reduction
 from ._inputs import Apply, dense, is_symbolic, same_rank, tensor
 
 _register = keras.saving.register_keras_serializable
@@ -143,7 +143,7 @@ NpairsMultilabelLoss = NPairsMultilabelLoss
 
 
 @_register(package="metricops")
-class NPairsEmbeddingLoss(Loss):
+class NPairsEmbeddingLoss(GatheringLoss):
     """N-pairs loss of embeddings, without ever holding their similarities.
 
     `metricops.npairs_loss_from_embeddings`: with `normalize` InfoNCE, with `symmetric`
@@ -171,6 +171,12 @@ class NPairsEmbeddingLoss(Loss):
         With what a positive competes.
     block_size : int, optional
         How many anchors to compare at once. Any value gives the same result.
+    gather : bool
+        Whether a replica of ``tf.distribute.MirroredStrategy`` or
+        ``MultiWorkerMirroredStrategy`` takes its anchors against the candidates of all
+        replicas, so that the loss and its gradients are those of the whole batch.
+        Outside of a replica, and on JAX, whose arrays hold the whole batch also where
+        they are sharded, nothing is to be gathered, and it changes nothing.
 
     Examples
     --------
@@ -194,8 +200,9 @@ class NPairsEmbeddingLoss(Loss):
         label_smoothing: float = 0.0,
         denominator: metricops.Denominator = "all",
         block_size: int | None = None,
+        gather: bool = False,
     ) -> None:
-        super().__init__(name=name, reduction=reduction, dtype=dtype)
+        super().__init__(name, reduction, dtype, gather)
         self.options: dict[str, Any] = {
             "temperature": temperature,
             "normalize": normalize,
@@ -219,7 +226,8 @@ class NPairsEmbeddingLoss(Loss):
         if len(shape) != 3 or shape[1] not in (2, None):
             msg = f"`y_pred` must have shape (n, 2, d); got shape {shape}."
             raise ValueError(msg)
-        return metricops.npairs_loss_from_embeddings(
+        return self._of_batch(
+            metricops.npairs_loss_from_embeddings,
             y_pred[:, 0],
             y_pred[:, 1],
             dense(y_true),

@@ -27,7 +27,7 @@ class Side(NamedTuple):
     labels: Array | None  # None: candidate i is the positive of anchor i
     ids: Array | None
     bias: Array | None  # of the candidates
-    counts: list[int]  # everybody's rows, own first
+    counts: list[Any]  # everybody's rows, own first
 
     def gathered(self, group: Group) -> "Side":
         """Return the anchors, or the candidates, of all."""
@@ -86,9 +86,12 @@ def loss_of_group(
             embeddings=candidates, counts=group.counts(candidates)
         )
     found = _one_way(member, rows, columns)
-    if not named.get("symmetric"):
+    if named.get("symmetric"):
+        found = (found + _one_way(member, columns, rows)) / 2
+    if not named.get("l2_weight"):
         return found
-    return (found + _one_way(member, columns, rows)) / 2
+    penalty = _penalty(member, given, (rows.counts, columns.counts))
+    return own.inputs.narrow(found + penalty)
 
 
 def _one_way(member: Member, rows: Side, columns: Side) -> Array:
@@ -111,10 +114,20 @@ def _one_way(member: Member, rows: Side, columns: Side) -> Array:
         factor = member.group.size * _factor(member, rows, named)
         weights = factor if weights is None else weights * factor
         named["reduction"] = "sum"
-    if named.get("l2_weight"):
-        share = rows.counts[0] / max(sum(rows.counts), 1)
-        named["l2_weight"] = named["l2_weight"] * member.group.size * share
+    if "l2_weight" in named:
+        named["l2_weight"] = 0.0  # see `_penalty`
     return member.loss(**{**named, "sample_weight": weights})
+
+
+def _penalty(member: Member, given: Given, counts: tuple[list[Any], ...]) -> Array:
+    """Return own share of the penalty of the lengths of everybody's rows."""
+    xp, group = member.library.xp, member.group
+    every = given.anchors if given.candidates is None else given.candidates
+    wide = [xp.astype(x, member.dtype) for x in (given.anchors, every)]
+    one, other = (
+        xp.sum(x * x) / group.number(n) for x, n in zip(wide, counts, strict=True)
+    )
+    return (one + other) * (member.named["l2_weight"] * group.size / 4)
 
 
 def _factor(member: Member, rows: Side, named: dict[str, Any]) -> Array | float:
@@ -128,7 +141,7 @@ def _factor(member: Member, rows: Side, named: dict[str, Any]) -> Array | float:
         return 1.0
     counted = _counted(member, named)
     if counted is None and (weights is None or reduction == "mean"):
-        return 1.0 / max(sum(rows.counts), 1)
+        return 1.0 / member.group.number(rows.counts)
     like = weights
     if like is None:
         like = lib.xp.astype(counted, member.dtype)

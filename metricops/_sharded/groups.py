@@ -17,10 +17,16 @@ class Group(Protocol):
     def size(self) -> int:
         """Return how many they are."""
 
-    def counts(self, x: Array) -> list[int]:
-        """Return how many rows of `x` each member has, own first."""
+    def counts(self, x: Array) -> list[Any]:
+        """Return how many rows of `x` each member has, own first.
 
-    def gather(self, x: Array, counts: list[int]) -> Array:
+        They are integers, or floats in arrays where they are known only at run time.
+        """
+
+    def number(self, counts: list[Any]) -> Any:
+        """Return how many rows all members have, at least 1, to divide by."""
+
+    def gather(self, x: Array, counts: list[Any]) -> Array:
         """Return everybody's rows of `x`, own first, differentiably."""
 
     def total(self, x: Array) -> Array:
