@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks import _search_page, _worker, report
+from benchmarks import _search_page, _worker, report, scale_out
 from benchmarks._cases import Case
 from tests.conftest import require
 
@@ -145,3 +145,42 @@ def test_the_benchmark_for_gpus_runs_on_a_processor(tmp_path):
     ours = [line for line in lines if line["loss"].startswith("metricops")]
     assert len(ours) > 10
     assert all(line["ms"] > 0 for line in ours)
+
+
+# Planning.
+
+
+def test_the_page_to_plan_by_holds_what_the_simulator_counts():
+    page = scale_out.PAGE.read_text()
+    tables = scale_out.blocks(scale_out.Cluster(1).flops, scale_out.measured())
+    # Made by: python benchmarks/scale_out.py --page docs/planning.md
+    assert page == scale_out.filled(page, tables)
+
+
+def test_the_simulator_counts_what_a_device_does():
+    # Four devices of 256 rows of 16 numbers in two bytes.
+    batch = scale_out.Batch(rows=1024, width=16, size=2)
+    cluster = scale_out.Cluster(4, flops=1e9, inside=1e6)
+    own, every, one = 256 * 16, 1024 * 16, 2 * 256 * 1024 * 16
+    found = scale_out.gather(batch, cluster)
+    assert found.products == 3 * one
+    assert found.received == 2 * (every - own) * 2
+    assert found.held == every * (2 + 4 + 2) + 256 * 1024 * 6
+    assert found.seconds == pytest.approx(3 * one / 1e9 + found.received / 1e6)
+    found = scale_out.ring(batch, cluster)
+    assert found.products == 4 * one
+    assert found.received == 2 * (every - own) * 2 + every * 4
+    assert found.held == 2 * own * (2 + 4) + 256 * 256 * 6
+    # The links are slow: only the last block of the first round waits for nothing.
+    waits = found.received / 1e6
+    assert found.seconds == pytest.approx(waits + one / 4 / 1e9)
+
+
+def test_the_simulator_takes_the_measured_speed_of_the_loss(tmp_path):
+    lines = tmp_path / "lines.jsonl"
+    gpu = {"loss": "metricops", "rows": 1000, "width": 10, "ms": 0.1}
+    slow = {"method": "metricops", "task": "pairs", "rows": 1000, "dim": 10}
+    peer = {**gpu, "loss": "naive", "ms": 1e-3}
+    texts = [json.dumps(x) for x in (gpu, {**slow, "median_s": 1.0}, peer)]
+    lines.write_text("\n".join(texts))
+    assert scale_out.kernel_of(lines) == pytest.approx(6e7 / 1e-4)

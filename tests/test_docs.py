@@ -16,7 +16,7 @@ DOCS = Path(__file__).parents[1] / "docs"
 # Pages whose every sort of content is looked at, at the width of a phone and a desktop.
 PAGES = (
     *("index", "quickstart", "choosing", "concepts", "porting", "benchmarks"),
-    *("support", "precision", "distributed", "accelerators"),
+    *("support", "precision", "distributed", "planning", "accelerators"),
     *("transforms", "reference/losses-of-embeddings", "reference/keras", "changelog"),
 )
 # Loads each page in a frame, and writes down what it finds; `done` ends it.
