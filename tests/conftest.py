@@ -115,6 +115,7 @@ LONG_TESTS = (
     "test_each_tab_of_the_quick_start_runs[keras",
     "test_each_tab_of_the_quick_start_runs[flax",
     "test_every_public_function_works_on_every_library[jax",
+    "test_two_workers_train_as_one_process_does",
     "test_every_public_function_works_on_every_library[tensorflow",
 )
 

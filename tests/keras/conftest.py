@@ -21,6 +21,11 @@ if os.environ.get("KERAS_BACKEND") == "jax":  # it compiles each operation of a 
 keras: Any = require("keras")
 BACKEND = keras.config.backend()
 
+if BACKEND == "tensorflow":  # two devices, for replicas; all else is on the first
+    config = require("tensorflow").config
+    (processor,) = config.list_physical_devices("CPU")
+    devices = [config.LogicalDeviceConfiguration()] * 2
+    config.set_logical_device_configuration(processor, devices)
 if BACKEND == "torch":
     require("torch").set_num_threads(1)
 

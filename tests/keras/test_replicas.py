@@ -1,0 +1,261 @@
+"""Replicas of a TensorFlow strategy train as one would on the whole batch.
+
+Expected values are those of the same loss, without a strategy, on all rows at once.
+"""
+
+import functools
+import json
+import os
+import subprocess
+import sys
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+from metricops.adapters.keras import (
+    Circle,
+    CircleLoss,
+    ContrastiveEmbeddingLoss,
+    CrossBatchMemory,
+    MultiNegativesRankLoss,
+    MultiSimilarityLoss,
+    NPairsEmbeddingLoss,
+    PNLoss,
+    SigmoidEmbeddingLoss,
+    SoftNearestNeighborLoss,
+    TripletEmbeddingLoss,
+    TripletHardLoss,
+    TripletLoss,
+    TripletSemiHardLoss,
+)
+
+from tests.conftest import require
+from tests.keras.conftest import BACKEND, masked, random
+
+tensorflow = pytest.mark.skipif(
+    BACKEND != "tensorflow", reason="tf.distribute is TensorFlow's"
+)
+FEATURES, WIDTH = 5, 3
+KERNEL = random(FEATURES, WIDTH, seed=2)
+SUM, WEIGHTED = {"reduction": "sum"}, {"reduction": "mean_with_sample_weight"}
+CLIP = {"temperature": 0.5, "normalize": True, "symmetric": True}
+# Losses, whether they take labels, and whether weights.
+CASES: dict[str, tuple[Any, dict[str, Any], bool, bool]] = {
+    "n-pairs by position": (NPairsEmbeddingLoss, CLIP, False, False),
+    "n-pairs by label": (NPairsEmbeddingLoss, {"l2_weight": 0.1}, True, True),
+    "n-pairs, sum": (NPairsEmbeddingLoss, {**SUM, "block_size": 2}, True, False),
+    "n-pairs, rows": (NPairsEmbeddingLoss, {"reduction": "none"}, True, True),
+    "sigmoid": (SigmoidEmbeddingLoss, {"bias": -1.0, **WEIGHTED}, True, True),
+    "ranks": (MultiNegativesRankLoss, {"scale": 2.0}, False, False),
+    "triplets": (TripletEmbeddingLoss, {"negatives": "hard"}, True, False),
+    "triplets, sum": (TripletEmbeddingLoss, {"margin": None, **SUM}, True, True),
+    "contrastive": (ContrastiveEmbeddingLoss, {"negative_margin": 3.0}, True, True),
+    "semi-hard": (TripletSemiHardLoss, {}, True, False),
+    "hard": (TripletHardLoss, {"soft": True}, True, False),
+    "mined": (TripletLoss, {"distance": "l2", "margin": 1.0}, True, False),
+    "mined and swapped": (PNLoss, {"margin": 1.0}, True, False),
+    "multi-similarity": (MultiSimilarityLoss, {}, True, False),
+    "circle": (CircleLoss, {"gamma": 8.0}, True, False),
+    "circle of Keras": (Circle, {"gamma": 8.0}, True, False),
+    "soft nearest neighbours": (SoftNearestNeighborLoss, {}, True, True),
+}
+COUNTS = {"small": (3, 5), "several panels": (900, 1500)}
+LARGE = ("n-pairs by label", "contrastive")
+OF_PAIRS = (NPairsEmbeddingLoss, SigmoidEmbeddingLoss)
+
+
+@functools.cache  # TensorFlow takes what two of them exchange for one another's
+def strategy() -> Any:
+    """Return the two devices of `tests.keras.conftest` as replicas."""
+    return require("tensorflow").distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+
+
+def embedded(kind: Any, x: Any, kernel: Any) -> tuple[Any, ...]:
+    """Return the predictions that a loss of a kind takes, of rows `x`."""
+    found = keras.ops.matmul(x, kernel)
+    other = keras.ops.flip(found, axis=1)
+    if kind in OF_PAIRS:
+        return (keras.ops.stack([found, other], axis=1),)
+    return (found, other) if kind is MultiNegativesRankLoss else (found,)
+
+
+def step(case: str, rows: Any, kernel: Any, gather: bool) -> tuple[Any, Any]:
+    """Return the loss of some rows, and its gradient by a linear map."""
+    tf = require("tensorflow")
+    kind, options, labelled, weighted = CASES[case]
+    x, labels, weights = rows
+    with tf.GradientTape() as tape:
+        tape.watch(kernel)
+        *given, y_pred = embedded(kind, x, kernel)
+        y_true = given[0] if given else labels if labelled else None
+        loss = kind(gather=gather, **options)(
+            y_true, y_pred, weights if weighted else None
+        )
+        total = tf.reduce_sum(loss)
+    return loss, tape.gradient(total, kernel)
+
+
+def batch(n: int) -> tuple[Any, Any, Any]:
+    """Return rows, their labels, and their weights."""
+    generator = np.random.default_rng(n)
+    return (
+        random(n, FEATURES, seed=n),
+        generator.integers(0, n, n) // 2,
+        generator.uniform(size=n).astype(np.float32),
+    )
+
+
+@tensorflow
+@pytest.mark.parametrize(
+    ("size", "case"),
+    [(size, case) for size in COUNTS for case in (CASES if size == "small" else LARGE)],
+)
+def test_replicas_have_the_loss_and_gradients_of_the_whole_batch(size, case):
+    tf, counts = require("tensorflow"), COUNTS[size]
+    rows, replicas, kernel = batch(sum(counts)), strategy(), tf.constant(KERNEL)
+
+    def of_replica(context):
+        first = sum(counts[: context.replica_id_in_sync_group])
+        last = first + counts[context.replica_id_in_sync_group]
+        return tuple(tf.constant(x[first:last]) for x in rows)
+
+    own = replicas.experimental_distribute_values_from_function(of_replica)
+
+    def replica(own):
+        loss, gradient = step(case, own, kernel, gather=True)
+        context = tf.distribute.get_replica_context()
+        return loss, context.all_reduce("SUM", gradient)
+
+    found, gradients = replicas.run(replica, args=(own,))
+    found, gradients = (
+        [x.numpy() for x in replicas.experimental_local_results(y)]
+        for y in (found, gradients)
+    )
+    loss, gradient = step(case, tuple(map(tf.constant, rows)), kernel, gather=False)
+    if loss.shape.rank:
+        np.testing.assert_allclose(np.concatenate(found), loss, rtol=1e-5)
+    else:  # Keras divides a loss by the number of replicas, whose sum it takes
+        assert found[0] == found[1]
+        np.testing.assert_allclose(sum(found), loss, rtol=1e-5)
+    largest = abs(gradient.numpy()).max()
+    for x in gradients:
+        np.testing.assert_allclose(x, gradient, rtol=1e-5, atol=1e-5 * largest)
+
+
+def fitted(kind: Any, options: dict[str, Any], n: int) -> tuple[Any, Any]:
+    """Return the losses of two epochs, and the kernel after them."""
+    rows, labels, weights = batch(n)
+    inputs = keras.Input((FEATURES,))
+    dense = keras.layers.Dense(WIDTH, use_bias=False, name="map")
+    found = dense(inputs)
+    if kind in OF_PAIRS:
+        found = keras.ops.stack([found, keras.ops.flip(found, axis=1)], axis=1)
+    model = keras.Model(inputs, found)
+    model.set_weights([KERNEL])
+    rate = keras.optimizers.SGD(0.1)
+    model.compile(rate, kind(**options), jit_compile=False)
+    given = {"batch_size": 8, "epochs": 2, "shuffle": False, "verbose": 0}
+    log = model.fit(rows, labels, sample_weight=weights, **given).history
+    return log["loss"], model.get_weights()[0]
+
+
+@tensorflow
+@pytest.mark.parametrize("kind", [NPairsEmbeddingLoss, TripletEmbeddingLoss])
+def test_fit_under_a_strategy_trains_as_one_process_does(kind):
+    expected = fitted(kind, {}, 13)
+    with strategy().scope():  # the last batch has three rows for one, and two for one
+        found = fitted(kind, {"gather": True}, 13)
+    for ours, theirs in zip(found, expected, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-5)
+
+
+WORKER = """
+import json, sys
+import numpy as np
+import tensorflow as tf
+strategy = tf.distribute.MultiWorkerMirroredStrategy()
+from tests.keras.test_replicas import NPairsEmbeddingLoss, fitted
+with strategy.scope():
+    losses, kernel = fitted(NPairsEmbeddingLoss, {"gather": True}, 8)
+print(json.dumps([losses, kernel.tolist()]))
+"""
+
+
+@tensorflow
+def test_two_workers_train_as_one_process_does(tmp_path):
+    addresses = [f"localhost:{port}" for port in free_ports(2)]
+    workers = []
+    for index in range(2):
+        task = {"type": "worker", "index": index}
+        config = json.dumps({"cluster": {"worker": addresses}, "task": task})
+        workers.append(
+            subprocess.Popen(
+                [sys.executable, "-c", WORKER],
+                env={**os.environ, "TF_CONFIG": config, "KERAS_BACKEND": "tensorflow"},
+                stdout=subprocess.PIPE,
+                text=True,
+            )
+        )
+    printed = [worker.communicate(timeout=300)[0] for worker in workers]
+    assert [worker.returncode for worker in workers] == [0, 0]
+    expected = fitted(NPairsEmbeddingLoss, {}, 8)
+    for text in printed:
+        found = json.loads(text.splitlines()[-1])
+        for ours, theirs in zip(found, expected, strict=True):
+            np.testing.assert_allclose(ours, theirs, rtol=1e-5)
+
+
+def free_ports(count: int) -> list[int]:
+    """Return ports that nobody listens to."""
+    import socket
+
+    sockets = [socket.create_server(("localhost", 0)) for _ in range(count)]
+    ports = [int(x.getsockname()[1]) for x in sockets]
+    for x in sockets:
+        x.close()
+    return ports
+
+
+@pytest.mark.parametrize("case", ["n-pairs by label", "triplets"])
+def test_nothing_is_gathered_outside_of_a_replica(case):
+    kind, options, *_ = CASES[case]
+    x, labels, _ = batch(6)
+    (y_pred,) = embedded(kind, x, keras.ops.convert_to_tensor(KERNEL))
+    found = kind(gather=True, **options)(labels, y_pred)
+    assert float(found) == float(kind(**options)(labels, y_pred))
+
+
+@tensorflow
+def test_a_mask_is_refused_where_replicas_gather():
+    loss, labels = TripletEmbeddingLoss(gather=True), np.asarray([0, 0, 1])
+
+    def replica():
+        loss(labels, masked(random(3, 2), [True, True, False]))
+
+    with pytest.raises(ValueError, match="`y_pred` must have no Keras mask where `gat"):
+        strategy().run(replica)
+
+
+def test_a_memory_refuses_a_loss_that_gathers():
+    with pytest.raises(ValueError, match="`loss` must have gather=False, as each rep"):
+        CrossBatchMemory(TripletEmbeddingLoss(gather=True), memory_size=4)
+
+
+@pytest.mark.parametrize(
+    "given", [(TripletLoss, "manhattan"), (TripletSemiHardLoss, 1.0, keras.ops.abs)]
+)
+def test_a_matrix_of_distances_is_not_gathered(given):
+    kind, *arguments = given
+    with pytest.raises(ValueError, match="must be one of"):
+        kind(*arguments, gather=True)
+
+
+@pytest.mark.skipif(BACKEND != "torch", reason="process groups are PyTorch's")
+def test_processes_of_pytorch_are_sent_to_the_modules(monkeypatch):
+    dist = require("torch.distributed")
+    monkeypatch.setattr(dist, "is_initialized", lambda: True)
+    monkeypatch.setattr(dist, "get_world_size", lambda: 2)
+    loss = TripletEmbeddingLoss(gather=True)
+    with pytest.raises(ValueError, match="`gather` must be False in a process group"):
+        loss(np.asarray([0, 0, 1]), random(3, 2))
