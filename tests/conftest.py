@@ -116,6 +116,13 @@ LONG_TESTS = (
     "test_each_tab_of_the_quick_start_runs[flax",
     "test_every_public_function_works_on_every_library[jax",
     "test_two_workers_train_as_one_process_does",
+    "test_replicas_have_the_loss_and_gradients_of_the_whole_batch[small-mined",
+    "test_replicas_have_the_loss_and_gradients_of_the_whole_batch[small-circle",
+    "test_replicas_have_the_loss_and_gradients_of_the_whole_batch[small-hard",
+    "test_replicas_have_the_loss_and_gradients_of_the_whole_batch[small-n-pairs, ",
+    "test_replicas_have_the_loss_and_gradients_of_the_whole_batch[small-soft",
+    "test_replicas_have_the_loss_and_gradients_of_the_whole_batch[small-triplets, sum",
+    "test_replicas_have_the_loss_and_gradients_of_the_whole_batch[several panels-con",
     "test_every_public_function_works_on_every_library[tensorflow",
 )
 
