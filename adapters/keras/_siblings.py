@@ -520,7 +520,7 @@ def triplet_hard_loss(
         options: dict[str, Any] = {"margin": margin, "soft": soft}
         options["distance_metric"] = distance_metric
         return Apply(triplet_hard_loss, **options)(y_true, y_pred)
-    mined = {"positives": "hard", "negatives": "hard"}
+    mined: dict[str, Any] = {"positives": "hard", "negatives": "hard"}
     margin_or_none = None if soft else margin
     given = y_true, tensor(y_pred), distance_metric
     return _triplets(*given, margin=margin_or_none, **mined)
