@@ -88,10 +88,9 @@ def loss_of_group(
     found = _one_way(member, rows, columns)
     if named.get("symmetric"):
         found = (found + _one_way(member, columns, rows)) / 2
-    if not named.get("l2_weight"):
-        return found
-    penalty = _penalty(member, given, (rows.counts, columns.counts))
-    return own.inputs.narrow(found + penalty)
+    if named.get("l2_weight"):
+        found = found + _penalty(member, given, (rows.counts, columns.counts))
+    return own.inputs.narrow(found)
 
 
 def _one_way(member: Member, rows: Side, columns: Side) -> Array:
