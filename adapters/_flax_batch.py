@@ -35,9 +35,15 @@ class _Loss(nnx.Module):
 class LabelledLoss(_Loss):
     """A loss of anchors against candidates, of the batch of a mapped axis if any."""
 
-    def __init__(self, axis_name: AxisName | None = None, **options: Any) -> None:
+    def __init__(
+        self,
+        axis_name: AxisName | None = None,
+        gather: metricops.Gather = "all",
+        **options: Any,
+    ) -> None:
         super().__init__(**options)
         self.axis_name = axis_name
+        self.gather = gather
 
     def __call__(
         self,

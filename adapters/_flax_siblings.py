@@ -38,9 +38,9 @@ class SigmoidEmbeddingLoss(nnx.Module):
         Whether to learn the bias, from `bias` on. The parameter is `logit_bias`.
     normalize, exclude_diagonal, reduction, block_size
         As in `metricops.sigmoid_loss_from_embeddings`.
-    axis_name : hashable, or a tuple of them, optional
-        The mapped axis along which each device holds a part of the batch, as in
-        `NPairsEmbeddingLoss`.
+    axis_name, gather
+        The mapped axis along which each device holds a part of the batch, and how they
+        meet, as in `NPairsEmbeddingLoss`.
     param_dtype : dtype
         Of the parameters.
 
@@ -69,6 +69,7 @@ class SigmoidEmbeddingLoss(nnx.Module):
         reduction: metricops.Reduction = "mean",
         block_size: int | None = None,
         axis_name: AxisName | None = None,
+        gather: metricops.Gather = "all",
         param_dtype: Any = jnp.float32,
     ) -> None:
         self.initial_temperature, self.initial_bias = temperature, bias
@@ -77,6 +78,7 @@ class SigmoidEmbeddingLoss(nnx.Module):
         self.reduction: metricops.Reduction = reduction
         self.block_size = block_size
         self.axis_name = axis_name
+        self.gather = gather
         scale = offset = None
         if learnable_temperature:
             scale = nnx.Param(jnp.asarray(log_scale(temperature), param_dtype))
@@ -193,9 +195,9 @@ class ContrastiveEmbeddingLoss(LabelledLoss):
         As in `metricops.contrastive_loss_from_embeddings`.
     exclude_diagonal, reduction, block_size
         As in `metricops.contrastive_loss_from_embeddings`.
-    axis_name : hashable, or a tuple of them, optional
-        The mapped axis whose devices each hold a part of the batch, as in
-        `NPairsEmbeddingLoss`.
+    axis_name, gather
+        The mapped axis along which each device holds a part of the batch, and how they
+        meet, as in `NPairsEmbeddingLoss`.
 
     Examples
     --------
@@ -222,6 +224,7 @@ class ContrastiveEmbeddingLoss(LabelledLoss):
         reduction: metricops.TermReduction = "mean",
         block_size: int | None = None,
         axis_name: AxisName | None = None,
+        gather: metricops.Gather = "all",
     ) -> None:
         super().__init__(
             positive_margin=positive_margin,
@@ -233,6 +236,7 @@ class ContrastiveEmbeddingLoss(LabelledLoss):
             reduction=reduction,
             block_size=block_size,
             axis_name=axis_name,
+            gather=gather,
         )
 
 

@@ -1,10 +1,13 @@
 """What the nnx and the Linen modules share."""
 
 from collections.abc import Hashable
+from dataclasses import dataclass
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+
+from metricops._sharded import Visits, check_gather
 
 from ._embedding_loss import MAX_LOG_SCALE, module_loss
 
@@ -15,7 +18,8 @@ def loss_over_axis(
     module: Any, axis_name: AxisName | None, *arrays: Any, **given: Any
 ) -> jax.Array:
     """Return the loss of a module; with `axis_name` it is the same on every device."""
-    group = None if axis_name is None else _Axis(axis_name)
+    ring = check_gather(getattr(module, "gather", "all"), "axis_name", axis_name)
+    group = None if axis_name is None else _Axis(axis_name, ring)
     loss: jax.Array = module_loss(module, group, *arrays, **given)
     if group is None or module.reduction == "none":
         return loss
@@ -44,16 +48,30 @@ def _capped_backward(log_scale: jax.Array, upstream: jax.Array) -> tuple[jax.Arr
 capped.defvjp(_capped_forward, _capped_backward)
 
 
+@dataclass(frozen=True)
 class _Axis:
     """The devices along a mapped axis, as `loss_of_group` takes them."""
 
-    def __init__(self, name: AxisName) -> None:
-        self.name = name
-        self.size: int = jax.lax.axis_size(name)
+    name: AxisName
+    ring: bool = False
 
-    def counts(self, x: jax.Array) -> list[int]:
-        """Return how many rows of `x` each device has: all the same."""
-        return [len(x)] * self.size
+    @property
+    def size(self) -> int:
+        """How many devices there are."""
+        found: int = jax.lax.axis_size(self.name)
+        return found
+
+    def meet(
+        self, call: dict[str, str], sides: tuple[jax.Array, ...]
+    ) -> list[list[int]]:
+        """Return how many rows of each side each device has: all the same.
+
+        One program is traced for all, so that all make one call.
+        """
+        return [[len(x)] * self.size for x in sides]
+
+    def fail(self, error: Exception) -> None:
+        """Do nothing, as the call of all devices raises."""
 
     def number(self, counts: list[int]) -> int:
         """Return how many rows all devices have, at least 1."""
@@ -67,3 +85,35 @@ class _Axis:
     def total(self, x: jax.Array) -> jax.Array:
         """Return the sum over the devices, differentiably."""
         return jax.lax.psum(x, self.name)
+
+    def before(self, counts: list[int]) -> jax.Array:
+        """Return how many rows the devices before this one have."""
+        own, *_ = counts
+        return jax.lax.axis_index(self.name) * own
+
+    def lap(self, visits: Visits, visitor: Any, counts: list[int]) -> tuple[Any, Any]:
+        """Have every device's visitor come by, each on its way during the one before.
+
+        So that a scan has one form of step, the last one passes on a visitor too.
+        """
+
+        def step(state: Any, _: None) -> tuple[Any, None]:
+            found, visitor, luggage = state
+            coming = self._passed(visitor)
+            own, theirs = visits.meet(visitor)
+            theirs = visits.merge(self._passed(luggage), theirs)
+            return (visits.merge(found, own), coming, theirs), None
+
+        coming = self._passed(visitor)
+        found, theirs = visits.meet(visitor)
+        state = found, coming, theirs
+        (found, _, theirs), _ = jax.lax.scan(step, state, length=self.size - 1)
+        return found, self._passed(theirs)
+
+    def _passed(self, record: Any) -> Any:
+        """Return what the device behind this one has; this one's goes to that before.
+
+        A record may be empty.
+        """
+        pairs = [(i, (i - 1) % self.size) for i in range(self.size)]
+        return jax.tree.map(lambda x: jax.lax.ppermute(x, self.name, pairs), record)

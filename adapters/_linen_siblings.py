@@ -39,9 +39,9 @@ class SigmoidEmbeddingLoss(nn.Module):
         Whether to learn the bias, from `bias` on. The parameter is `logit_bias`.
     normalize, exclude_diagonal, reduction, block_size
         As in `metricops.sigmoid_loss_from_embeddings`.
-    axis_name : hashable, or a tuple of them, optional
-        The mapped axis along which each device holds a part of the batch, as in
-        `NPairsEmbeddingLoss`.
+    axis_name, gather
+        The mapped axis along which each device holds a part of the batch, and how they
+        meet, as in `NPairsEmbeddingLoss`.
     param_dtype : dtype
         Of the parameters.
 
@@ -67,6 +67,7 @@ class SigmoidEmbeddingLoss(nn.Module):
     reduction: metricops.Reduction = "mean"
     block_size: int | None = None
     axis_name: AxisName | None = None
+    gather: metricops.Gather = "all"
     param_dtype: Any = jnp.float32
 
     @nn.compact
@@ -160,9 +161,9 @@ class ContrastiveEmbeddingLoss(LabelledLoss):
         As in `metricops.contrastive_loss_from_embeddings`.
     exclude_diagonal, reduction, block_size
         As in `metricops.contrastive_loss_from_embeddings`.
-    axis_name : hashable, or a tuple of them, optional
-        The mapped axis whose devices each hold a part of the batch, as in
-        `NPairsEmbeddingLoss`.
+    axis_name, gather
+        The mapped axis along which each device holds a part of the batch, and how they
+        meet, as in `NPairsEmbeddingLoss`.
 
     Examples
     --------
@@ -186,6 +187,7 @@ class ContrastiveEmbeddingLoss(LabelledLoss):
     reduction: metricops.TermReduction = "mean"
     block_size: int | None = None
     axis_name: AxisName | None = None
+    gather: metricops.Gather = "all"
 
 
 class CrossBatchMemory(nn.Module):

@@ -10,7 +10,8 @@ import torch
 import metricops
 
 from ._embedding_loss import module_loss, option_names
-from ._torch_base import Module, Processes
+from ._torch_base import Module
+from ._torch_processes import processes
 
 
 class _Loss(Module):
@@ -33,9 +34,14 @@ class _Loss(Module):
 class LabelledLoss(_Loss):
     """A loss of anchors against candidates, of the batch of a process group if any."""
 
-    def __init__(self, process_group: Any = None, **options: Any) -> None:
+    def __init__(
+        self,
+        process_group: Any = None,
+        gather: metricops.Gather = "all",
+        **options: Any,
+    ) -> None:
         super().__init__(**options)
-        self.group = None if process_group is None else Processes(process_group)
+        self.group = processes(process_group, gather)
 
     def forward(
         self,

@@ -17,8 +17,9 @@ from ._embedding_loss import (
     module_loss,
     option_names,
 )
-from ._torch_base import Module, Processes
+from ._torch_base import Module
 from ._torch_batch import LabelledLoss
+from ._torch_processes import processes
 
 
 class SigmoidEmbeddingLoss(Module):
@@ -38,8 +39,9 @@ class SigmoidEmbeddingLoss(Module):
         Whether to learn the bias, from `bias` on. The parameter is `logit_bias`.
     normalize, exclude_diagonal, reduction, block_size
         As in `metricops.sigmoid_loss_from_embeddings`.
-    process_group : torch.distributed.ProcessGroup, optional
-        The processes that each hold a part of the batch, as in `NPairsEmbeddingLoss`.
+    process_group, gather
+        The processes that each hold a part of the batch, and how they meet, as in
+        `NPairsEmbeddingLoss`.
     device, dtype
         Of the parameters.
 
@@ -68,6 +70,7 @@ class SigmoidEmbeddingLoss(Module):
         reduction: metricops.Reduction = "mean",
         block_size: int | None = None,
         process_group: Any = None,
+        gather: metricops.Gather = "all",
         device: Any = None,
         dtype: Any = None,
     ) -> None:
@@ -77,7 +80,7 @@ class SigmoidEmbeddingLoss(Module):
         self.exclude_diagonal = exclude_diagonal
         self.reduction: metricops.Reduction = reduction
         self.block_size = block_size
-        self.group = None if process_group is None else Processes(process_group)
+        self.group = processes(process_group, gather)
         scale = offset = None
         if learnable_temperature:
             start = torch.tensor(log_scale(temperature), device=device, dtype=dtype)
@@ -210,8 +213,9 @@ class ContrastiveEmbeddingLoss(LabelledLoss):
         As in `metricops.contrastive_loss_from_embeddings`.
     exclude_diagonal, reduction, block_size
         As in `metricops.contrastive_loss_from_embeddings`.
-    process_group : torch.distributed.ProcessGroup, optional
-        The processes that each hold a part of the batch, as in `NPairsEmbeddingLoss`.
+    process_group, gather
+        The processes that each hold a part of the batch, and how they meet, as in
+        `NPairsEmbeddingLoss`.
 
     Examples
     --------
@@ -238,6 +242,7 @@ class ContrastiveEmbeddingLoss(LabelledLoss):
         reduction: metricops.TermReduction = "mean",
         block_size: int | None = None,
         process_group: Any = None,
+        gather: metricops.Gather = "all",
     ) -> None:
         super().__init__(
             positive_margin=positive_margin,
@@ -249,6 +254,7 @@ class ContrastiveEmbeddingLoss(LabelledLoss):
             reduction=reduction,
             block_size=block_size,
             process_group=process_group,
+            gather=gather,
         )
 
 

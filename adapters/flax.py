@@ -134,6 +134,10 @@ class NPairsEmbeddingLoss(nnx.Module):
         The mapped axis, of `jax.shard_map`, `jax.pmap` or `jax.vmap`, along which each
         device holds a part of the batch. Each takes its own anchors against the
         candidates of all, and all return the loss of the whole batch.
+    gather : {"all", "ring"}
+        Whether to gather everybody's candidates on each device, or to pass them from
+        device to device, which never holds more than three devices' candidates and
+        multiplies one time more. A ring has no forward mode, and no second derivatives.
     param_dtype : dtype
         Of `logit_scale`.
 
@@ -169,6 +173,7 @@ class NPairsEmbeddingLoss(nnx.Module):
         reduction: metricops.Reduction = "mean",
         block_size: int | None = None,
         axis_name: AxisName | None = None,
+        gather: metricops.Gather = "all",
         param_dtype: Any = jnp.float32,
     ) -> None:
         self.initial_temperature = temperature
@@ -181,6 +186,7 @@ class NPairsEmbeddingLoss(nnx.Module):
         self.reduction: metricops.Reduction = reduction
         self.block_size = block_size
         self.axis_name = axis_name
+        self.gather = gather
         scale = None
         if learnable_temperature:
             scale = nnx.Param(jnp.asarray(log_scale(temperature), param_dtype))

@@ -133,6 +133,10 @@ class NPairsEmbeddingLoss(nn.Module):
         The mapped axis, of `jax.shard_map`, `jax.pmap` or `jax.vmap`, along which each
         device holds a part of the batch. Each takes its own anchors against the
         candidates of all, and all return the loss of the whole batch.
+    gather : {"all", "ring"}
+        Whether to gather everybody's candidates on each device, or to pass them from
+        device to device, which never holds more than three devices' candidates and
+        multiplies one time more. A ring has no forward mode, and no second derivatives.
     param_dtype : dtype
         Of `logit_scale`.
 
@@ -165,6 +169,7 @@ class NPairsEmbeddingLoss(nn.Module):
     reduction: metricops.Reduction = "mean"
     block_size: int | None = None
     axis_name: AxisName | None = None
+    gather: metricops.Gather = "all"
     param_dtype: Any = jnp.float32
 
     @nn.compact

@@ -10,7 +10,7 @@ import torch
 import metricops
 
 from ._embedding_loss import MAX_LOG_SCALE, OPTIONS, log_scale, module_loss
-from ._torch_base import Module, Processes
+from ._torch_base import Module
 from ._torch_batch import (
     BarlowTwinsLoss,
     CircleLoss,
@@ -21,6 +21,7 @@ from ._torch_batch import (
     SoftNearestNeighborLoss,
     VICRegLoss,
 )
+from ._torch_processes import processes
 from ._torch_siblings import (
     ContrastiveEmbeddingLoss,
     CrossBatchMemory,
@@ -130,12 +131,17 @@ class NPairsEmbeddingLoss(Module):
         As in `metricops.npairs_loss_from_embeddings`.
     reduction, block_size
         As in `metricops.npairs_loss_from_embeddings`.
-    process_group : torch.distributed.ProcessGroup, optional
-        The processes that each hold a part of the batch; all processes are
-        ``torch.distributed.group.WORLD``. Each takes its own anchors, of which there
-        may be more or fewer than another's, against the candidates of all. The mean of
-        the processes' losses is the loss of the whole batch. So gradients that are
-        averaged, as `DistributedDataParallel` does, are the whole batch's.
+    process_group : torch.distributed.ProcessGroup or "world", optional
+        The processes that each hold a part of the batch; all processes are "world", or
+        ``torch.distributed.group.WORLD``, which is None before it is initialised. Each
+        takes its own anchors, of which there may be more or fewer than another's,
+        against the candidates of all. The mean of the processes' losses is the loss of
+        the whole batch. So gradients that are averaged, as `DistributedDataParallel`
+        does, are the whole batch's.
+    gather : {"all", "ring"}
+        Whether to gather everybody's candidates in each process, or to pass them from
+        process to process, which never holds more than two processes' candidates and
+        multiplies one time more. A ring has no second derivatives.
     device, dtype
         Of `logit_scale`.
 
@@ -171,6 +177,7 @@ class NPairsEmbeddingLoss(Module):
         reduction: metricops.Reduction = "mean",
         block_size: int | None = None,
         process_group: Any = None,
+        gather: metricops.Gather = "all",
         device: Any = None,
         dtype: Any = None,
     ) -> None:
@@ -184,7 +191,7 @@ class NPairsEmbeddingLoss(Module):
         self.denominator: metricops.Denominator = denominator
         self.reduction: metricops.Reduction = reduction
         self.block_size = block_size
-        self.group = None if process_group is None else Processes(process_group)
+        self.group = processes(process_group, gather)
         scale = None
         if learnable_temperature:
             start = torch.tensor(log_scale(temperature), device=device, dtype=dtype)

@@ -73,6 +73,7 @@ from metricops._similarity.pairwise import (
     pairwise_inner_product as pairwise_inner_product,
 )
 from metricops._typing import Denominator as Denominator
+from metricops._typing import Gather as Gather
 from metricops._typing import Reduction as Reduction
 from metricops._typing import TermReduction as TermReduction
 

@@ -9,8 +9,13 @@ Namespace: TypeAlias = Any
 """A module that implements the Python array API standard."""
 
 Reduction: TypeAlias = Literal["mean", "sum", "weighted_mean", "none"]
-Denominator: TypeAlias = Literal["all", "own", "negatives"]
 """How the losses of the anchors are combined."""
+
+Denominator: TypeAlias = Literal["all", "own", "negatives"]
+"""With which candidates a positive competes."""
+
+Gather: TypeAlias = Literal["all", "ring"]
+"""How the members of a group meet everybody's candidates."""
 
 TermReduction: TypeAlias = Literal[
     "mean", "sum", "weighted_mean", "active_mean", "none"

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.conftest import require
+from tests.conftest import QUICK, require
+from tests.test_docs import blocks
 
 FEATURES, DIMENSIONS = 5, 3
 GENERATOR = np.random.default_rng(0)
@@ -107,6 +108,31 @@ CASES |= {
     "soft nearest neighbours": (("anchors", "labels"), {"temperature": 2.0}),
 }
 
+# Candidates that are passed around.
+RINGS: dict[str, tuple[tuple[str, ...], dict[str, Any]]] = {
+    "ring of positions": (PAIRS, {"normalize": True}),
+    "ring of labels": (ALL, {"reduction": "weighted_mean", "l2_weight": 0.1}),
+    "ring both ways": (ALL, {"symmetric": True, "label_smoothing": 0.1}),
+    "ring of several labels": ((*PAIRS, "multihot"), {"reduction": "sum"}),
+    "ring of one set": (("anchors", "labels"), {"exclude_diagonal": True}),
+    "ring, none": (ALL, {"reduction": "none", "block_size": 2}),
+    "ring of sigmoids": (PAIRS, {"normalize": True}),
+    "ring of contrastive": (
+        (*PAIRS, "labels", "sample_weight"),
+        {"reduction": "weighted_mean", "negative_margin": 3.0},
+    ),
+}
+CASES |= {
+    name: (rows, options | {"gather": "ring"})
+    for name, (rows, options) in RINGS.items()
+}
+MODULES["ring of sigmoids"] = "SigmoidEmbeddingLoss"
+MODULES["ring of contrastive"] = "ContrastiveEmbeddingLoss"
+# What modules learn, by case.
+SCALE, BIAS = "loss.logit_scale", "loss.logit_bias"
+LEARNT: dict[str, dict[str, str]] = {name: {} for name in MODULES}
+LEARNT["ring of sigmoids"] = {SCALE: "temperature", BIAS: "bias"}
+
 LARGE = (
     "by position",
     "by label",
@@ -115,6 +141,9 @@ LARGE = (
     "sum by position",
     "supervised",
     "contrastive",
+    "ring of positions",
+    "ring both ways",
+    "ring of contrastive",
 )
 STEPS = [
     (size, case)
@@ -129,6 +158,14 @@ def rows_of(case: str, n: int, part: slice = slice(None)) -> dict[str, Any]:
     if "multihot" in rows:
         rows["labels"] = rows.pop("multihot")
     return rows
+
+
+STARTS = {"temperature": 0.5, "bias": -1.0}
+
+
+def learnt_of(case: str) -> dict[str, str]:
+    """Return which parameters the module of a case has, and the arguments they are."""
+    return LEARNT.get(case, {SCALE: "temperature"})
 
 
 def start(target: Any, count: int, *arguments: Any) -> None:
@@ -160,8 +197,12 @@ def torch_step(
                     setattr(self, name, torch.nn.Parameter(torch.tensor(weight)))
             kind = MODULES.get(case, "NPairsEmbeddingLoss")
             options: dict[str, Any] = {"process_group": group, **CASES[case][1]}
-            if kind == "NPairsEmbeddingLoss":
-                options |= {"temperature": 0.5, "learnable_temperature": True}
+            if group is None:
+                options.pop("gather", None)
+            learnt = learnt_of(case)
+            for name in learnt.values():
+                options |= {name: STARTS[name], f"learnable_{name}": True}
+            if learnt:
                 options |= {"dtype": torch.float64}
             self.loss = getattr(adapter, kind)(**options)
 
@@ -266,7 +307,7 @@ def test_a_copied_module_talks_to_the_same_processes(group):
     assert copy.deepcopy(loss).group is loss.group
 
 
-DEVICES = 4
+DEVICES = 8
 ON_DEVICES = {
     8: (
         "by position",
@@ -276,9 +317,12 @@ ON_DEVICES = {
         "supervised",
         "supervised, symmetric",
         *MODULES,
+        *(case for case in RINGS if "none" not in case),
     ),
-    1024: ("by position", "supervised"),  # a panel of each device, and not a small one
-    2400: ("by position", "symmetric", "supervised"),  # several panels
+    # A panel of each device, and not a small one.
+    1024: ("by position", "supervised", "ring of one set"),
+    # Several panels.
+    2400: ("by position", "symmetric", "supervised", "ring both ways"),
 }
 
 
@@ -287,19 +331,18 @@ def flax_loss(
 ) -> Any:
     """Return the loss of two linear maps and a temperature, by nnx or by Linen."""
     options = {"axis_name": axis_name, **CASES[case][1]}
-    name, adapter = MODULES.get(case), require(f"metricops.adapters.{kind}")
-    if name is None:
-        options |= {"temperature": 0.5, "learnable_temperature": True}
-    module = getattr(adapter, name or "NPairsEmbeddingLoss")(**options)
+    adapter = require(f"metricops.adapters.{kind}")
+    for name in learnt_of(case).values():
+        options |= {name: STARTS[name], f"learnable_{name}": True}
+    module = getattr(adapter, MODULES.get(case, "NPairsEmbeddingLoss"))(**options)
     given = dict(rows, anchors=rows["anchors"] @ params["left"].T)
     if "candidates" in given:
         given["candidates"] = given["candidates"] @ params["right"].T
-    if name is not None:
-        return module.apply({}, **given) if kind == "linen" else module(**given)
-    scale = params["loss.logit_scale"]
+    learnt = {name.partition(".")[2]: params[name] for name in learnt_of(case)}
     if kind == "linen":
-        return module.apply({"params": {"logit_scale": scale}}, **given)
-    module.logit_scale = require("flax.nnx").Param(scale)
+        return module.apply({"params": learnt}, **given)
+    for name, value in learnt.items():
+        setattr(module, name, require("flax.nnx").Param(value))
     return module(**given)
 
 
@@ -312,12 +355,10 @@ def flax_devices(rank: int, path: Any) -> None:
     mesh = jax.make_mesh((DEVICES,), ("batch",), axis_types=axis_types)
     whole, split = jax.sharding.PartitionSpec(), jax.sharding.PartitionSpec("batch")
     shard = partial(jax.shard_map, mesh=mesh, out_specs=whole)
-    params = dict(WEIGHTS, **{"loss.logit_scale": np.log(2.0)})
+    params = dict(WEIGHTS, **{SCALE: np.log(2.0), BIAS: -1.0})
 
     def step(kind: str, case: str, n: int = 8, outside: bool = False) -> Any:
-        given = {
-            k: x for k, x in params.items() if k[:5] != "loss." or case not in MODULES
-        }
+        given = {k: params[k] for k in (*WEIGHTS, *learnt_of(case))}
         if "candidates" not in CASES[case][0]:
             given["right"] = None
         loss = partial(flax_loss, kind, case, "batch")
@@ -325,18 +366,22 @@ def flax_devices(rank: int, path: Any) -> None:
             run = jax.value_and_grad(shard(loss, in_specs=(whole, split)))
         else:
             run = shard(jax.value_and_grad(loss), in_specs=(whole, split))
-        return jax.jit(run)(given, rows_of(case, n))
+        return jax.jit(run, compiler_options=QUICK)(given, rows_of(case, n))
 
-    def mapped(params: Any, rows: Any) -> Any:
-        loss = partial(flax_loss, "flax", "symmetric", "batch")
+    def mapped(case: str, params: Any, rows: Any) -> Any:
+        loss = partial(flax_loss, "flax", case, "batch")
         found = jax.value_and_grad(loss)(params, rows)
         return jax.lax.pmean(found, "batch")
 
-    def by_axis(name: str) -> Any:
-        rows = rows_of("symmetric", 8)
+    def by_axis(name: str, case: str = "symmetric") -> Any:
+        rows = rows_of(case, 8)
+        given = {k: params[k] for k in (*WEIGHTS, *learnt_of(case))}
         parts = {k: x.reshape(DEVICES, -1, *x.shape[1:]) for k, x in rows.items()}
-        run = getattr(jax, name)(mapped, axis_name="batch", in_axes=(None, 0))
-        return jax.tree.map(lambda x: x[0], jax.jit(run)(params, parts))
+        how = {"axis_name": "batch", "in_axes": (None, 0)}
+        run = getattr(jax, name)(partial(mapped, case), **how)
+        return jax.tree.map(
+            lambda x: x[0], jax.jit(run, compiler_options=QUICK)(given, parts)
+        )
 
     found = {
         ("linen", case, n): step("linen", case, n)
@@ -348,6 +393,7 @@ def flax_devices(rank: int, path: Any) -> None:
     found["outside", "symmetric", 2400] = step("linen", "symmetric", 2400, outside=True)
     found["pmap", "symmetric", 8] = by_axis("pmap")
     found["vmap", "symmetric", 8] = by_axis("vmap")
+    found["vmap", "ring both ways", 8] = by_axis("vmap", "ring both ways")
     path.write_bytes(pickle.dumps(jax.tree.map(np.asarray, found)))
 
 
@@ -363,3 +409,27 @@ def test_devices_have_the_loss_and_the_gradients_of_the_whole_batch(tmp_path):
             np.testing.assert_allclose(
                 gradients[name], expected, rtol=1e-6, atol=1e-9, err_msg=message
             )
+
+
+def test_the_blocks_of_the_page_run(group):
+    torch, adapter = require("torch"), require("metricops.adapters.torch")
+    jax, flax = require("jax"), require("metricops.adapters.flax")
+    axis_types = (jax.sharding.AxisType.Auto,)
+    mesh = jax.make_mesh((1,), ("batch",), axis_types=axis_types)
+    kinds = {"process_group": adapter, "axis_name": flax}
+    shared = {"jax": jax, "mesh": mesh, "P": jax.sharding.PartitionSpec}
+    shared |= {"partial": partial, "embed": lambda x: x}
+    shared |= {"model": torch.nn.Linear(3, 2), "images": torch.ones(4, 3)}
+    shared |= {"texts": torch.ones(4, 3)}
+    for code in blocks("distributed"):
+        kind = next((found for name, found in kinds.items() if name in code), None)
+        if kind is None:  # another framework's, which has a test of its own
+            continue
+        given = {"NPairsEmbeddingLoss": kind.NPairsEmbeddingLoss}
+        exec(code, found := shared | given)
+        if kind is flax:
+            x = jax.numpy.ones((4, 3))
+            assert found["loss"](x, x) == pytest.approx(np.log(4))
+        else:
+            loss = found["loss_of"](*(found[x] for x in ("images", "texts")))
+            assert loss.item() == pytest.approx(np.log(4))

@@ -4,6 +4,7 @@ import contextlib
 import doctest
 import inspect
 import io
+import os
 import re
 import subprocess
 import sys
@@ -89,4 +90,25 @@ def test_one_epoch_of_triplets_improves_recall_in_each_framework(framework, name
     options = "--framework", framework, "--epochs", 1
     printed = digits(*options, example=DIGITS.with_name(name))
     before, after = map(float, re.findall(r"training: ([01]\.\d+)\n", printed))
+    assert after > before
+
+
+@pytest.mark.parametrize("name", ["torch_processes.py", "jax_devices.py"])
+def test_several_processes_or_devices_train_as_one(name):
+    torch = name.startswith("torch")
+    for library in ("torch" if torch else "flax", "sklearn"):
+        require(library)
+    words: list[str] = [sys.executable]
+    if torch:
+        launcher = ("-m", "torch.distributed.run", "--nproc-per-node", "2")
+        words += [*launcher, "--standalone"]
+    path = DIGITS.with_name(name)
+    words += [str(path), "--epochs", "1", "--gather", "ring"]
+    devices = {"XLA_FLAGS": "--xla_force_host_platform_device_count=8"}
+    environment = os.environ | devices | {"OMP_NUM_THREADS": "1"}
+    run = subprocess.run(words, capture_output=True, text=True, env=environment)
+    assert run.returncode == 0, run.stdout + run.stderr
+    several, one = re.findall(r"(?:processes|devices|one) ([\d.]+)", run.stdout)
+    assert float(several) == pytest.approx(float(one), rel=1e-4)
+    before, after = map(float, re.findall(r"@1 ([\d.]+)", run.stdout))
     assert after > before

@@ -49,9 +49,13 @@ class Alone:
     """A group of one."""
 
     size = 1
+    ring = False
 
-    def counts(self, x: Any) -> list[int]:
-        return [x.shape[0]]
+    def meet(self, call: dict[str, str], sides: tuple[Any, ...]) -> list[list[int]]:
+        return [[x.shape[0]] for x in sides]
+
+    def fail(self, error: Exception) -> None:
+        raise AssertionError from error
 
     def number(self, counts: list[int]) -> int:
         return max(sum(counts), 1)
@@ -67,9 +71,17 @@ class Absent:
     """A group in which nobody answers."""
 
     size = 2
+    ring = False
+    told: list[str]
 
-    def counts(self, x: Any) -> list[int]:
+    def __init__(self) -> None:
+        self.told = []
+
+    def meet(self, call: dict[str, str], sides: tuple[Any, ...]) -> list[list[int]]:
         raise AssertionError
+
+    def fail(self, error: Exception) -> None:
+        self.told.append(str(error))
 
     def number(self, counts: list[int]) -> int:
         raise AssertionError
@@ -151,8 +163,11 @@ def test_a_member_reports_its_own_mistakes_before_it_waits(library, given, messa
     options = dict(given)
     if "candidates" in options:
         options["candidates"] = library.asarray(options["candidates"])
+    group = Absent()
     with pytest.raises((TypeError, ValueError), match="^" + re.escape(message)):
-        of_group(Absent(), library.asarray(A), **options)
+        of_group(group, library.asarray(A), **options)
+    (told,) = group.told
+    assert told.startswith(message)
 
 
 @pytest.mark.parametrize(

@@ -12,12 +12,23 @@ class Replicas:
     counts are numbers in tensors.
     """
 
+    ring = False
+
     def __init__(self, context: Any) -> None:
         self.context = context
         self.size: int = context.num_replicas_in_sync
 
-    def counts(self, x: Any) -> list[Any]:
-        """Return how many rows of `x` each replica has, own first."""
+    def meet(self, call: dict[str, str], sides: tuple[Any, ...]) -> list[list[Any]]:
+        """Return how many rows of each side each replica has, own first.
+
+        One program is run by all, so that all make one call.
+        """
+        return [self._counts(x) for x in sides]
+
+    def fail(self, error: Exception) -> None:
+        """Do nothing, as the call of all replicas raises."""
+
+    def _counts(self, x: Any) -> list[Any]:
         every = self.context.all_gather(tf.shape(x)[:1], axis=0)
         # Floats, as they divide sums.
         counts = tf.cast(every, tf.float64 if x.dtype == tf.float64 else tf.float32)

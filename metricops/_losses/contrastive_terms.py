@@ -27,6 +27,10 @@ class Contrastive(Terms):
         self, lib: Library, distances: Array, masks: Masks, among: Among
     ) -> Found:
         """Return what the pairs of each row come to, and their derivatives."""
+        return self.of_pairs(lib, distances, masks)
+
+    def of_pairs(self, lib: Library, distances: Array, masks: Masks) -> Found:
+        """Return what some of the pairs come to, and their derivatives."""
         beyond = distances - self.positive_margin
         short = self.negative_margin - distances
         part, error = self._pairs(lib, beyond, masks.positives)

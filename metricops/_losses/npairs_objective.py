@@ -28,6 +28,7 @@ from typing import NamedTuple
 from metricops._frameworks import Library
 from metricops._frameworks.primitives import SMALL
 from metricops._frameworks.programs import register_record
+from metricops._losses.npairs_spread import SpreadSums
 from metricops._losses.npairs_sums import PositionSums, TargetSums
 from metricops._losses.npairs_targets import against_targets, slopes_against_targets
 from metricops._losses.npairs_terms import of_others, of_positive
@@ -99,6 +100,10 @@ class NPairs(Objective):
         if paired:
             return _BY_POSITION
         return _BY_TARGETS if self.smoothing == 0 else TargetSums(self.smoothing)
+
+    def visited_sums(self) -> Sums:
+        """Return how rows are closed whose candidates come by a few at a time."""
+        return _BY_TARGETS if self.smoothing == 0 else SpreadSums(self.smoothing)
 
 
 def _may_look(lib: Library, scores: Array) -> bool:

@@ -125,6 +125,14 @@ class Objective:
         """
         return None
 
+    def visited_sums(self) -> Any:
+        """Return the `Sums` of rows whose candidates come by a few at a time, or None.
+
+        A row's positives may be in any of the parts, and the parts have no
+        `Pairs.excluded`.
+        """
+        return None
+
 
 def masked(lib: Library, x: Array, pairs: Pairs, value: float) -> Array:
     """Return a panel with `value` where a pair takes no part.

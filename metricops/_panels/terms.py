@@ -93,6 +93,10 @@ class Terms:
         """Return what the terms of each row come to, and their derivatives."""
         raise NotImplementedError
 
+    def of_pairs(self, lib: Library, distances: Array, masks: Masks) -> Found:
+        """Return the same of some of the pairs, where each is a term of its own."""
+        raise NotImplementedError
+
 
 def reduced(
     lib: Library,

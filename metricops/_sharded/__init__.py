@@ -8,7 +8,8 @@ so gets the whole batch's gradient.
 Nothing here knows a framework: an adapter brings its collectives, as a `Group`.
 """
 
-from metricops._sharded.groups import Group
+from metricops._frameworks.records import each, leaves
+from metricops._sharded.groups import Group, Visits, check_gather
 from metricops._sharded.losses import loss_of_group
 
-__all__ = ["Group", "loss_of_group"]
+__all__ = ["Group", "Visits", "check_gather", "each", "leaves", "loss_of_group"]

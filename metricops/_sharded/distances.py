@@ -7,19 +7,22 @@ own first, and the mean over the members of what they return is the loss of the 
 from typing import Any
 
 from metricops._arguments.weights import reciprocal
+from metricops._frameworks import unwrap
 from metricops._losses.distances import Arguments, Call, admitted, loss_of
 from metricops._losses.solvable import Solvable
 from metricops._panels.term_operation import parts_of
+from metricops._panels.term_records import Labels
 from metricops._panels.terms import masses_of, vector_of
-from metricops._sharded.groups import Group
+from metricops._sharded.groups import Group, gathered
 from metricops._typing import Array
 
 
-def loss_of_group(group: Group, own: Solvable, named: dict[str, Any]) -> Array:
+def loss_of_group(
+    group: Group, own: Solvable, named: dict[str, Any], counts: list[list[int]]
+) -> Array:
     """Return a member's loss, of its own call and of all arguments by their names."""
     asked = Arguments(**{name: named[name] for name in Arguments._fields})
-    labels, others = own.constants
-    call = admitted(own.config.terms, _among_all(group, asked, labels, others))
+    call = admitted(own.config.terms, _among_all(group, own, asked, counts))
     if asked.reduction == "none":
         return loss_of(call)
     if asked.reduction == "sum":
@@ -28,16 +31,17 @@ def loss_of_group(group: Group, own: Solvable, named: dict[str, Any]) -> Array:
 
 
 def _among_all(
-    group: Group, asked: Arguments, labels: Array | None, others: Array | None
+    group: Group, own: Solvable, asked: Arguments, counts: list[list[int]]
 ) -> Arguments:
     """Return a member's arguments with everybody's candidates, its own first."""
+    labels = Labels(*own.constants)
     every = asked.anchors if asked.candidates is None else asked.candidates
-    others = labels if others is None else others
-    counts = group.counts(every)
+    others = labels.anchors if labels.candidates is None else labels.candidates
+    *_, of_candidates = counts
+    lib, mine = own.inputs.library, (unwrap(every), others)
+    candidates, others = gathered(group, lib, mine, of_candidates)
     return asked._replace(
-        candidates=group.gather(every, counts),
-        labels=labels,
-        candidate_labels=None if others is None else group.gather(others, counts),
+        candidates=candidates, labels=labels.anchors, candidate_labels=others
     )
 
 

@@ -4,13 +4,13 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from metricops._arguments.weights import mass_of, reciprocal
-from metricops._frameworks import Library
+from metricops._frameworks import Library, unwrap
 from metricops._losses.embeddings import Arguments, admitted
 from metricops._losses.solvable import Solvable
 from metricops._panels.objective import Objective
 from metricops._panels.records import Candidates, Given, Labels, Rows, problem_of
 from metricops._panels.scores import pairs_of
-from metricops._sharded.groups import Group
+from metricops._sharded.groups import Group, gathered
 from metricops._typing import Array
 
 # What decides which anchors count.
@@ -29,19 +29,12 @@ class Side(NamedTuple):
     bias: Array | None  # of the candidates
     counts: list[Any]  # everybody's rows, own first
 
-    def gathered(self, group: Group) -> "Side":
+    def gathered(self, member: "Member") -> "Side":
         """Return the anchors, or the candidates, of all."""
-
-        def whole(x: Array | None) -> Array | None:
-            return None if x is None else group.gather(x, self.counts)
-
-        return Side(
-            group.gather(self.embeddings, self.counts),
-            whole(self.labels),
-            whole(self.ids),
-            whole(self.bias),
-            self.counts,
-        )
+        arrays = self.embeddings, self.labels, self.ids, self.bias
+        group, lib = member.group, member.library
+        every, labels, ids, bias = gathered(group, lib, arrays, self.counts)
+        return Side(every, labels, ids, bias, self.counts)
 
 
 class Member(NamedTuple):
@@ -63,30 +56,34 @@ class Found(NamedTuple):
 
 
 def loss_of_group(
-    group: Group, loss: Callable[..., Array], own: Solvable, named: dict[str, Any]
+    group: Group,
+    loss: Callable[..., Array],
+    own: Solvable,
+    named: dict[str, Any],
+    counts: list[list[Any]],
 ) -> Array:
     """Return a member's loss, of its own call and of all arguments by their names."""
     lib, config = own.inputs.library, own.config
     given, labels = Given(*own.arrays), Labels(*own.constants)
-    anchors, candidates = named["anchors"], named["candidates"]
+    anchors, candidates = unwrap(named["anchors"]), unwrap(named["candidates"])
+    of_rows, of_columns = counts[0], counts[-1]
     dtype = lib.multiplying(config.operands).wide_dtype(given.anchors)
     member = Member(group, lib, dtype, given.weights, config.objective, loss, named)
     others = labels.candidates
     if named["labels"] is None:  # by position, whatever the objective made of it
         labels, others = labels._replace(anchors=None), None
     ids, other_ids = labels.ids, labels.candidate_ids
-    rows = Side(anchors, labels.anchors, ids, None, group.counts(anchors))
+    rows = Side(anchors, labels.anchors, ids, None, of_rows)
     columns = rows._replace(
         labels=labels.anchors if others is None else others,
         ids=ids if other_ids is None else other_ids,
         bias=None if named.get("candidate_bias") is None else given.bias,
     )
     if candidates is not None:
-        columns = columns._replace(
-            embeddings=candidates, counts=group.counts(candidates)
-        )
+        columns = columns._replace(embeddings=candidates, counts=of_columns)
     found = _one_way(member, rows, columns)
-    if named.get("symmetric"):
+    one_set = candidates is None and others is None and other_ids is None
+    if named.get("symmetric") and not one_set:  # whose ways are the same
         found = (found + _one_way(member, columns, rows)) / 2
     if named.get("l2_weight"):
         found = found + _penalty(member, given, (rows.counts, columns.counts))
@@ -96,7 +93,7 @@ def loss_of_group(
 def _one_way(member: Member, rows: Side, columns: Side) -> Array:
     """Return the loss of own rows against everybody's columns."""
     # A member's own columns come first, so that positions are those of its rows.
-    others = columns.gathered(member.group)
+    others = columns.gathered(member)
     changed = {
         "anchors": rows.embeddings,
         "candidates": others.embeddings,

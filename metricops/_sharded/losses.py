@@ -1,12 +1,12 @@
 """Any loss of embeddings, of a batch that several processes or devices hold."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
-from metricops._losses.solvable import SIGNATURES
+from metricops._losses.solvable import SIGNATURES, Solvable
 from metricops._panels import term_records
-from metricops._sharded import distances, embeddings
-from metricops._sharded.groups import Group, check_alike
+from metricops._sharded import distances, embeddings, ring_distances, ring_embeddings
+from metricops._sharded.groups import GATHERS, Group, RingGroup, check_alike, described
 from metricops._typing import Array
 
 _COMPARED = ("labels", "candidate_labels", "ids", "candidate_ids")
@@ -26,16 +26,35 @@ def loss_of_group(
     and the other arguments are its own, of this member alone. With
     ``reduction="none"``, return the losses of its own anchors.
     """
-    signature = SIGNATURES[loss]
     named = {"anchors": anchors, "candidates": candidates, "labels": labels, **options}
-    named = signature.defaults | named
-    # A member with bad arguments raises here, before any other waits for it.
-    call = signature.solvable(**named)
+    named = {"anchors": anchors} | SIGNATURES[loss].defaults | named
+    if named["exclude_diagonal"] is None:
+        named["exclude_diagonal"] = candidates is None
+    try:
+        call = _admitted(group, loss, named)
+    except Exception as error:
+        group.fail(error)
+        raise
+    sides = (anchors,) if candidates is None else (anchors, candidates)
+    words = {"loss": loss.__name__, "gather": repr(GATHERS[group.ring])}
+    counts = group.meet(words | described(named), sides)
+    terms = isinstance(call.config, term_records.Config)
+    if group.ring:
+        ring = ring_distances if terms else ring_embeddings
+        return ring.loss_of_group(cast(RingGroup, group), call, named, counts)
+    if terms:
+        return distances.loss_of_group(group, call, named, counts)
+    return embeddings.loss_of_group(group, loss, call, named, counts)
+
+
+def _admitted(
+    group: Group, loss: Callable[..., Array], named: dict[str, Any]
+) -> Solvable:
+    """Return a member's own call, having made sure that a group can share it."""
+    call = SIGNATURES[loss].solvable(**named)
     for name in _COMPARED:
         if name in named:
             check_alike(call.inputs, name, named[name])
-    if named["exclude_diagonal"] is None:
-        named["exclude_diagonal"] = candidates is None
-    if isinstance(call.config, term_records.Config):
-        return distances.loss_of_group(group, call, named)
-    return embeddings.loss_of_group(group, loss, call, named)
+    if group.ring and not isinstance(call.config, term_records.Config):
+        ring_embeddings.check(call, named)
+    return call

@@ -1,0 +1,108 @@
+"""The losses of similarities whose candidates are passed around a group."""
+
+from typing import Any, NamedTuple
+
+from metricops import _checks
+from metricops._arguments.weights import mass_of, reciprocal
+from metricops._frameworks import Library
+from metricops._losses.solvable import Solvable
+from metricops._panels.records import Config, Given, Labels
+from metricops._sharded import ring
+from metricops._sharded.groups import RingGroup
+from metricops._sharded.ring_scores import Scores
+from metricops._similarity.normalize import unit
+from metricops._typing import Array
+
+
+class Way(NamedTuple):
+    """The losses of one direction, and which of them count."""
+
+    losses: Array
+    counted: Array
+
+
+def check(own: Solvable, named: dict[str, Any]) -> None:
+    """Raise unless the rows of a loss can be closed after visits in any order."""
+    if own.config.objective.visited_sums() is None:
+        name = "denominator"
+        need = '"all" where `gather` is "ring"'
+        _checks.refuse_value(name, need, named[name])
+
+
+def loss_of_group(
+    group: RingGroup, own: Solvable, named: dict[str, Any], counts: list[list[int]]
+) -> Array:
+    """Return a member's loss, of its own call and of all arguments by their names."""
+    lib, config = own.inputs.library, own.config
+    given = Given(*own.arrays)
+    of_rows, *_ = counts
+    *_, of_columns = counts
+    wide = lib.multiplying(config.operands).wide_dtype(given.anchors)
+    every = given.anchors if given.candidates is None else given.candidates
+    sides = [
+        x if x.dtype == wide else lib.xp.astype(x, wide) for x in (given.anchors, every)
+    ]
+    found = _lapped(group, own, sides, named, tuple(of_columns))
+    losses = [_reduced(group, lib, config, given.weights, way) for way in found]
+    loss = sum(losses[1:], start=losses[0]) / len(losses)
+    if config.l2_weight != 0:
+        for x, rows in zip(sides, (of_rows, of_columns), strict=True):
+            mean = lib.xp.sum(x * x) * (group.size / group.number(rows))
+            loss = loss + mean * (config.l2_weight / 4)
+    return own.inputs.narrow(loss)
+
+
+def _lapped(
+    group: RingGroup,
+    own: Solvable,
+    sides: list[Array],
+    named: dict[str, Any],
+    counts: tuple[int, ...],
+) -> list[Way]:
+    """Return the losses of each direction, after everybody's candidates came by."""
+    lib, config = own.inputs.library, own.config
+    given = Given(*own.arrays)
+    if config.normalize:
+        sides = [unit(lib, x) for x in sides]
+    rows, columns = sides
+    number = config.temperature
+    rows = rows * (1 / given.temperature if number is None else 1 / number)
+    bias = given.bias
+    if bias is not None and bias.ndim == 0:
+        bias = lib.xp.zeros_like(lib.xp.sum(columns, axis=1)) + bias
+    encounter = Scores(
+        config.objective.visited_sums(),
+        config.roles,
+        config.symmetric,
+        config.exclude_diagonal,
+        config.block_size,
+    )
+    static = ring.Config(group, counts, encounter)
+    constants = _labels(own, named)
+    found = lib.differentiable(ring.OPERATION, static, (rows, columns, bias), constants)
+    first = Way(found[0, :], found[1, :] != 0)
+    return [first, Way(found[2, :], found[3, :] != 0)] if config.symmetric else [first]
+
+
+def _labels(own: Solvable, named: dict[str, Any]) -> Labels:
+    """Return the labels and ids of both sides, None by position."""
+    labels = Labels(*own.constants)
+    others = labels.anchors if labels.candidates is None else labels.candidates
+    ids = labels.ids if labels.candidate_ids is None else labels.candidate_ids
+    if named["labels"] is None:  # whatever the objective made of it
+        return Labels(None, None, labels.ids, ids)
+    return Labels(labels.anchors, others, labels.ids, ids)
+
+
+def _reduced(
+    group: RingGroup, lib: Library, config: Config, weights: Array | None, way: Way
+) -> Array:
+    """Return the loss of a direction, whose mean over the members is the batch's."""
+    weighted = way.losses if weights is None else way.losses * weights
+    if config.reduction == "none":
+        return weighted
+    loss = lib.xp.sum(weighted) * group.size
+    if config.reduction == "sum":
+        return loss
+    mass = mass_of(lib, config.reduction, way.losses, weights, way.counted)
+    return loss * reciprocal(lib, group.total(mass))

@@ -1,0 +1,187 @@
+"""Scores of rows and visitors: what a ring of similarities adds up.
+
+Rows are unit vectors already, where that is asked for, and divided by the temperature.
+Where there are no labels, each row has its place in the whole batch for a label.
+"""
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from metricops._frameworks import Arrays, Library
+from metricops._frameworks.records import each
+from metricops._panels.objective import Pairs
+from metricops._panels.records import Labels
+from metricops._panels.roles import Roles, roles_by, without_equal_ids
+from metricops._sharded.ring import Results, Sides
+from metricops._typing import Array
+
+
+class Rows(NamedTuple):
+    """Own rows, and what belongs to each of them."""
+
+    anchors: Array  # (n, d)
+    places: Array  # (n,): of the candidates at their positions, in the whole batch
+    labels: Array | None
+    ids: Array | None
+    closing: Any = None  # what the derivative needs of each row
+
+
+class Visitor(NamedTuple):
+    """Some member's candidates, and what travels with them."""
+
+    embeddings: Array  # (m, d)
+    places: Array  # (m,): in the whole batch
+    labels: Array | None
+    ids: Array | None
+    bias: Array | None
+    closing: Any = None  # of the other direction
+
+
+class Gradient(NamedTuple):
+    """The gradients of rows, or of a visitor."""
+
+    embeddings: Array
+    bias: Array | None = None
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What the scores of rows and visitors come to; an `Encounter`."""
+
+    sums: Any  # how rows are closed that are seen in parts
+    roles: Roles
+    symmetric: bool
+    exclude_diagonal: bool
+    block_size: int | None
+
+    def sides(
+        self, lib: Library, start: Any, arrays: Arrays, constants: Arrays
+    ) -> Sides:
+        """Return both sides."""
+        anchors, every, bias = arrays
+        labels = Labels(*constants)
+        places = lib.positions(every, 0, "candidates") + start
+        own = lib.positions(anchors, 0, "anchors") + start
+        return Sides(
+            Rows(anchors, own, labels.anchors, labels.ids),
+            Visitor(every, places, labels.candidates, labels.candidate_ids, bias),
+        )
+
+    def gathered(self, lib: Library, rows: Rows, visitor: Visitor) -> Results:
+        """Return the sums of own rows over a visitor, and of its columns."""
+
+        def body(columns: Any, rows: Rows, visitor: Visitor) -> tuple[Any, Any]:
+            scores, pairs = self._panel(lib, rows, visitor)
+            if self.symmetric:
+                found = self._sums(lib, scores, pairs, 0, False)
+                merged = columns is not None
+                columns = self.merged(lib, columns, found) if merged else found
+            return columns, self._sums(lib, scores, pairs, 1, True)
+
+        columns, own = self._fold(lib, body, rows, visitor)
+        return Results(own, columns if self.symmetric else ())
+
+    def nothing(self, lib: Library, sides: Sides) -> Results:
+        """Return the sums of no scores."""
+        rows, visitor = sides
+        own, theirs = (
+            self.sums.nothing(lib, lib.xp.sum(lib.xp.zeros_like(x), axis=1))
+            for x in (rows.anchors, visitor.embeddings)
+        )
+        return Results(own, theirs if self.symmetric else ())
+
+    def merged(self, lib: Library, old: Any, new: Any) -> Any:
+        """Return the sums of both."""
+        return self.sums.merged(lib, old, new) if old else ()
+
+    def value(self, lib: Library, found: Results) -> Array:
+        """Return the losses of rows and which count, then those of columns if asked."""
+        lines = []
+        for sums in (found.own, found.theirs) if self.symmetric else (found.own,):
+            losses, counted = self.sums.losses(lib, sums)
+            one = lib.xp.ones_like(losses)
+            counted = one if counted is None else lib.xp.astype(counted, one.dtype)
+            lines += [losses[None, :], counted[None, :]]
+        return lib.xp.concat(lines, axis=0)
+
+    def closed(
+        self, lib: Library, sides: Sides, found: Results, upstream: Array
+    ) -> Sides:
+        """Return both sides with the closing numbers of rows, and of columns."""
+        (rows, visitor), own = sides, found.own
+        _, counted = self.sums.losses(lib, own)
+        if counted is not None and not self.symmetric:
+            # An anchor left out may hold NaN, and 0 * NaN is NaN.
+            kept = lib.xp.where(counted[:, None], rows.anchors, 0.0)
+            rows = rows._replace(anchors=kept)
+            own = each(own, lambda x: lib.xp.where(counted, x, 0.0))
+        closing = self.sums.closing(lib, own, upstream[0, :])
+        if self.symmetric:
+            back = self.sums.closing(lib, found.theirs, upstream[2, :])
+            visitor = visitor._replace(closing=back)
+        return Sides(rows._replace(closing=closing), visitor)
+
+    def pulled(self, lib: Library, rows: Rows, visitor: Visitor) -> Results:
+        """Return the gradients of own rows, and of a visitor."""
+        turned = lib.xp.matrix_transpose
+
+        def body(
+            total: Gradient | None, rows: Rows, visitor: Visitor
+        ) -> tuple[Gradient, Gradient]:
+            scores, pairs = self._panel(lib, rows, visitor)
+            closing = rows.closing, visitor.closing
+            error = self.sums.error(lib, scores, pairs, *closing)
+            of_rows = lib.product(error, visitor.embeddings)
+            sofar = None if total is None else total.embeddings
+            # Transposing the thin sum at the end costs less than transposing the panel.
+            found = lib.plus_product(sofar, turned(rows.anchors), error)
+            if visitor.bias is None:
+                return Gradient(found), Gradient(of_rows)
+            of_bias = lib.xp.sum(error, axis=0)
+            of_bias = of_bias if total is None else total.bias + of_bias
+            return Gradient(found, of_bias), Gradient(of_rows)
+
+        total, own = self._fold(lib, body, rows, visitor)
+        return Results(own, Gradient(turned(total.embeddings), total.bias))
+
+    def gradients(self, lib: Library, arrays: Arrays, found: Results) -> Arrays:
+        """Return the gradients of anchors, candidates and bias."""
+        return found.own.embeddings, found.theirs.embeddings, found.theirs.bias
+
+    def _fold(self, lib: Library, body: Any, rows: Rows, visitor: Visitor) -> Any:
+        """Run `body` over panels of rows against a visitor."""
+        block = self.block_size
+        if block is None:
+            block = lib.block(rows.anchors, visitor.embeddings)
+        return lib.loops.fold(body, rows, visitor, block)
+
+    def _sums(
+        self, lib: Library, scores: Array, pairs: Pairs, axis: int, last: bool
+    ) -> Any:
+        if lib.shape(scores)[axis] == 0:  # whose peak would be 0
+            return self.sums.nothing(lib, lib.xp.sum(scores, axis=axis))
+        return self.sums.of(lib, scores, pairs, axis, last)
+
+    def _panel(self, lib: Library, rows: Rows, visitor: Visitor) -> tuple[Array, Pairs]:
+        """Return the scores of rows and a visitor, and the roles of their pairs."""
+        xp = lib.xp
+        scores = lib.product(rows.anchors, xp.matrix_transpose(visitor.embeddings))
+        if visitor.bias is not None:
+            scores = lib.plus(scores, visitor.bias[None, :])
+        pairs = self._pairs(lib, rows, visitor, scores.dtype)
+        if pairs.exists is not None:
+            scores = xp.where(pairs.exists, scores, -float("inf"))
+        return scores, pairs
+
+    def _pairs(self, lib: Library, rows: Rows, visitor: Visitor, dtype: Any) -> Pairs:
+        roles, labels, others = self.roles, rows.labels, visitor.labels
+        if labels is None:
+            roles, labels, others = roles_by(rows.places), rows.places, visitor.places
+        targets, exists = roles.targets(lib, labels, others, dtype), None
+        if self.exclude_diagonal:
+            exists = rows.places[:, None] != visitor.places[None, :]
+            targets = lib.xp.where(exists, targets, 0.0)
+        pairs = Pairs(targets=targets, exists=exists)
+        if rows.ids is None:
+            return pairs
+        return without_equal_ids(lib, pairs, rows.ids, visitor.ids)
