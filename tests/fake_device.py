@@ -9,7 +9,7 @@ noted.
 from typing import Any
 
 import torch
-from torch.utils._pytree import tree_map
+from torch.utils._pytree import tree_leaves, tree_map
 
 aten = torch.ops.aten
 NAME = "fakegpu"
@@ -21,6 +21,7 @@ _COPIES = (
 )
 _LOOKS = (aten._local_scalar_dense.default, aten.item.default, aten.nonzero.default)
 LOG: list[tuple[Any, ...]] = []  # an operation, and what it was given
+MOVED: list[tuple[Any, list[Any], list[Any]]] = []  # and what it read and wrote
 
 
 def register() -> None:
@@ -84,6 +85,10 @@ def _called(operation: Any, args: Any, kwargs: Any) -> Any:
     out = _of_halves(operation, own, named)
     if out is NotImplemented:
         out = operation(*own, **named)
+    if not operation.is_view:
+        written = [x for x in tree_leaves(out) if isinstance(x, torch.Tensor)]
+        named_out = named.get("out")
+        MOVED.append((operation, [x for x in given if x is not named_out], written))
     device = kwargs.get("device")
     if device is not None and torch.device(device).type == "cpu":
         LOG.append(("to host",))

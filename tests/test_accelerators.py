@@ -5,6 +5,7 @@ dtype, that nothing waits for the host, how large panels are, and how exact it i
 """
 
 import re
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -144,6 +145,44 @@ def waits(fake):
     return [x for x in fake.LOG if x[0] in ("look", "to host", "host copy")]
 
 
+# Losses of scores, with the options that they are called with.
+LOSSES: dict[str, Any] = {
+    "sigmoid": (metricops.sigmoid_loss_from_embeddings, {"temperature": 0.2}),
+    "multi-similarity": (metricops.multi_similarity_loss_from_embeddings, {}),
+    "circle": (metricops.circle_loss_from_embeddings, {"gamma": 20.0}),
+    "margin softmax": (metricops.margin_softmax_loss_from_embeddings, {"scale": 16.0}),
+}
+
+
+def of_loss(name, labels, anchors, others):
+    """Return a loss against labels, and by position if they are None."""
+    function, options = LOSSES[name]
+    if name == "margin softmax":
+        return function(anchors, others, labels[0] % M, **options)
+    if labels is not None:
+        options = options | {"labels": labels[0], "candidate_labels": labels[1]}
+    return function(anchors, others, reduction="sum", **options)
+
+
+@pytest.mark.parametrize("half", HALVES)
+@pytest.mark.parametrize("name", [*LOSSES, "sigmoid, by position"])
+def test_other_losses_multiply_halves_too(torch, fake, name, half):
+    name, _, position = name.partition(", ")
+    host = [torch.tensor(x).to(getattr(torch, half)) for x in sides("position")]
+    wide = [x.double().requires_grad_() for x in host]
+    labels = torch.as_tensor(LABELS[:N]), torch.as_tensor(LABELS)
+    there = [fake.there(x).requires_grad_() for x in host]
+    marked = None if position else tuple(fake.there(x) for x in labels)
+    fake.LOG.clear()
+    found = torch.autograd.grad(of_loss(name, marked, *there), there)
+    dtypes = multiplied(torch, fake)
+    expected = of_loss(name, None if position else labels, *wide)
+    slopes = torch.autograd.grad(expected, wide)
+    found = [fake.here(x) for x in found]
+    assert max(distances(torch, found, slopes)) < BOUNDS[half]
+    assert dtypes <= {torch.float16, getattr(torch, half), "counts"}
+
+
 @pytest.mark.parametrize("half", HALVES)
 @pytest.mark.parametrize("form", ["position", "symmetric", "one set"])
 def test_unit_vectors_are_multiplied_in_float16(torch, fake, half, form):
@@ -233,7 +272,7 @@ def test_autocast_decides_in_what_float32_is_multiplied(torch, fake, monkeypatch
     options: dict[str, Any] = {"temperature": 0.07, "reduction": "sum"}
     loss = metricops.npairs_loss_from_embeddings(*there, **options)
     gradients = torch.autograd.grad(loss, there)
-    assert multiplied(torch, fake) == {torch.bfloat16}
+    assert multiplied(torch, fake) == {torch.bfloat16, torch.float16}
     assert loss.dtype == torch.float32
     _, slopes = exact(torch, "position", host)
     found = [fake.here(x) for x in gradients]
@@ -295,6 +334,11 @@ def test_programs_of_jax_multiply_halves_and_nothing_else(jax, platform, half):
         assert products == {(x, x, "f32") for x in halves}, form
     normalized = lowered(jax, "position", half, platform, normalize=True)
     assert normalized == {("f16", "f16", "f32")}
+    for name in LOSSES:
+        given = [jax.numpy.asarray(x, half) for x in sides("position")]
+        loss = partial(of_loss, name, (LABELS[:N], LABELS))
+        found = products_of(jax, loss, given, platform)
+        assert found <= {(x, x, "f32") for x in (short, "f16")}, name
 
 
 def lowered(jax, form, half, platform, **options):
@@ -305,11 +349,40 @@ def lowered(jax, form, half, platform, **options):
     def loss(*embeddings):
         return metricops.npairs_loss_from_embeddings(*embeddings, **known)
 
+    return products_of(jax, loss, given, platform)
+
+
+def products_of(jax, loss, given, platform):
     traced = jax.jit(jax.value_and_grad(loss, range(len(given)))).trace(*given)
     text = traced.lower(lowering_platforms=(platform,)).as_text()
     kinds = r"dot_general.*: \(tensor<([^>]*)>, tensor<([^>]*)>\) -> tensor<([^>]*)>"
     found = re.findall(kinds, text)
     return {tuple(x.rpartition("x")[2] for x in dtypes) for dtypes in found}
+
+
+def test_programs_of_tensorflow_for_xla_multiply_halves(torch, monkeypatch):
+    form, tf = "labels", require("tensorflow")
+    from metricops._frameworks.tensorflow import halves
+
+    monkeypatch.setattr(halves, "is_accelerated", lambda: True)
+    host = [torch.tensor(x).bfloat16() for x in sides(form)]
+    given = [tf.cast(x.float().numpy(), tf.bfloat16) for x in host]
+    known = options_of(form, tf.constant) | {"block_size": 32}
+
+    @tf.function(jit_compile=True)
+    def step(*embeddings):
+        with tf.GradientTape() as tape:
+            tape.watch(embeddings)
+            loss = metricops.npairs_loss_from_embeddings(*embeddings, **known)
+        return tape.gradient(loss, embeddings)
+
+    found = [torch.tensor(tf.cast(x, tf.float32).numpy()) for x in step(*given)]
+    _, slopes = exact(torch, form, host)
+    assert max(distances(torch, found, slopes)) < BOUNDS["bfloat16"]
+    graph = step.get_concrete_function(*given).graph
+    nodes = [x for x in graph.get_operations() if "MatMul" in x.type]
+    assert {x.outputs[0].dtype for x in nodes} == {tf.float32}
+    assert {x.inputs[0].dtype for x in nodes} <= {tf.bfloat16, tf.float16}
 
 
 @pytest.mark.parametrize("half", HALVES)
@@ -331,18 +404,36 @@ def test_processors_widen_halves(jax, half):
         assert max(errors) < 1.02 * max(rounded)
 
 
-def test_little_is_read_and_written_outside_the_products(torch, fake):
-    """By position, eagerly, in bytes a pair of a panel."""
-    step(torch, fake, "position", "bfloat16", block_size=48)
-    thin, moved = ("mm", "empty", "gather", "scatter"), 0
-    for operation, *tensors in fake.LOG:
-        panels = [x for x in tensors if tuple(x.shape) == (48, M)]
-        name = str(operation)
-        if not panels or operation.is_view or any(word in name for word in thin):
-            continue
-        moved += sum(x.nbytes for x in panels)
-        moved += panels[0].nbytes if name.split(".")[1].endswith("_") else 0
-    assert 0 < moved <= 30 * N * M
+# By position, eagerly: maximum 4, shift 8, exponential 6, sum 2.
+BYTES = {"position": 20, "symmetric": 70, "labels": 80, "one set": 101}
+
+
+@pytest.mark.parametrize("form", BYTES)
+@pytest.mark.parametrize("half", HALVES)
+def test_little_is_read_and_written_outside_the_products(torch, fake, form, half):
+    """In bytes a pair."""
+    rows, width = 512, 8
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn((rows, width), generator=generator).to(getattr(torch, half))
+    there = [fake.there(x + i).requires_grad_() for i in range(1 + (form != "one set"))]
+    options: dict[str, Any] = {}
+    if form in ("labels", "one set"):
+        options["labels"] = fake.there(torch.arange(rows) // 4)
+    options["symmetric"] = form == "symmetric"
+    options["exclude_diagonal"] = form == "one set"
+    fake.MOVED.clear()
+    loss = metricops.npairs_loss_from_embeddings(*there, block_size=256, **options)
+    torch.autograd.grad(loss, there)
+    assert 0 < moved(fake, 120 * 120) <= BYTES[form] * rows * rows
+
+
+def moved(fake, least):
+    """Return the bytes of panels that were read and written, but by products."""
+    thin, total = ("mm", "empty", "gather", "scatter"), 0
+    for operation, read, written in fake.MOVED:
+        if not any(word in str(operation) for word in thin):
+            total += sum(x.nbytes for x in (*read, *written) if x.numel() >= least)
+    return total
 
 
 @pytest.mark.parametrize("dtype", [*HALVES, "float32"])

@@ -100,6 +100,11 @@ class NumPy(Library):
         """Return True."""
         return True
 
+    def plus_rows(self, total: Array, columns: Array, rows: Array) -> Array:
+        """Return `total` with rows added at `columns`, in place."""
+        np.add.at(total, columns.ravel(), rows.reshape(-1, rows.shape[-1]))
+        return total
+
     def looks(self, x: Array) -> bool:
         """Return True."""
         return True

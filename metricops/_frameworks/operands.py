@@ -38,13 +38,52 @@ class Operands(Facts):
         """Return vectors as the sides of scores, in the half that is multiplied."""
         return x
 
-    def panel_operand(self, x: Array, weight: Any) -> tuple[Array, Any]:
-        """Return a panel as it is multiplied, and the weights of its rows, (b, 1).
+    # A panel, and what it is multiplied with. Libraries with halves that are given
+    # float32 results may round both; others take them as they are.
 
-        Their products are the same. Of a half the weights are powers of 2, which round
-        nothing on the other side of the product.
+    has_levels = False  # whether `joint_exponentials` is there
+
+    def panel_operand(
+        self, x: Array, factor: Any, within_one: bool
+    ) -> tuple[Array, Any]:
+        """Return a panel as it is multiplied, and the factors of its rows, (b, 1).
+
+        Their products are the same. `within_one` is whether no entry of ``x * factor``
+        is above 1 or below -1.
         """
-        return x, weight
+        return x, factor
+
+    def beside_panels(self, x: Array) -> tuple[Array, Array | float]:
+        """Return vectors as panels are multiplied with them, and a number.
+
+        With that the products are to be multiplied.
+        """
+        return x, 1.0
+
+    def enlargement(self, largest: Any) -> Array | float:
+        """Return a power of 2 that makes numbers up to `largest` suit a half.
+
+        They are not too large then, and few are too small. The factors of a panel's
+        rows that `panel_operand` returns are at most 1 over ``enlargement(1.0)``.
+        """
+        return 1.0
+
+    def rounded(self, x: Array) -> Array:
+        """Return a panel whose numbers suit a half as it is multiplied."""
+        return x
+
+    def row_sums(self, x: Array) -> Array:
+        """Return the sums of the rows of a panel, which may be a half, (b, 1)."""
+        return self.xp.sum(x, axis=1, keepdims=True)
+
+    def joint_exponentials(
+        self, x: Array, rows: Array, columns: Array | None, rounded: bool
+    ) -> Array:
+        """Return ``exp(x + rows) + exp(x + columns)``, as a half if it is `rounded`.
+
+        Rows are (b,), columns (m,) or None. The panel `x` may be overwritten.
+        """
+        raise NotImplementedError
 
     def wide_dtype(self, x: Array) -> Any:
         """Return the dtype of what is summed up of products with `x`."""

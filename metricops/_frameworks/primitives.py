@@ -69,6 +69,13 @@ class Primitives(Operands):
         flat = self.xp.take(x, self.xp.reshape(indices, (-1,)), axis=0)
         return self.xp.reshape(flat, (*indices.shape, *x.shape[1:]))
 
+    def plus_rows(self, total: Array, columns: Array, rows: Array) -> Array:
+        """Return `total`, (m, d), with rows (b, w, d) added at `columns`, (b, w).
+
+        The total may be overwritten. It is there where `looks` may be True.
+        """
+        raise NotImplementedError
+
     def chosen(self, x: Array, columns: Array) -> Array:
         """Return the entries of each row of `x` at its row of `columns`."""
         return self.xp.take_along_axis(x, columns, axis=1)
@@ -217,6 +224,13 @@ class Primitives(Operands):
     def exp(self, x: Array) -> Array:
         """Return the exponentials of `x`."""
         return self.xp.exp(x)
+
+    def exponentials(self, x: Array, peak: Array) -> tuple[Array, Array | None]:
+        """Return ``exp(x - peak)`` as a panel that is multiplied, over a number a row.
+
+        That number is (b, 1), or None for 1.
+        """
+        return self.exp(self.minus(x, peak)), None
 
     def put(self, x: Array, columns: Array, value: Any) -> Array:
         """Return `x` with one column of each row replaced, by a number or by (n,)."""

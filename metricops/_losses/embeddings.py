@@ -60,7 +60,7 @@ class Call(NamedTuple):
 def admitted(objective: Objective, asked: Arguments) -> Call:
     """Return a call of a loss, having checked its arguments."""
     config = _config(objective, asked)
-    halves = objective.by_halves and objective.smoothing == 0
+    halves = objective.takes_halves and objective.smoothing == 0
     normalize = asked.normalize if halves else None
     if asked.candidates is None:
         inputs = float_arrays(normalize, anchors=asked.anchors)
@@ -80,7 +80,8 @@ def admitted(objective: Objective, asked: Arguments) -> Call:
     number, temperature, weights = asked.temperature, None, None
     half, rows, columns = inputs.half, anchors, every
     if half:
-        half, rows, columns = _beside_halves(inputs, every, labels)
+        apart = objective.within_one and labels.anchors is None
+        half, rows, columns = _beside_halves(inputs, every, apart)
     if type(number) is not float or number != 1.0:
         number, temperature = temperature_of(lib, "anchors", rows, number)
     if asked.sample_weight is not None:
@@ -111,15 +112,15 @@ def admitted_within(
 
 
 def _beside_halves(
-    inputs: Inputs, every: Array, labels: Labels
+    inputs: Inputs, every: Array, apart: bool
 ) -> tuple[str, Array, Array]:
     """Return the half to multiply in, and rows and columns whose numbers are float32.
 
-    Against labels the positives are not kept apart, and bfloat16 would round panels of
-    them too much.
+    Where positives are not kept `apart` from panels, bfloat16 would round these too
+    much.
     """
     half = inputs.half
-    if half == "bfloat16" and labels.anchors is not None:
+    if half == "bfloat16" and not apart:
         half = "bfloat16, float16"
     wide = inputs.library.multiplying(half).wide
     return half, wide(inputs.first[:, :1]), wide(every[:, :1])

@@ -33,15 +33,16 @@ def _admitted(
     objective = _objective(**options)
     _checks.check_reduction(reduction)
     block_size = _checks.check_block_size(block_size)
-    inputs = _fitting(float_arrays(embeddings=embeddings, proxies=proxies))
+    inputs = _fitting(float_arrays(True, embeddings=embeddings, proxies=proxies))
     lib, rows = inputs.library, inputs.first
     own, classes = _labels(inputs, labels)
     weights = None
     if sample_weight is not None:
-        weights = row_weights(lib, rows, sample_weight, "embeddings")
+        like = lib.multiplying(inputs.half).wide(rows[:, :1])
+        weights = row_weights(lib, like, sample_weight, "embeddings")
     temperature, roles = 1 / objective.scale, roles_by(own)
     options_of = True, False, False, 0.0, reduction, block_size
-    config = Config(objective, roles, temperature, *options_of)
+    config = Config(objective, roles, temperature, *options_of, inputs.half)
     given = Given(rows, inputs.second, None, weights)
     return Call(inputs, config, given, Labels(own, classes))
 

@@ -48,7 +48,7 @@ class NPairs(Objective):
 
     smoothing: float = 0.0
 
-    by_halves = True
+    within_one = True
 
     def counted(self, lib: Library, pairs: Pairs) -> Array | None:
         """Return which rows have a positive, shape (b, 1)."""
@@ -115,15 +115,16 @@ class Shifted(NamedTuple):
     """Rows of scores less their peaks."""
 
     difference: Array  # (b, 1): d
-    exponentials: Array  # (b, m): exp(s - p)
+    exponentials: Array  # (b, m): exp(s - p), over `back`
+    back: Array | None = None  # (b, 1); None: 1
 
 
 class Parts(NamedTuple):
     """What the formula for one positive is made of."""
 
     losses: Array  # (b, 1)
-    exponentials: Array  # (b, m): exp(s - p), 0 at the positives
-    rest: Array  # (b, 1): R
+    exponentials: Array  # (b, m): exp(s - p), 0 at the positives, over `back`
+    total: Array  # (b, 1): their sum, R over `back`
     partition: Array  # (b, 1): Z
 
 
@@ -153,10 +154,12 @@ def _mean_by_position(lib: Library, scores: Array, pairs: Pairs) -> Array:
 
 def _slopes_by_position(lib: Library, scores: Array, pairs: Pairs) -> Slopes:
     """Return losses and derivatives of rows with one positive each."""
-    losses, exponentials, rest, partition = _parts(
-        lib, _shifted(lib, scores, pairs), pairs
-    )
-    return Slopes(losses[:, 0], exponentials, 1 / partition, -rest[:, 0])
+    peak = lib.peak(scores, 1)
+    difference = lib.pick(scores, pairs.positive) - peak
+    shifted = Shifted(difference, *lib.exponentials(scores, peak))
+    parts = _parts(lib, shifted, pairs)
+    factor = (1.0 if shifted.back is None else shifted.back) / parts.partition
+    return Slopes(parts.losses[:, 0], parts.exponentials, factor, -parts.total[:, 0])
 
 
 def _shifted(lib: Library, scores: Array, pairs: Pairs) -> Shifted:
@@ -170,10 +173,11 @@ def _parts(lib: Library, shifted: Shifted, pairs: Pairs) -> Parts:
     """Return the parts of the formula. What was shifted may be overwritten."""
     difference = shifted.difference
     exponentials = lib.put(shifted.exponentials, pairs.positive, 0.0)
-    rest = lib.xp.sum(exponentials, axis=1, keepdims=True)
+    total = lib.row_sums(exponentials)
+    rest = total if shifted.back is None else total * shifted.back
     own = lib.xp.exp(difference)
     losses = of_positive(lib, rest, difference, own)
-    return Parts(losses, exponentials, rest, rest + own)
+    return Parts(losses, exponentials, total, rest + own)
 
 
 def _repaired(

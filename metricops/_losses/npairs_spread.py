@@ -77,11 +77,12 @@ class SpreadSums(Sums):
         pairs: Pairs,
         rows: SpreadClosing,
         columns: SpreadClosing | None,
+        joint: bool = False,
     ) -> Array:
         """Return the derivative by the scores of rows, and of columns if given."""
         there, share = _there(lib, scores, pairs), rows.share[:, None]
         theirs = None if columns is None else columns.rows
-        error = self.targets.error(lib, scores, pairs, rows.rows, theirs)
+        error = self.targets.error(lib, scores, pairs, rows.rows, theirs, joint)
         if columns is not None:
             share = share + columns.share[None, :]
         return lib.less(error, there, share)

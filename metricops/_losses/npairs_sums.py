@@ -104,10 +104,20 @@ class PositionSums(Sums):
         return Closing(sums.peak, push, -sums.rest * push)
 
     def error(
-        self, lib: Library, scores: Array, pairs: Pairs, rows: Closing, columns: Closing
+        self,
+        lib: Library,
+        scores: Array,
+        pairs: Pairs,
+        rows: Closing,
+        columns: Closing,
+        joint: bool = False,
     ) -> Array:
         """Return the derivative by the scores, 0 at the positives."""
-        return lib.put(_pushes(lib, scores, rows, columns), pairs.positive, 0.0)
+        if joint:
+            pushes = _joint(lib, scores, rows, columns, rounded=True)
+        else:
+            pushes = _pushes(lib, scores, rows, columns)
+        return lib.put(pushes, pairs.positive, 0.0)
 
     def own(self, rows: Closing, columns: Closing) -> Array:
         """Return the derivative at the positives."""
@@ -194,9 +204,13 @@ class TargetSums(Sums):
         pairs: Pairs,
         rows: ClosingTargets,
         columns: ClosingTargets | None,
+        joint: bool = False,
     ) -> Array:
         """Return the derivative by the scores of rows, and of columns if given."""
-        error = _pushes(lib, scores, rows, columns)
+        if joint:
+            error = _joint(lib, scores, rows, columns, rounded=False)
+        else:
+            error = _pushes(lib, scores, rows, columns)
         alone, pull = rows.alone[:, None], rows.pull[:, None]
         some = may_hold(lib, alone)
         if columns is not None:
@@ -216,6 +230,15 @@ class TargetSums(Sums):
             rest=sums.rest * xp.exp(down) + sums.apart * xp.expm1(down),
             positive=sums.positive + sums.total * down,
         )
+
+
+def _joint(
+    lib: Library, scores: Array, rows: Any, columns: Any, rounded: bool
+) -> Array:
+    """Return what `_pushes` does, where no push is below 0."""
+    first = lib.xp.log(rows.push) - rows.peak
+    other = None if columns is None else lib.xp.log(columns.push) - columns.peak
+    return lib.joint_exponentials(scores, first, other, rounded)
 
 
 def _pushes(lib: Library, scores: Array, rows: Any, columns: Any) -> Array:

@@ -27,6 +27,8 @@ from metricops._typing import Array
 class LogShares(Objective):
     """Minus the logarithm of the positives' share of a row."""
 
+    takes_halves = False  # `on_squares` moves the rows, which would round them
+
     def counted(self, lib: Library, pairs: Pairs) -> Array:
         """Return which rows have a positive, shape (b, 1)."""
         return pairs.total != 0

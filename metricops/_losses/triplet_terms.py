@@ -4,6 +4,8 @@ A triplet of an anchor, a positive at distance p and a negative at distance n co
 max(p - n + margin, 0), or softplus(p - n). Which triplets there are is decided by the
 distances as numbers: that has no derivative. Where several are the nearest or farthest,
 each has its share.
+
+The module is long, as each way to mine has its part in every step.
 """
 
 from dataclasses import dataclass
@@ -12,7 +14,7 @@ from typing import Any, NamedTuple
 from metricops._frameworks import Library
 from metricops._frameworks.programs import register_record
 from metricops._losses.triplet_sorted import all_by_all
-from metricops._panels.terms import Among, Found, Masks, Part, Terms
+from metricops._panels.terms import Among, Extremes, Found, Masks, Part, Terms
 from metricops._typing import Array
 
 
@@ -58,6 +60,19 @@ class Triplets(Terms):
         """Return which rows have a positive and a negative."""
         some = lib.xp.any(masks.positives, axis=1)
         return lib.xp.logical_and(some, lib.xp.any(masks.negatives, axis=1))
+
+    @property
+    def extremes(self) -> Extremes | None:
+        """Which two pairs of a row its only triplet is made of; None: others."""
+        if self.swap or not {self.positives, self.negatives} <= {"hard", "easy"}:
+            return None
+        return Extremes(self.positives == "hard", self.negatives == "easy")
+
+    def of_two(
+        self, lib: Library, positive: Array, negative: Array
+    ) -> tuple[Array, Array]:
+        """Return the losses of such triplets, and their slopes."""
+        return cost(lib, positive - negative, self.margin)
 
     def found(
         self, lib: Library, distances: Array, masks: Masks, among: Among

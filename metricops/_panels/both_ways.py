@@ -8,6 +8,7 @@ takes the gradients of both directions from them, by three products a panel.
 from typing import Any, NamedTuple
 
 from metricops._panels.chain import Direction, Products
+from metricops._panels.halves import beside_panels, enlargement
 from metricops._panels.objective import Pairs, turned_pairs
 from metricops._panels.one_way import Total, plus_own
 from metricops._panels.records import Candidates, Problem, Rows, Wanted, sums_of
@@ -29,6 +30,7 @@ class ClosedRows(NamedTuple):
     rows: Rows
     closing: Any
     paired: Any
+    beside: Array  # as panels are multiplied with them
 
 
 class ClosedCandidates(NamedTuple):
@@ -60,8 +62,9 @@ def losses(problem: Problem) -> tuple[Direction, Direction]:
     """Return the losses of the rows, and of the columns, of the only panel."""
     lib, objective = problem.library, problem.config.objective
     problem = prepared(problem)
-    pairs = pairs_of(problem, problem.rows, problem.candidates)
-    scores = scores_of(problem, problem.rows.anchors, problem.candidates, pairs)
+    rows = problem.rows
+    pairs = pairs_of(problem, rows, problem.candidates)
+    scores = scores_of(problem, rows, rows.anchors, problem.candidates, pairs)
     turned = lib.xp.matrix_transpose(scores)
     if not lib.recorded(scores):  # then the scores may be overwritten
         turned = turned + 0.0
@@ -84,7 +87,7 @@ def gathered(problem: Problem) -> Both:
 
     def body(columns: Any, rows: Rows, candidates: Candidates) -> tuple[Any, Any]:
         pairs = pairs_of(problem, rows, candidates)
-        scores = scores_of(problem, rows.anchors, candidates, pairs)
+        scores = scores_of(problem, rows, rows.anchors, candidates, pairs)
         found = sums.of(lib, scores, pairs, axis=0, last=False)
         columns = found if columns is None else sums.merged(lib, columns, found)
         return columns, sums.of(lib, scores, pairs, axis=1, last=True)
@@ -102,24 +105,34 @@ def directions(problem: Problem, both: Both) -> tuple[Direction, Direction]:
     return Direction(*rows), Direction(*columns)
 
 
-def gradients(problem: Problem, both: Both, upstream: Both, wanted: Wanted) -> Products:
-    """Return the gradients of the sum of both losses, weighted by `upstream`."""
-    lib, xp = problem.library, problem.library.xp
-    sums, scale = sums_of(problem), problem.candidates.scale
+def gradients(
+    problem: Problem, both: Both, upstream: Both, wanted: Wanted, positive: bool
+) -> Products:
+    """Return the gradients of the sum of both losses, weighted by `upstream`.
+
+    `positive` is whether no weight is known to be below 0.
+    """
+    lib, xp, sums = problem.library, problem.library.xp, sums_of(problem)
+    enlarged = enlargement(problem, upstream.rows, upstream.columns)
+    upstream = Both(*(scaled(x, enlarged) for x in upstream))
+    scale = problem.candidates.scale / enlarged
     closing = Both(
         *(sums.closing(lib, x, up) for x, up in zip(both, upstream, strict=True))
     )
+    beside, back = lib.beside_panels(problem.rows.anchors)
+    problem = problem._replace(candidates=beside_panels(lib, problem.candidates))
 
     def body(
         total: Total | None, rows: ClosedRows, columns: ClosedCandidates
     ) -> tuple[Total, RowsOut]:
         anchors, candidates = lib.wide(rows.rows.anchors), columns.candidates
-        error = _error(problem, rows, columns)
+        error = _error(problem, rows, columns, positive)
         own = sums.own(rows.closing, rows.paired)
         own = None if own is None else own[:, None] * scale
         of_rows = along = None
         if wanted.anchors or wanted.temperature:
-            of_rows = scaled(lib.product(error, candidates.embeddings), scale)
+            of_rows = lib.product(error, candidates.beside)
+            of_rows = scaled(of_rows, scale * candidates.back)
             of_rows = (
                 of_rows if own is None else of_rows + own * lib.wide(rows.rows.paired)
             )
@@ -128,22 +141,27 @@ def gradients(problem: Problem, both: Both, upstream: Both, wanted: Wanted) -> P
         out = RowsOut(of_rows, along, None if own is None else own[:, 0])
         if not wanted.candidates:
             return Total(None), out
-        left = xp.matrix_transpose(rows.rows.anchors)
+        left = xp.matrix_transpose(rows.beside)
         sofar = None if total is None else total.candidates
         return Total(lib.plus_product(sofar, left, error)), out
 
-    rows = ClosedRows(problem.rows, closing.rows, closing.columns)
+    rows = ClosedRows(problem.rows, closing.rows, closing.columns, beside)
     columns = ClosedCandidates(problem.candidates, closing.columns)
     total, out = lib.loops.fold(body, rows, columns, problem.block)
     of_candidates = None
     if wanted.candidates:
-        of_candidates = scaled(xp.matrix_transpose(total.candidates), scale)
+        of_candidates = scaled(xp.matrix_transpose(total.candidates), scale * back)
         of_candidates = plus_own(problem, of_candidates, out.own)
     return Products(out.anchors, of_candidates, out.along)
 
 
-def _error(problem: Problem, rows: ClosedRows, columns: ClosedCandidates) -> Array:
+def _error(
+    problem: Problem, rows: ClosedRows, columns: ClosedCandidates, positive: bool
+) -> Array:
     pairs = pairs_of(problem, rows.rows, columns.candidates)
-    scores = scores_of(problem, rows.rows.anchors, columns.candidates, pairs)
-    sums = sums_of(problem)
-    return sums.error(problem.library, scores, pairs, rows.closing, columns.closing)
+    own = rows.rows
+    scores = scores_of(problem, own, own.anchors, columns.candidates, pairs)
+    lib, sums = problem.library, sums_of(problem)
+    joint = positive and lib.has_levels
+    closing = rows.closing, columns.closing
+    return lib.rounded(sums.error(lib, scores, pairs, *closing, joint))

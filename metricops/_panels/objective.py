@@ -27,7 +27,7 @@ class Slopes(NamedTuple):
     The derivative is ``error * factor``. If `own` is given, the error at the columns
     `Pairs.positive` is `own`, and 0 stands there until the engine adds it. The engine
     multiplies the thin side of a product by `factor`, which costs less than the panel,
-    and rounds less.
+    and rounds less. The error may be a half.
     """
 
     losses: Array  # (b,)
@@ -72,11 +72,18 @@ class Sums:
         raise NotImplementedError
 
     def error(
-        self, lib: Library, scores: Array, pairs: Pairs, rows: Any, columns: Any
+        self,
+        lib: Library,
+        scores: Array,
+        pairs: Pairs,
+        rows: Any,
+        columns: Any,
+        joint: bool = False,
     ) -> Array:
         """Return the derivative by the scores of the rows' and the columns' losses.
 
-        `columns` may be None. The scores may be overwritten.
+        `columns` may be None. The scores may be overwritten. `joint` is whether no
+        upstream is below 0, and the library has `joint_exponentials`.
         """
         raise NotImplementedError
 
@@ -93,9 +100,10 @@ class Objective:
     that are exported can name it.
     """
 
+    takes_halves = True  # whether its scores are products of the rows as given
+    within_one = False  # whether no derivative by a score is above 1 or below -1
     smoothing = 0.0  # the engine subtracts so much of the mean score; see `smoothing`
     needs_negatives = False  # whether an anchor without a negative does not count
-    by_halves = False  # whether a panel of its slopes may be rounded to a half
     counts_all = False  # whether an anchor without a positive counts too
 
     def counted(self, lib: Library, pairs: Pairs) -> Array | None:

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from metricops._frameworks import Meetings
 from metricops._panels.chain import Products
+from metricops._panels.halves import enlargement
 from metricops._panels.objective import Pairs, masked
 from metricops._panels.records import Problem, sums_of
 from metricops._panels.roles import without_equal_ids
@@ -27,6 +28,7 @@ class Members(NamedTuple):
     labels: Array
     ids: Array | None
     closing: Any = None
+    beside: Array | None = None  # embeddings as panels are multiplied with them
 
 
 class Gradient(NamedTuple):
@@ -58,37 +60,48 @@ def gathered(problem: Problem) -> Any:
     return lib.loops.sweep(meetings, members, problem.block)
 
 
-def gradients(problem: Problem, found: Any, upstream: Array) -> Products:
-    """Return the gradient of the losses' sum weighted by `upstream`."""
+def gradients(
+    problem: Problem, found: Any, upstream: Array, positive: bool
+) -> Products:
+    """Return the gradient of the losses' sum weighted by `upstream`.
+
+    `positive` is whether no weight is known to be below 0.
+    """
     lib, xp, sums = problem.library, problem.library.xp, sums_of(problem)
+    joint = positive and lib.has_levels
 
     def turned(panel: Members, error: Array) -> Array:
         # Transposing the thin product costs less than transposing the error.
-        found = lib.product(xp.matrix_transpose(panel.embeddings), error)
+        found = lib.product(xp.matrix_transpose(panel.beside), error)
         return xp.matrix_transpose(found)
 
     def within(panel: Members, exists: Array | None) -> Any:
         scores, pairs = _tile(problem, panel, panel, exists)
         # The columns of this panel are its rows, but rounded differently: their scores
         # might exceed the peak of the row. So the rows alone are used.
-        error = sums.error(lib, scores, pairs, panel.closing, None)
-        return Gradient(lib.product(error, panel.embeddings) + turned(panel, error))
+        error = sums.error(lib, scores, pairs, panel.closing, None, joint)
+        error = lib.rounded(error)
+        return Gradient(lib.product(error, panel.beside) + turned(panel, error))
 
     def between(panel: Members, others: Members, exists: Array | None) -> Any:
         scores, pairs = _tile(problem, panel, others, exists)
-        error = sums.error(lib, scores, pairs, panel.closing, others.closing)
-        own = lib.product(error, others.embeddings)
+        error = sums.error(lib, scores, pairs, panel.closing, others.closing, joint)
+        error = lib.rounded(error)
+        own = lib.product(error, others.beside)
         return Gradient(own), Gradient(turned(panel, error))
 
     def merge(old: Gradient, new: Gradient) -> Gradient:
         return Gradient(lib.plus(old.embeddings, new.embeddings))
 
-    closing = sums.closing(lib, found, upstream)
+    enlarged = enlargement(problem, upstream, upstream)
+    closing = sums.closing(lib, found, scaled(upstream, enlarged))
     members = _members(problem, closing)
+    beside, back = lib.beside_panels(members.embeddings)
+    members = members._replace(beside=beside)
     start = Gradient(xp.zeros_like(lib.wide(members.embeddings)))
     meetings = Meetings(within, between, merge, start)
     total = lib.loops.sweep(meetings, members, problem.block)
-    total = scaled(total.embeddings, problem.candidates.scale)
+    total = scaled(total.embeddings, problem.candidates.scale * back / enlarged)
     # The total counts each row as anchor and as candidate; the temperature wants half.
     along = xp.sum(lib.wide(members.embeddings) * total, axis=1) / 2
     return Products(None, total, along)

@@ -12,9 +12,16 @@ from typing import Any, NamedTuple
 
 from metricops._frameworks import Library
 from metricops._panels.chain import Direction, Products
+from metricops._panels.halves import beside, beside_panels, of_anchors
 from metricops._panels.objective import Pairs, Slopes
 from metricops._panels.records import Candidates, Problem, Rows, Wanted
-from metricops._panels.scores import Side, pairs_of, scores_of, side_of
+from metricops._panels.scores import (
+    Side,
+    pairs_of,
+    scaled,
+    scores_of,
+    side_of,
+)
 from metricops._similarity.normalize import unit_gradient
 from metricops._typing import Array
 
@@ -57,7 +64,7 @@ def mean(problem: Problem) -> Array | None:
     anchors = rows.anchors
     if problem.config.normalize:
         anchors = side_of(problem, anchors, None).anchors
-    scores = scores_of(problem, anchors, problem.candidates, pairs)
+    scores = scores_of(problem, rows, anchors, problem.candidates, pairs)
     return problem.config.objective.mean(lib, scores, pairs)
 
 
@@ -71,7 +78,7 @@ def losses(problem: Problem) -> Direction:
         if pairs.targets is not None:
             counted = objective.counted(lib, pairs)
         side = side_of(problem, rows.anchors, counted)
-        scores = scores_of(problem, side.anchors, candidates, pairs)
+        scores = scores_of(problem, rows, side.anchors, candidates, pairs)
         found = objective.losses(lib, scores, pairs)
         if counted is None:
             return (), Direction(found, None)
@@ -88,6 +95,10 @@ def gradients(
 ) -> tuple[Direction, Products]:
     """Return the losses, and the gradients of their weighted sum times `share`."""
     lib, xp = problem.library, problem.library.xp
+    enlarged: Array | float = 1.0
+    if lib.halves:
+        enlarged = of_anchors(problem, share)
+        problem = problem._replace(candidates=beside_panels(lib, problem.candidates))
 
     def body(
         total: Total | None, rows: Rows, candidates: Candidates
@@ -100,8 +111,7 @@ def gradients(
         sofar = Total(None) if total is None else total
         of_candidates = of_bias = None
         if wanted.candidates:
-            # Transposing the thin sum at the end costs less than transposing the panel.
-            left = xp.matrix_transpose(panel.side.anchors * weight)
+            left = beside(lib, panel.side.anchors, weight, error, enlarged)
             of_candidates = lib.plus_product(sofar.candidates, left, error)
         if wanted.bias:
             left = (xp.ones_like(panel.slopes.losses)[:, None] * weight)[None, :, 0]
@@ -117,6 +127,7 @@ def gradients(
     of_candidates = None
     if wanted.candidates:
         of_candidates = xp.matrix_transpose(total.candidates)
+        of_candidates = scaled(of_candidates, 1 / enlarged)
         of_candidates = plus_own(problem, of_candidates, out.own)
     of_bias = None
     if wanted.bias:
@@ -134,20 +145,24 @@ def _panel(problem: Problem, rows: Rows, candidates: Candidates, share: float) -
     side = Side(lib.wide(rows.anchors) if lib.halves else rows.anchors, None)
     if counted is not None or problem.config.normalize:
         side = side_of(problem, rows.anchors, counted)
-    scores = scores_of(problem, side.anchors, candidates, pairs)
+    scores = scores_of(problem, rows, side.anchors, candidates, pairs)
     slopes = _whole(lib, objective.slopes(lib, scores, pairs), pairs)
-    pull = candidates.scale * share
-    if slopes.factor is not None:
-        pull = slopes.factor * pull
-    if rows.weights is not None:
-        pull = rows.weights[:, None] * pull
+    error, factor = lib.panel_operand(slopes.error, slopes.factor, objective.within_one)
+
+    def of_row(factor: Any) -> Any:
+        found = candidates.scale * share
+        found = found if factor is None else factor * found
+        found = found if rows.weights is None else rows.weights[:, None] * found
+        if counted is None:
+            return found
+        return lib.xp.astype(counted, slopes.losses.dtype) * found
+
+    pull = weight = of_row(slopes.factor)
+    if error is not slopes.error:
+        slopes, weight = slopes._replace(error=error), of_row(factor)
     if counted is not None:
-        pull = lib.xp.astype(counted, slopes.losses.dtype) * pull
         found = lib.xp.where(counted[:, 0], slopes.losses, 0.0)
         slopes = slopes._replace(losses=found)
-    error, weight = lib.panel_operand(slopes.error, pull)
-    if error is not slopes.error:
-        slopes = slopes._replace(error=error)
     return Panel(side, slopes, counted, pull, weight)
 
 
@@ -168,7 +183,10 @@ def _rows_gradient(
     own = None if slopes.own is None else slopes.own[:, None] * panel.pull
     of_rows = along = None
     if wanted.anchors or wanted.temperature:
-        of_rows = lib.product(slopes.error, candidates.embeddings) * panel.weight
+        every, weight = candidates.embeddings, panel.weight
+        if candidates.beside is not None:
+            every, weight = candidates.beside, weight * candidates.back
+        of_rows = lib.product(slopes.error, every) * weight
         of_rows = of_rows if own is None else of_rows + own * lib.wide(rows.paired)
     if wanted.temperature:
         along = lib.dots(panel.side.anchors, of_rows, 1)

@@ -124,7 +124,8 @@ def _by_halves(
     found = one_set.gathered(problem)
     one = Direction(*sums_of(problem).losses(lib, found))
     upstream = upstream_of(lib, config, given.weights, one)
-    products = one_set.gradients(problem, found, upstream)
+    positive = given.weights is None
+    products = one_set.gradients(problem, found, upstream, positive)
     return (one,), chained(problem, given, wanted, products)
 
 
@@ -139,7 +140,8 @@ def _from_both(
     asked = wanted
     if given.candidates is None and wanted.anchors:
         asked = wanted._replace(candidates=True)
-    products = both_ways.gradients(problem, both, Both(*pulls), asked)
+    positive = given.weights is None
+    products = both_ways.gradients(problem, both, Both(*pulls), asked, positive)
     return directions, chained(problem, given, wanted, products)
 
 
@@ -149,7 +151,7 @@ def _pulled_by_halves(
     sums = sums_of(problem)
     found = sums.record(*saved)
     one = Direction(*sums.losses(problem.library, found))
-    products = one_set.gradients(problem, found, upstream)
+    products = one_set.gradients(problem, found, upstream, False)
     return (one,), chained(problem, given, wanted, products)
 
 
@@ -164,7 +166,7 @@ def _pulled_from_both(
     asked = wanted
     if given.candidates is None and wanted.anchors:
         asked = wanted._replace(candidates=True)
-    products = both_ways.gradients(problem, both, Both(half, half), asked)
+    products = both_ways.gradients(problem, both, Both(half, half), asked, False)
     return directions, chained(problem, given, wanted, products)
 
 

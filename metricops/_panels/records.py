@@ -75,6 +75,8 @@ class Candidates(NamedTuple):
     scale: Array | float  # 1 / temperature
     bias: Array | None = None
     ids: Array | None = None
+    beside: Array | None = None  # the embeddings as panels are multiplied with them
+    back: Array | float = 1.0  # what those products are multiplied by
 
 
 class Problem(NamedTuple):

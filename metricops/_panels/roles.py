@@ -23,6 +23,10 @@ class Roles:
         """
         raise NotImplementedError
 
+    def positives(self, lib: Library, labels: Array, others: Array, dtype: Any) -> Any:
+        """Return which candidates are positives of which anchors, bool."""
+        return self.targets(lib, labels, others, dtype) != 0
+
 
 @dataclass(frozen=True)
 class ByPosition(Roles):
@@ -44,6 +48,10 @@ class ByLabels(Roles):
     ) -> Array | None:
         """Return 1 where labels are equal, and 0 elsewhere."""
         return lib.xp.astype(matches(lib, labels, others), dtype)
+
+    def positives(self, lib: Library, labels: Array, others: Array, dtype: Any) -> Any:
+        """Return where labels are equal."""
+        return matches(lib, labels, others)
 
 
 @dataclass(frozen=True)

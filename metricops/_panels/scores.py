@@ -54,13 +54,17 @@ def side_of(problem: Problem, anchors: Array, counted: Array | None) -> Side:
 
 
 def scores_of(
-    problem: Problem, anchors: Array, candidates: Candidates, pairs: Pairs
+    problem: Problem, rows: Rows, anchors: Array, candidates: Candidates, pairs: Pairs
 ) -> Array:
     """Return the scores of a panel, minus infinity where a pair takes no part."""
     lib = problem.library
     columns = lib.xp.matrix_transpose(candidates.embeddings)
     if lib.halves:
         scores = lib.scores(anchors, columns, candidates.scale)
+        if problem.config.normalize and rows.paired is not None:
+            # Rounding a unit vector costs most in the score of the only positive.
+            own = lib.dots(anchors, rows.paired, 1) * candidates.scale
+            scores = lib.put(scores, pairs.positive, own)
     else:
         if not isinstance(candidates.scale, float) or candidates.scale != 1.0:
             anchors = anchors * candidates.scale

@@ -1,11 +1,14 @@
 """The passes of a loss of distances over its panels."""
 
+from functools import partial
 from typing import Any, NamedTuple
 
 from metricops._frameworks import Library
-from metricops._panels.distances import Distances, Side, distances_of, pulled
+from metricops._panels import mining
+from metricops._panels.among import FromSide
+from metricops._panels.distances import Distances, distances_of, pulled
 from metricops._panels.term_records import Candidates, Problem, Rows
-from metricops._panels.terms import Found, Known, Masks, Part, sum_of
+from metricops._panels.terms import Found, Masks, Part, sum_of
 from metricops._typing import Array
 
 Shares = tuple[Array | float, ...]
@@ -48,14 +51,8 @@ class Panel(NamedTuple):
 
 def parts_of(problem: Problem) -> tuple[Part, ...]:
     """Return what the terms of each anchor come to: a product a panel."""
-
-    def body(_: Any, rows: Rows, candidates: Candidates) -> tuple[Any, Out]:
-        return (), Out(_panel(problem, rows, candidates).found.parts, None)
-
-    lib, problem = problem.library, _prepared(problem)
-    _, out = lib.loops.fold(body, problem.rows, problem.candidates, problem.block)
-    parts: tuple[Part, ...] = out.parts
-    return parts
+    found: tuple[Part, ...] = mining.by_keys(problem, _parts_of)
+    return found
 
 
 def gradients(
@@ -68,10 +65,58 @@ def gradients(
 
     They are of the sum of each part's losses, times their weights and its share.
     """
+    found: tuple[tuple[Part, ...], Array, Array] = mining.by_keys(
+        problem, partial(_gradients, weights=weights, shares=shares, wanted=wanted)
+    )
+    return found
+
+
+def _parts_of(problem: Problem, keys: mining.Keys | None) -> tuple[Part, ...]:
+    def body(_: Any, rows: Rows, candidates: Candidates) -> tuple[Any, Out]:
+        def whole() -> Out:
+            return Out(_panel(problem, rows, candidates).found.parts, None)
+
+        if keys is None:
+            return (), whole()
+        found = mining.mined(problem, keys, rows, _masks(problem, rows, candidates))
+        few = Out((found.part,), None)
+        return (), lib.when(found.complete, lambda: few, whole)
+
+    lib, problem = problem.library, _prepared(problem)
+    _, out = lib.loops.fold(body, problem.rows, problem.candidates, problem.block)
+    parts: tuple[Part, ...] = out.parts
+    return parts
+
+
+def _gradients(
+    problem: Problem,
+    keys: mining.Keys | None,
+    weights: Array | None,
+    shares: Shares,
+    wanted: tuple[bool, bool],
+) -> tuple[tuple[Part, ...], Array, Array]:
     lib, (_, of_candidates) = problem.library, wanted
     problem = _prepared(problem)
 
     def body(
+        total: Total | None, rows: Rows, candidates: Candidates
+    ) -> tuple[Total, Out]:
+        def few() -> tuple[Total, Out]:
+            of_rows, moved = mining.pulled(problem, found, rows.weights)
+            if not of_candidates:
+                return Total(None), Out((found.part,), of_rows)
+            moved = moved if total is None else total.candidates + moved
+            return Total(moved), Out((found.part,), of_rows)
+
+        if keys is None:
+            return whole(total, rows, candidates)
+        found = mining.mined(problem, keys, rows, _masks(problem, rows, candidates))
+        result: tuple[Total, Out] = lib.when(
+            found.complete, few, lambda: whole(total, rows, candidates)
+        )
+        return result
+
+    def whole(
         total: Total | None, rows: Rows, candidates: Candidates
     ) -> tuple[Total, Out]:
         panel = _panel(problem, rows, candidates)
@@ -109,53 +154,10 @@ def _prepared(problem: Problem) -> Problem:
     )
 
 
-class _Among:
-    """What a panel's own distances do not tell; see `terms.Among`."""
-
-    def __init__(self, problem: Problem, rows: Rows, candidates: Candidates) -> None:
-        self.library, self.metric = problem.library, problem.config.metric
-        self.side, self.weights = candidates.side, rows.weights
-        self.known = None
-        if rows.known is not None and candidates.known is not None:
-            self.known = Known(rows.known[:, None], candidates.known[None, :])
-
-    def distances(self, columns: Array) -> tuple[Array, Any]:
-        """Return those of the candidates at `columns`, (b,), to all, and a state."""
-        own = self._at(columns)
-        return distances_of(self.library, self.metric, own, self.side, columns)
-
-    def pulled(self, columns: Array, state: Any, error: Array) -> Array:
-        """Return the gradient of ``sum(w * error * distances)``, shape (m, d).
-
-        The weights w are those of the rows of the panel.
-        """
-        lib, own = self.library, self._at(columns)
-        if self.weights is not None:
-            error = error * self.weights[:, None]
-        of_own, of_all = pulled(
-            lib, self.metric, own, self.side, columns, state, error, (True, True)
-        )
-        every = lib.positions(self.side.rows, 0, "candidates")
-        here = lib.xp.astype(every[:, None] == columns[None, :], of_own.dtype)
-        found: Array = of_all + lib.product(here, of_own)
-        return found
-
-    def nothing(self) -> Array:
-        """Return a gradient of 0."""
-        return self.library.xp.zeros_like(self.side.rows)
-
-    def _at(self, columns: Array) -> Side:
-        lib, (rows, missing) = self.library, self.side
-        found = lib.gather(rows, columns[:, None])[:, 0, :]
-        if missing is not None:
-            missing = lib.gather(missing, columns[:, None])[:, 0]
-        return Side(found, missing)
-
-
 def _panel(problem: Problem, rows: Rows, candidates: Candidates) -> Panel:
     lib, terms = problem.library, problem.config.terms
     rows, masks, distances = _met(problem, rows, candidates)
-    among = _Among(problem, rows, candidates)
+    among = FromSide(problem, rows, candidates)
     found = terms.found(lib, distances.values, masks, among)
     return Panel(rows, distances.saved, found)
 
@@ -175,19 +177,17 @@ def _met(problem: Problem, rows: Rows, candidates: Candidates) -> Met:
 def _masks(problem: Problem, rows: Rows, candidates: Candidates) -> Masks:
     lib, config = problem.library, problem.config
     xp, every = lib.xp, candidates.side.rows
-    own = None
-    if rows.positions is not None:
-        columns = lib.positions(every, 0, "candidates")
-        own = rows.positions[:, None] == columns[None, :]
+    places: Array = rows.positions
     if rows.labels is None:
+        columns = lib.positions(every, 0, "candidates")
+        own = places[:, None] == columns[None, :]
         return Masks(own, xp.logical_not(own))
-    labels = rows.labels, candidates.labels
-    targets = config.roles.targets(lib, *labels, every.dtype) != 0
-    others = xp.logical_not(targets)
-    if not config.exclude_diagonal:
-        return Masks(targets, others)
-    there = xp.logical_not(own)
-    return Masks(xp.logical_and(targets, there), xp.logical_and(others, there))
+    positives = config.roles.positives(lib, rows.labels, candidates.labels, every.dtype)
+    negatives = xp.logical_not(positives)
+    if config.exclude_diagonal:
+        positives = lib.put(positives, places, False)
+        negatives = lib.put(negatives, places, False)
+    return Masks(positives, negatives)
 
 
 def _places(problem: Problem, rows: Rows) -> Array | None:

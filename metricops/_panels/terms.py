@@ -42,6 +42,13 @@ class Known(NamedTuple):
     candidates: Array  # (1, m)
 
 
+class Extremes(NamedTuple):
+    """Which of a row's positives, and of its negatives, a term is made of."""
+
+    far_positive: bool  # the farthest; else the nearest
+    far_negative: bool
+
+
 class Among(Protocol):
     """What a panel's own distances do not tell, where a loss asks for it.
 
@@ -85,6 +92,17 @@ class Terms:
 
     def first(self, lib: Library, distances: Array, masks: Masks) -> Array:
         """Return a number for each row, of which terms of other rows are made, (b,)."""
+        raise NotImplementedError
+
+    @property
+    def extremes(self) -> Extremes | None:
+        """Which two pairs of a row its only term is made of; None: others."""
+        return None
+
+    def of_two(
+        self, lib: Library, positive: Array, negative: Array
+    ) -> tuple[Array, Array]:
+        """Return their losses, and the slopes by ``positive - negative``."""
         raise NotImplementedError
 
     def found(

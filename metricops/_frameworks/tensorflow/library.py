@@ -15,12 +15,14 @@ from metricops._frameworks.distances import root_by_one
 from metricops._frameworks.dtypes import LONG_DOUBLES
 from metricops._frameworks.library import Library
 from metricops._frameworks.loops import Loops
+from metricops._frameworks.operands import HALVES as WORDS
 from metricops._frameworks.operations import Arrays, Operation
 from metricops._frameworks.primitives import CrossEntropy, of_width_two
 from metricops._frameworks.records import each
 from metricops._frameworks.tensorflow import (
     distances,
     gradients,
+    halves,
     namespace,
     private,
     searches,
@@ -46,6 +48,7 @@ class TensorFlow(Library):
     looping: type[Loops] = WhileLoops
     converts = True
     panel = 2**20  # XLA holds several panels at once
+    has_halves = True
 
     def convert(self, name: str, x: Array) -> Array:
         """Return the tensor in the variable `x`."""
@@ -123,9 +126,19 @@ class TensorFlow(Library):
 
     def block(self, anchors: Array, candidates: Array) -> int | None:
         """Return how many anchors a panel should hold."""
-        return (
-            256 if candidates.shape[0] is None else super().block(anchors, candidates)
-        )
+        if candidates.shape[0] is None:
+            return 256
+        if halves.is_accelerated():
+            return self.device_block(2**26, candidates)
+        return super().block(anchors, candidates)
+
+    def operands(self, x: Array, y: Array, normalize: bool) -> str:
+        """Return the half that two sides are to be multiplied in, "" for none."""
+        return halves.operands(x, y, normalize)
+
+    def multiplying(self, half: str) -> Library:
+        """Return the library whose products take their sides in a half."""
+        return _HALVES[half] if half else self
 
     def cross_entropy(self, scores: Array) -> CrossEntropy:
         """Return what there is for the cross-entropy of rows of such scores."""
@@ -261,10 +274,24 @@ class _ByStep(TensorFlow):
         """Return True."""
         return True
 
+    def multiplying(self, half: str) -> Library:
+        """Return the library that widens halves."""
+        return _HALVES_BY_STEP[half] if half else self
+
     def cross_entropy(self, scores: Array) -> CrossEntropy:
         """Return nothing, as it would be chosen by a look."""
         return CrossEntropy()
 
 
+class _Halves(halves.HalfProducts, TensorFlow):
+    """TensorFlow, whose products take halves."""
+
+
+class _HalvesByStep(halves.Widened, _ByStep):
+    """The same without loops in graphs."""
+
+
 TENSORFLOW = TensorFlow(namespace, "TensorFlow")
 _BY_STEP = _ByStep(namespace, "TensorFlow")
+_HALVES = {half: _Halves(half) for half in WORDS}
+_HALVES_BY_STEP = {half: _HalvesByStep(half) for half in WORDS}

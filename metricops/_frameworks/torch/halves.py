@@ -3,10 +3,13 @@
 They have no derivative, and are taken where nothing records what is done and the device
 has them; elsewhere the same halves are multiplied in float32.
 
-A half may be two words: the one that scores are products of, and that of panels. A
-panel of float16 is scaled such that its largest number is 2**14: what is far below
-the largest of all weighs nothing beside it, and nothing overflows. bfloat16 has the
-range of float32.
+A half may be two words: the one that scores are products of, and that of panels, which
+are float16: it rounds eight times less than bfloat16. A panel is scaled such that its
+largest number is about 2**14: what is far below the largest of all weighs nothing
+beside it, and nothing overflows.
+
+Each pass over a panel is read and written by a GPU once. So the exponentials of large
+panels are written as the half that is multiplied, and their rows are sums of that.
 """
 
 import math
@@ -20,11 +23,14 @@ from metricops._frameworks.torch.primitives import TorchPrimitives
 from metricops._typing import Array
 
 _LARGEST = 14  # the exponent of the largest number of a panel in float16
+_MANY = 256  # rows over which the roundings of sums of halves cancel
 _NARROW = (torch.float16, torch.bfloat16)
 
 
 class HalfProducts(TorchPrimitives):
     """The products of a library whose sides are in a half."""
+
+    has_levels = True
 
     def __init__(self, half: str) -> None:
         super().__init__(NAMESPACE, "PyTorch")
@@ -49,26 +55,68 @@ class HalfProducts(TorchPrimitives):
         """Return vectors in the half."""
         return x.to(self._half)
 
-    def panel_operand(self, x: Array, weight: Any) -> tuple[Array, Any]:
-        """Return a panel in the half, and weights of its rows that are powers of 2."""
-        if self._widens(x) or not isinstance(weight, torch.Tensor) or not weight.ndim:
-            return x, weight
-        mantissa, exponent = torch.frexp(weight)
-        x, back = self._narrowed(x, mantissa)
-        weight = torch.ldexp(torch.ones_like(weight), exponent)
-        return x, weight if back is None else weight * back
+    def panel_operand(
+        self, x: Array, factor: Any, within_one: bool
+    ) -> tuple[Array, Any]:
+        """Return a panel in the half, and the factors of its rows."""
+        if self._widens(x) or x.dtype == self._panels:
+            return x, factor
+        if not within_one or self._panels != torch.float16:
+            x, back = self._narrowed(x)
+            return x, back if factor is None else factor * back
+        up = 2.0**_LARGEST if factor is None else factor * 2.0**_LARGEST
+        return self._half_of(x, up), 2.0**-_LARGEST
 
-    def _narrowed(self, x: Array, factor: Any = 1.0) -> tuple[Array, Array | None]:
-        """Return ``x * factor`` in the half, and what to multiply the product by."""
+    def beside_panels(self, x: Array) -> tuple[Array, Array | float]:
+        """Return vectors in the half of panels, and what to multiply products by."""
+        return (x, 1.0) if self._widens(x) else self._narrowed(x)
+
+    def enlargement(self, largest: Any) -> Array | float:
+        """Return the power of 2 that makes `largest` nearly 2**14."""
+        if not isinstance(largest, torch.Tensor):
+            return 2.0 ** (_LARGEST - math.frexp(largest)[1])
+        return _powers(largest.abs())[0]
+
+    def rounded(self, x: Array) -> Array:
+        """Return a panel in the half."""
+        return x if self._widens(x) else x.to(self._panels)
+
+    def row_sums(self, x: Array) -> Array:
+        """Return the sums of the rows of a panel, in float32."""
+        return torch.sum(x, 1, keepdim=True, dtype=torch.float32)
+
+    def exponentials(self, x: Array, peak: Array) -> tuple[Array, Array | None]:
+        """Return ``exp(x - peak)``, of many rows in the half and times about 2**14."""
+        if self._widens(x) or self._panels != torch.float16 or x.shape[0] < _MANY:
+            return super().exponentials(x, peak)
+        shift = peak - _LARGEST * math.log(2)
+        found = torch.empty_like(x, dtype=self._panels)
+        return torch.exp(x.sub_(shift), out=found), torch.exp(shift - peak)
+
+    def joint_exponentials(
+        self, x: Array, rows: Array, columns: Array | None, rounded: bool
+    ) -> Array:
+        """Return ``exp(x + rows) + exp(x + columns)``, one exponential a pair."""
+        level = rows[:, None]
+        if columns is not None:
+            level = torch.logaddexp(level, columns[None, :])
+        if self._widens(x):
+            return torch.exp(x + level)
+        x = x.add_(level)
+        found = torch.empty_like(x, dtype=self._panels) if rounded else x
+        return torch.exp(x, out=found)
+
+    def _narrowed(self, x: Array) -> tuple[Array, Array | float]:
+        """Return an array in the half, and what to multiply the product by."""
         if x.dtype == self._panels:
-            return x, None
-        back, up = None, factor
-        if self._panels == torch.float16 and x.numel():
-            largest = torch.linalg.vector_norm(x, math.inf).float()
-            exponent = torch.frexp(largest).exponent.clamp(-100, 100) - _LARGEST
-            one = torch.ones_like(largest)
-            up, back = torch.ldexp(one, -exponent) * factor, torch.ldexp(one, exponent)
-        return torch.mul(x, up, out=torch.empty_like(x, dtype=self._panels)), back
+            return x, 1.0
+        if self._panels != torch.float16 or not x.numel():
+            return x.to(self._panels), 1.0
+        up, back = _powers(torch.linalg.vector_norm(x, math.inf).float())
+        return self._half_of(x, up), back
+
+    def _half_of(self, x: Array, factor: Any) -> Array:
+        return torch.mul(x, factor, out=torch.empty_like(x, dtype=self._panels))
 
     def scores(self, x: Array, y: Array, scale: Array | float) -> Array:
         """Return ``x @ y * scale``, scaled in float32."""
@@ -89,7 +137,7 @@ class HalfProducts(TorchPrimitives):
         (x, first), (y, second) = self._narrowed(x), self._narrowed(y)
         found = self._product(x, y)
         for back in (first, second):
-            found = found if back is None else found.mul_(back)
+            found = found if isinstance(back, float) else found.mul_(back)
         return found
 
     def plus_product(self, total: Array | None, x: Array, y: Array) -> Array:
@@ -97,12 +145,19 @@ class HalfProducts(TorchPrimitives):
         if total is None or self._widens(x):
             found = self.product(x, y)
             return found if total is None else total + found
-        if self._panels == torch.float16:
+        if self._panels == torch.float16 and not x.dtype == y.dtype == self._panels:
             return total.add_(self.product(x, y))
-        return _added(total, self.operand(x), self.operand(y))
+        return _added(total, x.to(self._panels), y.to(self._panels))
 
     def _product(self, x: Array, y: Array) -> Array:
         return torch.mm(x, y, out_dtype=torch.float32)
+
+
+def _powers(largest: Array) -> tuple[Array, Array]:
+    """Return a power of 2 that makes a number at most 2**14, and its reciprocal."""
+    exponent = torch.frexp(largest).exponent.clamp(-100, 100) - _LARGEST
+    one = torch.ones_like(largest)
+    return torch.ldexp(one, -exponent), torch.ldexp(one, exponent)
 
 
 def _added(total: Array, x: Array, y: Array, **factors: float) -> Array:

@@ -37,6 +37,10 @@ class TorchPrimitives(Library):
         """Return the entries of the vector `x` at a matrix of indices."""
         return x[indices]  # `take` has no unsigned integers of 16 bits and more
 
+    def plus_rows(self, total: Array, columns: Array, rows: Array) -> Array:
+        """Return `total` with rows added at `columns`, in place."""
+        return total.index_add_(0, columns.flatten(), rows.flatten(0, 1))
+
     def stop_gradient(self, x: Array) -> Array:
         """Return `x` as a constant to autograd."""
         return x.detach()

@@ -59,7 +59,8 @@ def operands(x: Array, y: Array, normalize: bool) -> str:
     dtype = torch.float16 if normalize else dtype
     if not takes_halves(x.device, dtype):
         return ""
-    return str(dtype).removeprefix("torch.")
+    # bfloat16 would round panels too much.
+    return "float16" if dtype == torch.float16 else "bfloat16, float16"
 
 
 def is_autocast(x: Array) -> bool:

@@ -1,0 +1,90 @@
+"""Products of halves whose results are float32, which XLA has on a GPU or TPU.
+
+TensorFlow's own kernels have none, and those of processors round. What is traced is
+compiled for the devices that there are, so the choice is made while it is traced. A
+panel of float16 is scaled such that its largest number is 2**14, as in the other
+frameworks.
+"""
+
+from functools import cache
+from typing import Any
+
+import tensorflow as tf
+
+from metricops._frameworks.library import Library
+from metricops._frameworks.tensorflow import namespace, private
+from metricops._typing import Array
+
+_LARGEST = 14  # the exponent of the largest number of a panel in float16
+_NARROW = (tf.float16, tf.bfloat16)
+
+
+@cache
+def is_accelerated() -> bool:
+    """Return whether there is another device than processors."""
+    kinds = {device.device_type for device in tf.config.list_logical_devices()}
+    return bool(kinds & {"GPU", "TPU"})
+
+
+def operands(x: Array, y: Array, normalize: bool) -> str:
+    """Return the half in which to multiply two sides, "" for none."""
+    if x.dtype not in _NARROW or y.dtype != x.dtype:
+        return ""
+    if not private.in_xla() or not is_accelerated():
+        return ""
+    return "float16" if normalize else str(x.dtype.name)
+
+
+class HalfProducts(Library):
+    """The products of a library whose sides are in a half."""
+
+    def __init__(self, half: str) -> None:
+        super().__init__(namespace, "TensorFlow")
+        self.halves = half
+        first, _, second = half.partition(", ")
+        self.scored, self.panels = tf.as_dtype(first), tf.as_dtype(second or first)
+
+    def wide(self, x: Array) -> Array:
+        """Return a half in float32; others as they are."""
+        return tf.cast(x, tf.float32) if x.dtype in _NARROW else x
+
+    def wide_dtype(self, x: Array) -> Any:
+        """Return float32."""
+        return tf.float32
+
+    def scores(self, x: Array, y: Array, scale: Array | float) -> Array:
+        """Return ``x @ y * scale``, scaled in float32."""
+        x, y = (tf.cast(z, self.scored) for z in (x, y))
+        return self._product(x, y) * scale
+
+    def product(self, x: Array, y: Array) -> Array:
+        """Return the matrix product in float32."""
+        (x, first), (y, second) = self._narrowed(x), self._narrowed(y)
+        return self._product(x, y) * first * second
+
+    def _product(self, x: Array, y: Array) -> Array:
+        return tf.linalg.matmul(x, y, output_type=tf.float32)
+
+    def _narrowed(self, x: Array) -> tuple[Array, Array | float]:
+        """Return an array in the half, and what to multiply the product by."""
+        if x.dtype == self.panels:
+            return x, 1.0
+        if self.panels == tf.bfloat16:
+            return tf.cast(x, self.panels), 1.0
+        power = _power(tf.reduce_max(tf.abs(tf.cast(x, tf.float32))))
+        up, down = 2.0**_LARGEST / power, power * 2.0**-_LARGEST
+        return tf.cast(tf.cast(x, tf.float32) * up, self.panels), down
+
+
+def _power(x: Array) -> Array:
+    """Return the power of 2 that is next below a number, from 2**-100 to 2**100."""
+    x = tf.clip_by_value(x, 2.0**-100, 2.0**100)
+    bits = tf.bitwise.bitwise_and(tf.bitcast(x, tf.int32), 0x7F800000)
+    return tf.bitcast(bits, tf.float32)
+
+
+class Widened(HalfProducts):
+    """The same, where each step is differentiated: halves are widened."""
+
+    def _product(self, x: Array, y: Array) -> Array:
+        return tf.cast(x, tf.float32) @ tf.cast(y, tf.float32)

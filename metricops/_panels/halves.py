@@ -1,0 +1,60 @@
+"""What panels of halves are multiplied with, made such that nothing overflows.
+
+All panels of a call have the same powers of 2, so that their products are added in
+place.
+"""
+
+from typing import Any
+
+from metricops._frameworks import Library
+from metricops._panels.records import Candidates, Problem
+from metricops._typing import Array
+
+
+def beside_panels(lib: Library, candidates: Candidates) -> Candidates:
+    """Return candidates that are ready to be multiplied with panels of slopes."""
+    beside, back = lib.beside_panels(candidates.embeddings)
+    return candidates._replace(beside=beside, back=back)
+
+
+def of_anchors(problem: Problem, share: float) -> Array | float:
+    """Return what anchors are multiplied with beside panels, the same for all."""
+    lib, rows = problem.library, problem.rows
+    if not problem.config.objective.within_one:
+        return 1.0
+    largest = problem.candidates.scale * share
+    for x in (rows.weights, None if problem.config.normalize else rows.anchors):
+        if x is not None:
+            largest = largest * largest_of(lib, x)
+    return lib.enlargement(largest) * lib.enlargement(1.0)
+
+
+def enlargement(problem: Problem, *upstreams: Array) -> Array | float:
+    """Return what weights of losses are multiplied by, so that slopes suit a half."""
+    lib = problem.library
+    if not lib.halves:
+        return 1.0
+    return lib.enlargement(sum(largest_of(lib, x) for x in upstreams))
+
+
+def beside(
+    lib: Library, anchors: Array, weight: Any, error: Array, enlarged: Array | float
+) -> Array:
+    """Return anchors, transposed, as the left side of a product with a panel.
+
+    Transposing the thin sum at the end costs less than transposing the panel.
+    """
+    if isinstance(enlarged, float) and enlarged == 1.0:
+        return lib.xp.matrix_transpose(anchors * weight)
+    left = anchors * (weight * enlarged)
+    return lib.xp.matrix_transpose(lib.xp.astype(left, error.dtype))
+
+
+def largest_of(lib: Library, x: Array) -> Array:
+    """Return the size of the largest of some numbers that is finite, in float32.
+
+    An anchor that is left out may hold a NaN.
+    """
+    size = lib.xp.abs(x)
+    kept = lib.xp.where(size < float("inf"), size, lib.xp.zeros_like(size))
+    return lib.wide(lib.xp.max(kept))

@@ -1,0 +1,131 @@
+"""Triplets of one positive and one negative, which a product a panel finds."""
+
+from itertools import product
+from typing import Any
+
+import numpy as np
+import pytest
+
+import metricops
+from metricops._panels import mining
+
+N, M, D = 150, 90, 6
+KINDS = ("hard", "easy")
+METRICS = ("euclidean", "squared_euclidean", "cosine")
+
+
+@pytest.fixture
+def sides():
+    """Return anchors and candidates with labels; some rows are equal, some alone."""
+    generator = np.random.default_rng(0)
+    x = (generator.normal(size=(N, D)) + 20).astype(np.float32)
+    x[10:14] = x[0]
+    x[100] = x[50]
+    labels = np.arange(N) // 5
+    labels[-3:] = [900, 901, 902]
+    y = (generator.normal(size=(M, D)) + 20).astype(np.float32)
+    y[:20] = x[:20]
+    return (x, labels), (y, np.arange(M) // 7)
+
+
+def exact(torch, rows, others, alone, options):
+    """Return the mean loss, and its gradients, dense and in float64."""
+    own, labels = rows
+    every, names = others
+    x = torch.tensor(own, dtype=torch.float64, requires_grad=True)
+    y = x if alone else torch.tensor(every, dtype=torch.float64, requires_grad=True)
+    metric, units = options["metric"], (x, y)
+    if metric == "cosine":
+        units = tuple(torch.nn.functional.normalize(z, dim=1) for z in (x, y))
+    squares = ((units[0][:, None] - units[1][None]) ** 2).sum(-1)
+    far = squares / 2 if metric == "cosine" else squares
+    if metric == "euclidean":
+        far = torch.where(squares == 0, 0.0, squares.clamp(min=1e-300).sqrt())
+    same = torch.tensor(labels[:, None] == names[None, :])
+    there = ~torch.eye(len(own), dtype=torch.bool) if alone else True
+    losses = []
+    for row, positives, negatives in zip(far, same & there, ~same & there, strict=True):
+        if positives.any() and negatives.any():
+            chosen = [
+                _one(torch, row[mask], (kind == "hard") == is_positive)
+                for mask, kind, is_positive in (
+                    (positives, options["positives"], True),
+                    (negatives, options["negatives"], False),
+                )
+            ]
+            losses.append((chosen[0] - chosen[1] + 3.0).clamp(min=0))
+    loss = torch.stack(losses).mean()
+    return loss.item(), torch.autograd.grad(loss, (x,) if alone else (x, y))
+
+
+def _one(torch, distances, farthest):
+    """Return the farthest or nearest distance, whose gradient all that tie share."""
+    best = distances.detach().max() if farthest else distances.detach().min()
+    ties = (distances.detach() - best).abs() < 1e-9
+    return distances[ties].mean()
+
+
+CASES = [(*each, True) for each in product(KINDS, KINDS, METRICS)]
+
+
+@pytest.mark.parametrize("case", [*CASES, ("hard", "hard", "euclidean", False)])
+@pytest.mark.parametrize("name", ["numpy", "torch"])
+def test_mined_triplets_are_exact(torch, sides, name, case):
+    *kinds, metric, alone = case
+    options: dict[str, Any] = dict(zip(("positives", "negatives"), kinds, strict=True))
+    options |= {"metric": metric, "margin": 3.0}
+    (x, labels), (y, names) = rows, others = sides
+    others = rows if alone else others
+    expected, slopes = exact(torch, rows, others, alone, options)
+    for block_size in (None, 64):
+        given = [x] if alone else [x, y]
+        known = options | {"labels": labels, "block_size": block_size}
+        if not alone:
+            known["candidate_labels"] = names
+        if name == "torch":
+            given = [torch.tensor(z) for z in given]
+        way = metricops.value_and_grad(metricops.triplet_loss_from_embeddings)
+        loss, found = way(*given, **known)
+        assert float(loss) == pytest.approx(expected, rel=1e-6)
+        for own, slope in zip(found.values(), slopes, strict=True):
+            error = np.abs(np.asarray(own) - slope.numpy()).max()
+            assert error <= 2e-6 * slope.abs().max()
+
+
+def test_many_equal_rows_are_computed_as_a_whole(torch):
+    x = torch.zeros((200, 4))
+    x[100:] = 1.0
+    labels = torch.arange(200) % 2
+    x.requires_grad_()
+    loss = metricops.triplet_loss_from_embeddings(
+        x, labels=labels, positives="hard", negatives="hard"
+    )
+    # The farthest positive is at 2, and the nearest negative at 0.
+    assert loss.item() == 3.0
+    (gradient,) = torch.autograd.grad(loss, x)
+    assert gradient.isfinite().all()
+
+
+def test_rows_that_are_not_finite_are_not_mined(torch):
+    x = torch.randn((100, 4), generator=torch.Generator().manual_seed(0))
+    x[3] = float("nan")
+    labels = torch.arange(100) // 4
+    loss = metricops.triplet_loss_from_embeddings(
+        x, labels=labels, positives="hard", negatives="hard", reduction="none"
+    )
+    assert loss[4:].isnan().all()
+
+
+def test_a_product_a_panel_finds_the_triplets(torch, monkeypatch):
+    taken, original = [], mining.mined
+
+    def watched(*given):
+        taken.append(original(*given))
+        return taken[-1]
+
+    monkeypatch.setattr(mining, "mined", watched)
+    x = torch.randn((128, 4), requires_grad=True)
+    metricops.triplet_loss_from_embeddings(
+        x, labels=torch.arange(128) // 4, positives="hard", negatives="hard"
+    ).backward()
+    assert [bool(found.complete) for found in taken] == [True]
