@@ -8,7 +8,8 @@ from typing import Any, Literal, TypeAlias
 
 import keras
 from keras import ops
-from metricops.adapters._embedding_loss import loss_of
+
+from metricops._sharded import loss_of_group
 
 from . import _private
 from ._inputs import Apply, dense, is_symbolic, tensor
@@ -128,8 +129,10 @@ class GatheringLoss(Loss):
     def _of_batch(self, function: Any, *arrays: Any, **given: Any) -> Any:
         """Return ``function(*arrays, **given)``, of the batch of all replicas."""
         group = _replicas() if self.gather else None
-        loss = loss_of(function, group, *arrays, **given)
-        if group is None or given["reduction"] == "none":
+        if group is None:
+            return function(*arrays, **given)
+        loss = loss_of_group(group, function, *arrays, **given)
+        if given["reduction"] == "none":
             return loss
         # The same on each replica; Keras takes the sum of a sum over the replicas.
         whole = group.total(loss) / group.size
