@@ -43,6 +43,10 @@ class Operands(Facts):
 
     has_levels = False  # whether `joint_exponentials` is there
 
+    def lost(self, x: Array) -> Array:
+        """Return what vectors lose as the sides of scores; 0 where they are widened."""
+        return self.xp.zeros_like(x)
+
     def panel_operand(
         self, x: Array, factor: Any, within_one: bool
     ) -> tuple[Array, Any]:

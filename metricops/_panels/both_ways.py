@@ -8,7 +8,7 @@ takes the gradients of both directions from them, by three products a panel.
 from typing import Any, NamedTuple
 
 from metricops._panels.chain import Direction, Products
-from metricops._panels.halves import beside_panels, enlargement
+from metricops._panels.halves import beside_panels, enlargement, lost, plus_lost
 from metricops._panels.objective import Pairs, turned_pairs
 from metricops._panels.one_way import Total, plus_own
 from metricops._panels.records import Candidates, Problem, Rows, Wanted, sums_of
@@ -46,6 +46,7 @@ class RowsOut(NamedTuple):
     anchors: Array | None  # their gradient
     along: Array | None  # sum(u * dL/du), for the temperature
     own: Array | None  # the slope at the row's own positive
+    lost: Array | None  # what rounding of units took from the loss
 
 
 def prepared(problem: Problem) -> Problem:
@@ -129,16 +130,17 @@ def gradients(
         error = _error(problem, rows, columns, positive)
         own = sums.own(rows.closing, rows.paired)
         own = None if own is None else own[:, None] * scale
-        of_rows = along = None
+        of_rows = along = less = None
         if wanted.anchors or wanted.temperature:
             of_rows = lib.product(error, candidates.beside)
             of_rows = scaled(of_rows, scale * candidates.back)
+            less = lost(problem, anchors, of_rows)
             of_rows = (
                 of_rows if own is None else of_rows + own * lib.wide(rows.rows.paired)
             )
         if wanted.temperature:
             along = xp.sum(anchors * of_rows, axis=1)
-        out = RowsOut(of_rows, along, None if own is None else own[:, 0])
+        out = RowsOut(of_rows, along, None if own is None else own[:, 0], less)
         if not wanted.candidates:
             return Total(None), out
         left = xp.matrix_transpose(rows.beside)
@@ -148,11 +150,12 @@ def gradients(
     rows = ClosedRows(problem.rows, closing.rows, closing.columns, beside)
     columns = ClosedCandidates(problem.candidates, closing.columns)
     total, out = lib.loops.fold(body, rows, columns, problem.block)
-    of_candidates = None
+    of_candidates, less = None, None if out.lost is None else xp.sum(out.lost)
     if wanted.candidates:
         of_candidates = scaled(xp.matrix_transpose(total.candidates), scale * back)
+        less = plus_lost(problem, less, of_candidates)
         of_candidates = plus_own(problem, of_candidates, out.own)
-    return Products(out.anchors, of_candidates, out.along)
+    return Products(out.anchors, of_candidates, out.along, None, less)
 
 
 def _error(

@@ -28,6 +28,7 @@ class Products(NamedTuple):
     candidates: Array | None
     along: Array | None  # (n,): sum(u * dL/du) of each anchor u
     bias: Array | None = None  # (m,): that of the bias, divided by the temperature
+    lost: Array | None = None  # (): how much more the loss is of units not rounded
 
 
 def combined(

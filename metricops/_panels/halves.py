@@ -1,5 +1,9 @@
 """What panels of halves are multiplied with, made such that nothing overflows.
 
+Unit vectors are rounded to a half where they are multiplied. How much the loss changes
+by that is known to the first order from its gradients g by the unit vectors u: it is
+the sum of g times what u lost. That takes no panel.
+
 All panels of a call have the same powers of 2, so that their products are added in
 place.
 """
@@ -48,6 +52,28 @@ def beside(
         return lib.xp.matrix_transpose(anchors * weight)
     left = anchors * (weight * enlarged)
     return lib.xp.matrix_transpose(lib.xp.astype(left, error.dtype))
+
+
+def lost(problem: Problem, units: Array, gradient: Array) -> Array | None:
+    """Return how much more the loss of each row would be, had it not been rounded.
+
+    The gradient is without the positives' part, as their scores are exact. None where
+    nothing is rounded by us.
+    """
+    lib = problem.library
+    if not lib.halves or not problem.config.normalize:
+        return None
+    return lib.dots(lib.lost(units), gradient, 1)
+
+
+def plus_lost(problem: Problem, rows: Array | None, gradient: Array) -> Array | None:
+    """Return the sum of what rows lost, and what candidates did."""
+    units = None if problem.units is None else problem.units.unit
+    found = None if units is None else lost(problem, units, gradient)
+    if found is None:
+        return rows
+    total = problem.library.xp.sum(found)
+    return total if rows is None else rows + total
 
 
 def largest_of(lib: Library, x: Array) -> Array:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from metricops._frameworks import Meetings
 from metricops._panels.chain import Products
-from metricops._panels.halves import enlargement
+from metricops._panels.halves import enlargement, plus_lost
 from metricops._panels.objective import Pairs, masked
 from metricops._panels.records import Problem, sums_of
 from metricops._panels.roles import without_equal_ids
@@ -104,7 +104,7 @@ def gradients(
     total = scaled(total.embeddings, problem.candidates.scale * back / enlarged)
     # The total counts each row as anchor and as candidate; the temperature wants half.
     along = xp.sum(lib.wide(members.embeddings) * total, axis=1) / 2
-    return Products(None, total, along)
+    return Products(None, total, along, None, plus_lost(problem, None, total))
 
 
 def _members(problem: Problem, closing: Any) -> Members:

@@ -6,13 +6,15 @@ weighted losses, and ``e = dL/ds``. Then::
     dL/du = (e @ c) / t,    dL/dc = (eᵀ @ u) / t,    dL/dt = -sum(u * dL/du) / t
 
 `losses` is one matrix product a panel, `gradients` three.
+
+The module is long, as both take a panel in the same way.
 """
 
 from typing import Any, NamedTuple
 
 from metricops._frameworks import Library
 from metricops._panels.chain import Direction, Products
-from metricops._panels.halves import beside, beside_panels, of_anchors
+from metricops._panels.halves import beside, beside_panels, lost, of_anchors, plus_lost
 from metricops._panels.objective import Pairs, Slopes
 from metricops._panels.records import Candidates, Problem, Rows, Wanted
 from metricops._panels.scores import (
@@ -51,6 +53,7 @@ class Out(NamedTuple):
     anchors: Array | None  # their gradient
     along: Array | None  # sum(u * dL/du), for the temperature
     own: Array | None  # the slope at the row's own positive, times `pull`
+    lost: Array | None  # what rounding of units took from the loss
 
 
 def mean(problem: Problem) -> Array | None:
@@ -124,16 +127,17 @@ def gradients(
         )
     else:
         total, out = body(None, problem.rows, problem.candidates)
-    of_candidates = None
+    of_candidates, less = None, None if out.lost is None else xp.sum(out.lost)
     if wanted.candidates:
         of_candidates = xp.matrix_transpose(total.candidates)
         of_candidates = scaled(of_candidates, 1 / enlarged)
+        less = plus_lost(problem, less, of_candidates)
         of_candidates = plus_own(problem, of_candidates, out.own)
     of_bias = None
     if wanted.bias:
         of_bias = plus_first(lib, total.bias[0, :], out.own)
     direction = Direction(out.losses, out.counted)
-    return direction, Products(out.anchors, of_candidates, out.along, of_bias)
+    return direction, Products(out.anchors, of_candidates, out.along, of_bias, less)
 
 
 def _panel(problem: Problem, rows: Rows, candidates: Candidates, share: float) -> Panel:
@@ -181,19 +185,20 @@ def _rows_gradient(
     lib, slopes = problem.library, panel.slopes
     counted = None if panel.counted is None else panel.counted[:, 0]
     own = None if slopes.own is None else slopes.own[:, None] * panel.pull
-    of_rows = along = None
+    of_rows = along = less = None
     if wanted.anchors or wanted.temperature:
         every, weight = candidates.embeddings, panel.weight
         if candidates.beside is not None:
             every, weight = candidates.beside, weight * candidates.back
         of_rows = lib.product(slopes.error, every) * weight
+        less = lost(problem, panel.side.anchors, of_rows)
         of_rows = of_rows if own is None else of_rows + own * lib.wide(rows.paired)
     if wanted.temperature:
         along = lib.dots(panel.side.anchors, of_rows, 1)
     if panel.side.units is not None and of_rows is not None:
         of_rows = unit_gradient(lib, panel.side.units, of_rows)
     flat = None if own is None else own[:, 0]
-    return Out(slopes.losses, counted, of_rows, along, flat)
+    return Out(slopes.losses, counted, of_rows, along, flat, less)
 
 
 def plus_own(problem: Problem, of_candidates: Array, own: Array | None) -> Array:

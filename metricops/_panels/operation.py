@@ -80,7 +80,7 @@ def value_and_saved(
         if config.objective.smoothing != 0:
             directions = smoothing.losses(problem, given, labels, directions)
         return combined(lib, config, given, directions), sums
-    directions, gradients = plans.gradients(problem, given, labels, asked)
+    directions, gradients, lost = plans.gradients(problem, given, labels, asked)
     if config.objective.smoothing != 0:
         directions = smoothing.losses(problem, given, labels, directions)
         pulls = [upstream_of(lib, config, given.weights, one) for one in directions]
@@ -91,7 +91,8 @@ def value_and_saved(
         of_weights = weights_gradient(lib, config, given.weights, directions)
         gradients = gradients._replace(weights=of_weights)
     saved = tuple(compress(gradients, asked))
-    return combined(lib, config, given, directions), saved
+    loss = combined(lib, config, given, directions)
+    return (loss if lost is None else loss + lost), saved
 
 
 def value_and_gradients(
@@ -118,7 +119,7 @@ def backward(
     given, labels, asked = Given(*arrays), Labels(*constants), Wanted(*wanted)
     problem = problem_of(lib, config, given, labels)
     pull = upstream if given.weights is None else upstream * given.weights
-    directions, gradients = plans.pulled(problem, given, labels, saved, pull, asked)
+    directions, gradients, _ = plans.pulled(problem, given, labels, saved, pull, asked)
     if config.objective.smoothing != 0:
         directions = smoothing.losses(problem, given, labels, directions)
         pulls = [pull for _ in directions]

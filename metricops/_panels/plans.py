@@ -1,6 +1,7 @@
 """Which passes a call takes: one direction, both, or one set by halves."""
 
 from itertools import islice
+from typing import NamedTuple
 
 from metricops._arguments.weights import factor_of
 from metricops._frameworks import Arrays
@@ -25,6 +26,14 @@ from metricops._typing import Array
 Directions = tuple[Direction, ...]
 
 
+class Gradients(NamedTuple):
+    """The losses of each direction, and the gradients."""
+
+    directions: Directions
+    found: Given
+    lost: Array | None  # what rounding took from the loss; None: nothing
+
+
 def losses(
     problem: Problem, given: Given, labels: Labels, by_halves: bool
 ) -> tuple[Directions, Arrays]:
@@ -47,20 +56,20 @@ def losses(
 
 def gradients(
     problem: Problem, given: Given, labels: Labels, wanted: Wanted
-) -> tuple[Directions, Given]:
+) -> Gradients:
     """Return the losses of each direction, and the gradients of the reduced loss."""
     lib, config = problem.library, problem.config
     by_halves = problem.one_set and problem.several
     if (by_halves or problem.symmetric) and sums_of(problem) is not None:
         solve = _by_halves if by_halves else _from_both
         return solve(problem, given, wanted)
-    one, found = _one_way(problem, given, wanted, None)
+    one = _one_way(problem, given, wanted, None)
     if not problem.symmetric:
-        return (one,), found
+        return one
     back, others = turned_given(given, labels)
     turned = problem_of(lib, config, back, others)
-    other, returned = _one_way(turned, back, _swapped(given, wanted), None)
-    return (one, other), _mean_of(given, found, returned)
+    other = _one_way(turned, back, _swapped(given, wanted), None)
+    return _mean_of(given, one, other)
 
 
 def pulled(
@@ -70,7 +79,7 @@ def pulled(
     saved: Arrays,
     upstream: Array,
     wanted: Wanted,
-) -> tuple[Directions, Given]:
+) -> Gradients:
     """Return the losses of each direction, and the gradients of the rows' loss.
 
     That is the mean of the directions, and the sum of the rows weighted by `upstream`.
@@ -80,18 +89,18 @@ def pulled(
     if (by_halves or problem.symmetric) and sums_of(problem) is not None:
         solve = _pulled_by_halves if by_halves else _pulled_from_both
         return solve(problem, given, saved, upstream, wanted)
-    one, found = _one_way(problem, given, wanted, upstream)
+    one = _one_way(problem, given, wanted, upstream)
     if not problem.symmetric:
-        return (one,), found
+        return one
     back, others = turned_given(given, labels)
     turned = problem_of(lib, config, back, others)
-    other, returned = _one_way(turned, back, _swapped(given, wanted), upstream)
-    return (one, other), _mean_of(given, found, returned)
+    other = _one_way(turned, back, _swapped(given, wanted), upstream)
+    return _mean_of(given, one, other)
 
 
 def _one_way(
     problem: Problem, given: Given, wanted: Wanted, upstream: Array | None
-) -> tuple[Direction, Given]:
+) -> Gradients:
     """Return one direction's losses, and the gradients of its reduced loss.
 
     With `upstream`, those of the sum of the losses weighted by it.
@@ -114,24 +123,22 @@ def _one_way(
         # How many anchors count is known only after the last panel.
         factor = factor_of(lib, config.reduction, one.losses, weights, one.counted)
         products = Products(*(None if x is None else x * factor for x in products))
-    return one, chained(problem, given, wanted, products)
+    found = chained(problem, given, wanted, products)
+    return Gradients((one,), found, products.lost)
 
 
-def _by_halves(
-    problem: Problem, given: Given, wanted: Wanted
-) -> tuple[Directions, Given]:
+def _by_halves(problem: Problem, given: Given, wanted: Wanted) -> Gradients:
     lib, config = problem.library, problem.config
     found = one_set.gathered(problem)
     one = Direction(*sums_of(problem).losses(lib, found))
     upstream = upstream_of(lib, config, given.weights, one)
     positive = given.weights is None
     products = one_set.gradients(problem, found, upstream, positive)
-    return (one,), chained(problem, given, wanted, products)
+    found = chained(problem, given, wanted, products)
+    return Gradients((one,), found, products.lost)
 
 
-def _from_both(
-    problem: Problem, given: Given, wanted: Wanted
-) -> tuple[Directions, Given]:
+def _from_both(problem: Problem, given: Given, wanted: Wanted) -> Gradients:
     lib, config = problem.library, problem.config
     problem = both_ways.prepared(problem)
     both = both_ways.gathered(problem)
@@ -142,22 +149,24 @@ def _from_both(
         asked = wanted._replace(candidates=True)
     positive = given.weights is None
     products = both_ways.gradients(problem, both, Both(*pulls), asked, positive)
-    return directions, chained(problem, given, wanted, products)
+    found = chained(problem, given, wanted, products)
+    return Gradients(directions, found, products.lost)
 
 
 def _pulled_by_halves(
     problem: Problem, given: Given, saved: Arrays, upstream: Array, wanted: Wanted
-) -> tuple[Directions, Given]:
+) -> Gradients:
     sums = sums_of(problem)
     found = sums.record(*saved)
     one = Direction(*sums.losses(problem.library, found))
     products = one_set.gradients(problem, found, upstream, False)
-    return (one,), chained(problem, given, wanted, products)
+    found = chained(problem, given, wanted, products)
+    return Gradients((one,), found, products.lost)
 
 
 def _pulled_from_both(
     problem: Problem, given: Given, saved: Arrays, upstream: Array, wanted: Wanted
-) -> tuple[Directions, Given]:
+) -> Gradients:
     problem = both_ways.prepared(problem)
     record, rest = sums_of(problem).record, iter(saved)
     rows = record(*islice(rest, len(record._fields)))
@@ -167,7 +176,8 @@ def _pulled_from_both(
     if given.candidates is None and wanted.anchors:
         asked = wanted._replace(candidates=True)
     products = both_ways.gradients(problem, both, Both(half, half), asked, False)
-    return directions, chained(problem, given, wanted, products)
+    found = chained(problem, given, wanted, products)
+    return Gradients(directions, found, products.lost)
 
 
 def turned_given(given: Given, labels: Labels) -> tuple[Given, Labels]:
@@ -186,10 +196,15 @@ def _swapped(given: Given, wanted: Wanted) -> Wanted:
     return wanted._replace(anchors=every, candidates=wanted.anchors)
 
 
-def _mean_of(given: Given, found: Given, turned: Given) -> Given:
+def _mean_of(given: Given, one: Gradients, other: Gradients) -> Gradients:
     """Return the mean of the gradients of both directions, the other one turned."""
+    turned = other.found
     back = turned._replace(anchors=turned.candidates, candidates=turned.anchors)
     if given.candidates is None and back.anchors is not None:
         back = back._replace(anchors=back.anchors + back.candidates, candidates=None)
-    pairs = zip(found, back, strict=True)
-    return Given(*(None if x is None else (x + y) / 2 for x, y in pairs))
+    pairs = zip(one.found, back, strict=True)
+    found = Given(*(None if x is None else (x + y) / 2 for x, y in pairs))
+    lost = None
+    if one.lost is not None and other.lost is not None:
+        lost = (one.lost + other.lost) / 2
+    return Gradients((*one.directions, *other.directions), found, lost)

@@ -52,6 +52,15 @@ class HalfProducts(Library):
 
         return self._by_platform(narrow, x, y) * scale
 
+    def lost(self, x: Array) -> Array:
+        """Return what vectors lose where they are rounded to the half."""
+
+        def narrow(x: Array) -> Array:
+            return x - x.astype(jnp.dtype(self.scored)).astype(x.dtype)
+
+        found: Array = jax.lax.platform_dependent(x, cpu=jnp.zeros_like, default=narrow)
+        return found
+
     def product(self, x: Array, y: Array) -> Array:
         """Return the matrix product in float32."""
 

@@ -57,6 +57,10 @@ class HalfProducts(Library):
         x, y = (tf.cast(z, self.scored) for z in (x, y))
         return self._product(x, y) * scale
 
+    def lost(self, x: Array) -> Array:
+        """Return what vectors lose where they are rounded to the half."""
+        return x - tf.cast(tf.cast(x, self.scored), x.dtype)
+
     def product(self, x: Array, y: Array) -> Array:
         """Return the matrix product in float32."""
         (x, first), (y, second) = self._narrowed(x), self._narrowed(y)
@@ -85,6 +89,10 @@ def _power(x: Array) -> Array:
 
 class Widened(HalfProducts):
     """The same, where each step is differentiated: halves are widened."""
+
+    def lost(self, x: Array) -> Array:
+        """Return 0."""
+        return tf.zeros_like(x)
 
     def _product(self, x: Array, y: Array) -> Array:
         return tf.cast(x, tf.float32) @ tf.cast(y, tf.float32)

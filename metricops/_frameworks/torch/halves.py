@@ -55,6 +55,10 @@ class HalfProducts(TorchPrimitives):
         """Return vectors in the half."""
         return x.to(self._half)
 
+    def lost(self, x: Array) -> Array:
+        """Return what vectors lose where they are rounded to the half."""
+        return super().lost(x) if self._widens(x) else x - self.operand(x).float()
+
     def panel_operand(
         self, x: Array, factor: Any, within_one: bool
     ) -> tuple[Array, Any]:
