@@ -88,6 +88,7 @@ LONG_TESTS = (
     "test_no_query_is_its_own_neighbour_where_all_are_infinitely_far_traced[tensorflow",
     "test_a_traced_search_does_crowded_rows_again[tensorflow",
     "test_jax_may_refuse_arrays_of_other_ranks[200",
+    "test_no_process_of_a_ring_holds_all_candidates",
     "test_second_derivatives_are_those_of_the_first[forward_over_reverse-'XLA inside'",
     "test_a_jacobian_of_a_gradient_of_panels_is_the_hessian[a graph inside",
     "test_second_derivatives_are_those_of_the_first_in_each_order[None",

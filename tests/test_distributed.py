@@ -7,6 +7,8 @@ import copy
 import gc
 import multiprocessing
 import pickle
+import re
+from collections import Counter
 from functools import partial
 from typing import Any
 
@@ -302,12 +304,22 @@ def test_second_derivatives_go_through_the_processes(group):
     assert torch.autograd.gradgradcheck(lambda x: loss(x, 2 * x), (x,))
 
 
+def test_a_ring_refuses_second_derivatives(group):
+    torch, adapter = require("torch"), require("metricops.adapters.torch")
+    loss = adapter.NPairsEmbeddingLoss(process_group=group, gather="ring")
+    x = torch.tensor(ROWS[8]["anchors"][:3], requires_grad=True)
+    (slope,) = torch.autograd.grad(loss(x, 2 * x), x, create_graph=True)
+    with pytest.raises(NotImplementedError, match="first derivatives, backward, alone"):
+        slope.sum().backward()
+
+
 def test_a_copied_module_talks_to_the_same_processes(group):
     loss = require("metricops.adapters.torch").NPairsEmbeddingLoss(process_group=group)
     assert copy.deepcopy(loss).group is loss.group
 
 
 DEVICES = 8
+COLLECTIVES = ("all-gather", "reduce-scatter", "all-reduce", "collective-permute")
 ON_DEVICES = {
     8: (
         "by position",
@@ -356,6 +368,7 @@ def flax_devices(rank: int, path: Any) -> None:
     whole, split = jax.sharding.PartitionSpec(), jax.sharding.PartitionSpec("batch")
     shard = partial(jax.shard_map, mesh=mesh, out_specs=whole)
     params = dict(WEIGHTS, **{SCALE: np.log(2.0), BIAS: -1.0})
+    exchanged: dict[tuple[str, int], Counter[str]] = {}
 
     def step(kind: str, case: str, n: int = 8, outside: bool = False) -> Any:
         given = {k: params[k] for k in (*WEIGHTS, *learnt_of(case))}
@@ -366,7 +379,13 @@ def flax_devices(rank: int, path: Any) -> None:
             run = jax.value_and_grad(shard(loss, in_specs=(whole, split)))
         else:
             run = shard(jax.value_and_grad(loss), in_specs=(whole, split))
-        return jax.jit(run, compiler_options=QUICK)(given, rows_of(case, n))
+        jitted = jax.jit(run, compiler_options=QUICK)
+        compiled = jitted.lower(given, rows_of(case, n)).compile()
+        words = re.findall(
+            rf" ({'|'.join(COLLECTIVES)})(?:-start)?\(", compiled.as_text()
+        )
+        exchanged[case, n] = Counter(words)
+        return compiled(given, rows_of(case, n))
 
     def mapped(case: str, params: Any, rows: Any) -> Any:
         loss = partial(flax_loss, "flax", case, "batch")
@@ -394,13 +413,86 @@ def flax_devices(rank: int, path: Any) -> None:
     found["pmap", "symmetric", 8] = by_axis("pmap")
     found["vmap", "symmetric", 8] = by_axis("vmap")
     found["vmap", "ring both ways", 8] = by_axis("vmap", "ring both ways")
-    path.write_bytes(pickle.dumps(jax.tree.map(np.asarray, found)))
+    memory = {gather: jax_memory(gather, mesh) for gather in ("all", "ring")}
+    found = jax.tree.map(np.asarray, found)
+    path.write_bytes(pickle.dumps((found, exchanged, memory)))
 
 
-def test_devices_have_the_loss_and_the_gradients_of_the_whole_batch(tmp_path):
+MANY, WIDE = 4096, 64  # rows on all devices, and numbers in each
+
+
+def jax_memory(gather: str, mesh: Any) -> int:
+    """Return the bytes that a device needs beside its arguments and results."""
+    jax, adapter = require("jax"), require("metricops.adapters.flax")
+    options = {"normalize": True, "block_size": 32}
+    loss = adapter.NPairsEmbeddingLoss(0.5, axis_name="batch", gather=gather, **options)
+    whole, split = jax.sharding.PartitionSpec(), jax.sharding.PartitionSpec("batch")
+    run = jax.shard_map(
+        jax.value_and_grad(loss, (0, 1)),
+        mesh=mesh,
+        in_specs=split,
+        out_specs=(whole, (split, split)),
+    )
+    rows = jax.ShapeDtypeStruct((MANY, WIDE), np.float32)
+    compiled = jax.jit(run, compiler_options=QUICK).lower(rows, rows).compile()
+    found: int = compiled.memory_analysis().temp_size_in_bytes
+    return found
+
+
+@pytest.fixture(scope="module")
+def devices(tmp_path_factory) -> tuple[Any, Any, Any]:
+    """Return what eight devices found, what they exchanged, and what they held."""
     require("flax")
-    start(flax_devices, 1, tmp_path / "found")
-    found = pickle.loads((tmp_path / "found").read_bytes())
+    path = tmp_path_factory.mktemp("devices") / "found"
+    start(flax_devices, 1, path)
+    found: tuple[Any, Any, Any] = pickle.loads(path.read_bytes())
+    return found
+
+
+# Embeddings take one gather, and one reduce-scatter of their gradients, in a direction;
+# labels and ids, which are integers, a second gather.
+@pytest.mark.parametrize(
+    ("case", "gathers", "scatters"),
+    [
+        ("by position", 1, 1),
+        ("symmetric", 4, 2),
+        ("weighted mean", 2, 1),
+        ("supervised", 2, 1),
+        ("several labels", 2, 1),
+        ("triplets", 2, 1),
+        ("contrastive", 2, 1),
+        ("circle", 1, 1),
+    ],
+)
+def test_a_compiled_step_takes_one_gather_and_one_reduce_scatter(
+    devices, case, gathers, scatters
+):
+    _, exchanged, _ = devices
+    found = exchanged[case, 8]
+    assert found["all-gather"] == gathers
+    assert found["reduce-scatter"] == scatters
+    assert found["collective-permute"] == 0
+
+
+def test_a_compiled_ring_gathers_nothing(devices):
+    _, exchanged, _ = devices
+    rings = [found for (case, _), found in exchanged.items() if case in RINGS]
+    assert len(rings) > 5
+    for found in rings:
+        assert found["collective-permute"] > 0
+        assert found["all-gather"] == found["reduce-scatter"] == 0
+
+
+def test_no_device_of_a_ring_holds_all_candidates(devices):
+    *_, memory = devices
+    own = 4 * MANY * WIDE // DEVICES
+    # Rows, two visitors, gradients of all of these, and a few panels.
+    assert memory["ring"] < 12 * own
+    assert memory["all"] > 4 * memory["ring"]
+
+
+def test_devices_have_the_loss_and_the_gradients_of_the_whole_batch(devices):
+    found, *_ = devices
     for (way, case, n), (loss, gradients) in found.items():
         whole = torch_step(case, n)
         message = f"{way}, {case}, {n}"

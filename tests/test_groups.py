@@ -6,6 +6,8 @@ All of it is done by one set of processes, which write what they found; the test
 import datetime
 import os
 import pickle
+import subprocess
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -356,3 +358,55 @@ def test_modules_refuse_what_is_no_group(given, error, message):
     for kind in ("NPairs", "Sigmoid", "Contrastive"):
         with pytest.raises(error, match=message):
             getattr(adapter, f"{kind}EmbeddingLoss")(**given)
+
+
+# Print how many bytes a step adds to what one of 32 processes took before it. The
+# others are silent: what they send is whatever the memory holds.
+STEP = """
+import resource, sys
+import torch
+import torch.distributed as dist
+from metricops.adapters import _torch_processes
+from metricops.adapters.torch import NPairsEmbeddingLoss
+torch.set_num_threads(1)
+SIZE = 32
+
+class Silent:
+    size, rank = (lambda self: SIZE), (lambda self: 0)
+
+class Processes(_torch_processes.Processes):
+    group = Silent()
+    size = SIZE
+    def meet(self, call, sides):
+        return [[len(x)] * SIZE for x in sides]
+    def total(self, x):
+        return x * SIZE
+
+for name in ("all_gather", "reduce_scatter", "batch_isend_irecv"):
+    setattr(dist, name, lambda *_, **__: [])
+dist.P2POp = lambda *_, **__: None
+
+def step(n):
+    rows = [torch.ones(n, 1024).cumsum(0).sin().requires_grad_() for _ in range(2)]
+    loss = NPairsEmbeddingLoss(block_size=64)
+    loss.group = Processes("world", sys.argv[1] == "ring")
+    loss(*rows).backward()
+
+def peak():
+    return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+step(8)
+before = peak()
+step(512)
+print(peak() - before)
+"""
+
+
+@pytest.mark.parametrize("gather", ["all", "ring"])
+def test_no_process_of_a_ring_holds_all_candidates(gather):
+    require("torch")
+    command = [sys.executable, "-c", STEP, gather]
+    run = subprocess.run(command, capture_output=True, text=True, check=True)
+    candidates = 32 * 512 * 1024 * 4
+    taken = int(run.stdout)
+    assert taken < candidates if gather == "ring" else taken > candidates, taken
