@@ -12,11 +12,13 @@ def within(x: Array, k: int, slack: Array) -> tuple[Array, Array, Array]:
 
     The k-th largest of the maxima of groups of columns is no more than the k-th
     largest of all, and a group is worth a look only where its maximum is near that.
+    Where there are fewer than `k` but minus infinity, there are none.
     """
     width, count = x.shape[1] // _GROUP, x.shape[1]
     peaks = _maxima(x, width)
     last = peaks.shape[1] - k
-    least = np.partition(peaks, last, axis=1)[:, last, None] - slack
+    least = np.partition(peaks, last, axis=1)[:, last, None]
+    least = np.where(least == -np.inf, np.inf, least - slack)
     rows, groups = np.nonzero(peaks >= least)
     columns = groups[:, None] + width * np.arange(_GROUP)
     # What is left of the groups are columns on their own.

@@ -107,18 +107,18 @@ def _keys_of(problem: Problem) -> Keys:
 def mined(problem: Problem, keys: Keys, rows: Rows, masks: Masks) -> Mined:
     """Return the terms of some rows."""
     lib, xp, terms = problem.library, problem.library.xp, problem.config.terms
-    counted: Array = terms.counted(lib, masks)
     wanted = terms.extremes or Extremes(True, False)
     less = rows.side.rows - keys.centre
     left = xp.concat([less, xp.ones_like(less[:, :1])], axis=1)
     scores = lib.panel_product(left, keys.factor)
-    slack = xp.where(counted[:, None], _slack(lib, less, keys), float("nan"))
+    slack = _slack(lib, less, keys)
     # The nearest have the largest scores, and the farthest those of the other sign.
     scores = lib.times(scores, -1.0) if wanted.far_negative else scores
     near = _few(lib, scores, masks.negatives, slack)
     turned = wanted.far_negative != wanted.far_positive
     scores = lib.times(scores, -1.0) if turned else scores
     far = _few(lib, scores, masks.positives, slack)
+    counted = xp.logical_and(xp.any(near.there, axis=1), xp.any(far.there, axis=1))
     exact = xp.astype(rows.side.rows, keys.exact.dtype)
     positives = _chosen(problem, keys, exact, far, wanted.far_positive)
     negatives = _chosen(problem, keys, exact, near, wanted.far_negative)
@@ -166,6 +166,7 @@ def _chosen(problem: Problem, keys: Keys, rows: Array, few: Few, far: bool) -> C
     count = lib.clip(xp.sum(ties, axis=1, keepdims=True), 1.0, float("inf"))
     nothing = best == -float("inf")
     distances = xp.where(nothing, 0.0, best if far else -best)
+    differences = xp.astype(differences, dtype)
     return Chosen(few.columns, ties / count, distances, differences)
 
 
@@ -175,18 +176,14 @@ def pulled(
     """Return the gradients of the rows, and of all candidates, (m, d)."""
     lib, slopes = problem.library, found.slopes
     slopes = slopes if weights is None else slopes * weights[:, None]
-    exact = found.positives.differences.dtype
-    of_rows = None
-    of_candidates = lib.xp.zeros_like(problem.candidates.side.rows, dtype=exact)
+    of_rows, of_candidates = None, lib.xp.zeros_like(problem.candidates.side.rows)
     for chosen, sign in ((found.positives, 1.0), (found.negatives, -1.0)):
         factor = _by_squares(problem, chosen) * chosen.shares * (slopes * sign)
-        factor = lib.xp.astype(factor, chosen.differences.dtype)
         moved = chosen.differences * factor[..., None]
         own = lib.xp.sum(moved, axis=1)
         of_rows = -own if of_rows is None else of_rows - own
         of_candidates = lib.plus_rows(of_candidates, chosen.columns, moved)
-    dtype = slopes.dtype
-    return lib.xp.astype(of_rows, dtype), lib.xp.astype(of_candidates, dtype)
+    return of_rows, of_candidates
 
 
 def _by_squares(problem: Problem, chosen: Chosen) -> Array | float:

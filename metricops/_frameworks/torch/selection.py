@@ -1,5 +1,6 @@
 """Selection in PyTorch: the best of many columns, by passes that are cheap."""
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -27,10 +28,12 @@ def within(x: Array, k: int, slack: Array) -> tuple[Array, Array, Array]:
 
     The k-th largest of the maxima of groups of columns is no more than the k-th
     largest of all, and a group is worth a look only where its maximum is near that.
+    Where there are fewer than `k` but minus infinity, there are none.
     """
     peaks = _maxima(x)
     best = torch.topk(peaks, k, dim=1, sorted=False).values
-    least = best.amin(dim=1, keepdim=True) - slack
+    least = best.amin(dim=1, keepdim=True)
+    least = torch.where(least == -math.inf, math.inf, least - slack)
     rows, groups = (peaks >= least).nonzero(as_tuple=True)
     width, count = x.shape[1] // _GROUP, x.shape[1]
     # What is left of the groups are columns on their own.
