@@ -117,6 +117,7 @@ LONG_TESTS = (
     "test_each_tab_of_the_quick_start_runs[flax",
     "test_every_public_function_works_on_every_library[jax",
     "test_two_workers_train_as_one_process_does",
+    "test_sharded_arrays_have_the_numbers_of_whole_ones[all",
     "test_replicas_have_the_loss_and_gradients_of_the_whole_batch[small-mined",
     "test_replicas_have_the_loss_and_gradients_of_the_whole_batch[small-circle",
     "test_replicas_have_the_loss_and_gradients_of_the_whole_batch[small-hard",

@@ -118,11 +118,8 @@ def cosine_distance(lib: Library, x: Array, y: Array | None, normalize: bool) ->
     rows, columns = (None if z is None else unit(lib, z) for z in (x, y))
     # 1 - u·v equals |u - v|² / 2 for lengths of 1. Near 0 only the latter keeps digits.
     half = squared_euclidean(lib, rows, columns) / 2
-    half = (
-        half
-        + _missing(lib, x)
-        + xp.matrix_transpose(_missing(lib, x if y is None else y))
-    )
+    half = half + _missing(lib, x)
+    half = lib.plus(half, xp.matrix_transpose(_missing(lib, x if y is None else y)))
     fixed = lib.stop_gradient(half)
     return half - xp.where(fixed > 2, fixed - 2, xp.zeros_like(fixed))
 

@@ -16,6 +16,7 @@ from metricops._frameworks.distances import root_by_one
 from metricops._frameworks.dtypes import LONG_DOUBLES
 from metricops._frameworks.jax import distances, gradients, halves, searches
 from metricops._frameworks.jax.loops import Scans
+from metricops._frameworks.jax.meshes import across_meshes
 from metricops._frameworks.library import Library
 from metricops._frameworks.operands import HALVES as WORDS
 from metricops._frameworks.operations import Arrays, Operation, Search
@@ -131,13 +132,20 @@ class Jax(Library):
         """Return 1 / (1 + exp(-x)), of any x."""
         return jax.nn.sigmoid(x)
 
+    @across_meshes
     def product(self, x: Array, y: Array) -> Array:
         """Return the matrix product of two arrays of one dtype, in that dtype."""
         return jnp.matmul(*of_width_two(jnp, x, y)) if x.shape[-1] == 1 else x @ y
 
+    @across_meshes
     def widened_product(self, x: Array, y: Array, dtype: Any) -> Array:
         """Return the product in `dtype` of halves that are not widened first."""
         return jnp.matmul(x, y, preferred_element_type=dtype)
+
+    @across_meshes
+    def plus(self, x: Array, y: Array) -> Array:
+        """Return ``x + y``."""
+        return x + y
 
     def positions(self, x: Array, axis: int, name: str) -> Array:
         """Return 0, 1, ... along an axis of `x`."""
@@ -163,6 +171,7 @@ class Jax(Library):
         """Return float64 where it is switched on."""
         return jnp.promote_types(x.dtype, jnp.result_type(float))
 
+    @across_meshes
     def found(
         self, search: Search, config: Any, queries: Array, keys: Array
     ) -> tuple[Array, Array]:
@@ -179,6 +188,7 @@ class Jax(Library):
         """Return what was `found`, with the rows that are not `right` done again."""
         return searches.redone(right, function, rows, found)
 
+    @across_meshes
     def derived(
         self, value: Array, function: Callable[..., Array], arrays: Arrays
     ) -> Array:
@@ -193,6 +203,7 @@ class Jax(Library):
         """Return ``exact(lib, *arrays)``, by `short` where there is float64."""
         return distances.shortcut(self, short, exact, arrays)
 
+    @across_meshes
     def differentiable(
         self, operation: Operation, config: Any, arrays: Arrays, constants: Arrays
     ) -> Array:
@@ -207,6 +218,7 @@ class Jax(Library):
         fixed = jax.lax.stop_gradient(arrays)
         return self.compiled(function, config, *fixed)
 
+    @across_meshes
     def compiled(self, function: Callable[..., Any], config: Any, *arrays: Any) -> Any:
         """Return ``function(self, config, *arrays)``, compiled once for its shapes.
 
