@@ -11,7 +11,7 @@ import metricops
 
 from ._embedding_loss import module_loss, option_names
 from ._torch_base import Module
-from ._torch_processes import processes
+from ._torch_processes import batch_loss, processes
 
 
 class _Loss(Module):
@@ -61,8 +61,7 @@ class LabelledLoss(_Loss):
         """
         theirs = {"candidate_labels": candidate_labels, "sample_weight": sample_weight}
         arrays = anchors, candidates, labels
-        found: torch.Tensor = module_loss(self, self.group, *arrays, **theirs)
-        return found
+        return batch_loss(self, *arrays, **theirs)
 
 
 class _OneSetLoss(_Loss):

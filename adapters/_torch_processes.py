@@ -9,6 +9,7 @@ import torch.distributed as dist
 
 from metricops._sharded import Visits, check_gather, leaves
 
+from ._embedding_loss import module_loss
 from ._torch_collectives import AllGather, AllReduce, Sent, answers
 
 _READY, _FAILED = 0, 1
@@ -29,6 +30,16 @@ def processes(process_group: Any, gather: str = "all") -> "Processes | None":
         msg = f"`process_group` must be {need}; got {process_group!r}."
         raise TypeError(msg)
     return Processes(process_group, ring)
+
+
+def batch_loss(module: Any, *arrays: Any, **given: Any) -> torch.Tensor:
+    """Return the loss of a module, of the batch of its group if it has one.
+
+    A graph of `torch.compile` ends before what processes exchange.
+    """
+    way = module_loss if module.group is None else _eagerly
+    found: torch.Tensor = way(module, module.group, *arrays, **given)
+    return found
 
 
 class Processes:
@@ -163,6 +174,11 @@ class Processes:
     def _own_first(self, parts: list[Any]) -> list[Any]:
         rank = self.group.rank()
         return [*parts[rank:], *parts[:rank]]
+
+
+@torch.compiler.disable
+def _eagerly(module: Any, group: Processes, *arrays: Any, **given: Any) -> Any:
+    return module_loss(module, group, *arrays, **given)
 
 
 def _device(group: dist.ProcessGroup) -> torch.device:

@@ -14,12 +14,11 @@ from ._embedding_loss import (
     SIGMOID_OPTIONS,
     check_memory,
     log_scale,
-    module_loss,
     option_names,
 )
 from ._torch_base import Module
 from ._torch_batch import LabelledLoss
-from ._torch_processes import processes
+from ._torch_processes import batch_loss, processes
 
 
 class SigmoidEmbeddingLoss(Module):
@@ -125,9 +124,8 @@ class SigmoidEmbeddingLoss(Module):
         if self.training and self.logit_scale is not None:
             with torch.no_grad():  # as in `NPairsEmbeddingLoss`
                 self.logit_scale.clamp_(max=MAX_LOG_SCALE)
-        found: torch.Tensor = module_loss(
+        return batch_loss(
             self,
-            self.group,
             anchors,
             candidates,
             labels,
@@ -138,7 +136,6 @@ class SigmoidEmbeddingLoss(Module):
             temperature=self.temperature,
             bias=self.bias,
         )
-        return found
 
     def _arguments(self) -> dict[str, Any]:
         """Return the arguments that `repr` shows."""

@@ -9,7 +9,7 @@ import torch
 
 import metricops
 
-from ._embedding_loss import MAX_LOG_SCALE, OPTIONS, log_scale, module_loss
+from ._embedding_loss import MAX_LOG_SCALE, OPTIONS, log_scale
 from ._torch_base import Module
 from ._torch_batch import (
     BarlowTwinsLoss,
@@ -21,7 +21,7 @@ from ._torch_batch import (
     SoftNearestNeighborLoss,
     VICRegLoss,
 )
-from ._torch_processes import processes
+from ._torch_processes import batch_loss, processes
 from ._torch_siblings import (
     ContrastiveEmbeddingLoss,
     CrossBatchMemory,
@@ -232,9 +232,8 @@ class NPairsEmbeddingLoss(Module):
             # far would have no gradient, and so it would never come back.
             with torch.no_grad():
                 self.logit_scale.clamp_(max=MAX_LOG_SCALE)
-        found: torch.Tensor = module_loss(
+        return batch_loss(
             self,
-            self.group,
             anchors,
             candidates,
             labels,
@@ -245,7 +244,6 @@ class NPairsEmbeddingLoss(Module):
             sample_weight=sample_weight,
             temperature=self.temperature,
         )
-        return found
 
     def _arguments(self) -> dict[str, Any]:
         """Return the arguments that `repr` shows."""

@@ -313,6 +313,20 @@ def test_a_ring_refuses_second_derivatives(group):
         slope.sum().backward()
 
 
+# Dynamo's own warning, of what crosses the end of a graph.
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")
+@pytest.mark.parametrize("gather", ["all", "ring"])
+def test_a_compiled_model_ends_its_graph_before_the_processes(group, gather):
+    torch, adapter = require("torch"), require("metricops.adapters.torch")
+    loss = adapter.NPairsEmbeddingLoss(process_group=group, gather=gather)
+    compiled = torch.compile(lambda x: loss(x, x) + 1, backend="eager")
+    x = torch.tensor(ROWS[8]["anchors"][:3], requires_grad=True)
+    found, expected = compiled(x), loss(x, x) + 1
+    slopes = (torch.autograd.grad(y, x) for y in (found, expected))
+    assert found.item() == expected.item()
+    torch.testing.assert_close(*slopes)
+
+
 def test_a_copied_module_talks_to_the_same_processes(group):
     loss = require("metricops.adapters.torch").NPairsEmbeddingLoss(process_group=group)
     assert copy.deepcopy(loss).group is loss.group

@@ -5,6 +5,10 @@ candidates first. What it returns is scaled so that the *mean* over the members 
 loss of the whole batch: data parallel training averages gradients over the members, and
 so gets the whole batch's gradient.
 
+Members meet everybody's candidates all at once, gathered (`embeddings`, `distances`),
+or one member's at a time, in a ring (`ring`), which takes less memory and one product
+more.
+
 Nothing here knows a framework: an adapter brings its collectives, as a `Group`.
 """
 
