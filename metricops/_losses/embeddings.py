@@ -70,7 +70,10 @@ def admitted(objective: Objective, asked: Arguments) -> Call:
     lib, anchors, every = inputs.library, inputs.first, inputs.second
     shape = anchors.shape
     alike = isinstance(shape, tuple) and shape == every.shape and len(shape) == 2
-    if not alike or lib.spreads:  # equal shapes fit with all options
+    if lib.spreads:
+        lib.check_whole("anchors", anchors)
+        lib.check_whole("candidates", every)
+    if not alike:  # equal shapes fit with all options
         every = _candidates(lib, anchors, every, asked)
     labels, roles = _NO_LABELS, _BY_POSITION
     if asked.labels is not None or objective.needs_negatives:
@@ -220,9 +223,6 @@ def loss_and_gradients(call: Call) -> tuple[Array, tuple[Array, Array | None, Ar
 
 def _candidates(lib: Library, anchors: Array, every: Array, asked: Arguments) -> Array:
     """Return the candidates, as many as the options ask for, and on one device."""
-    if lib.spreads:
-        lib.check_whole("anchors", anchors)
-        lib.check_whole("candidates", every)
     option = None
     if asked.labels is None:
         option = "`labels` is None"

@@ -16,7 +16,16 @@ from metricops._frameworks import Library
 from metricops._panels.chain import Direction, Products
 from metricops._panels.halves import beside, beside_panels, lost, of_anchors, plus_lost
 from metricops._panels.objective import Pairs, Slopes
-from metricops._panels.records import Candidates, Problem, Rows, Wanted
+from metricops._panels.records import (
+    Candidates,
+    Config,
+    Given,
+    Labels,
+    Problem,
+    Rows,
+    Wanted,
+    block_of,
+)
 from metricops._panels.scores import (
     Side,
     pairs_of,
@@ -24,7 +33,7 @@ from metricops._panels.scores import (
     scores_of,
     side_of,
 )
-from metricops._similarity.normalize import unit_gradient
+from metricops._similarity.normalize import unit_and_norm, unit_gradient
 from metricops._typing import Array
 
 
@@ -56,19 +65,25 @@ class Out(NamedTuple):
     lost: Array | None  # what rounding of units took from the loss
 
 
-def mean(problem: Problem) -> Array | None:
-    """Return the mean loss if there is one panel, by position; else None."""
-    lib, rows = problem.library, problem.rows
-    if rows.labels is not None or problem.several or not lib.shape(rows.anchors)[0]:
-        return None  # without anchors the mean is 0
-    if problem.config.objective.smoothing != 0:
+def mean(lib: Library, config: Config, given: Given, labels: Labels) -> Array | None:
+    """Return the mean loss by position if all rows are one panel; else None."""
+    anchors, objective = given.anchors, config.objective
+    every = anchors if given.candidates is None else given.candidates
+    if labels.anchors is not None or labels.ids is not None or objective.smoothing:
         return None
-    pairs = pairs_of(problem, rows, problem.candidates)
-    anchors = rows.anchors
-    if problem.config.normalize:
-        anchors = side_of(problem, anchors, None).anchors
-    scores = scores_of(problem, rows, anchors, problem.candidates, pairs)
-    return problem.config.objective.mean(lib, scores, pairs)
+    if given.bias is not None:
+        return None
+    several = lib.several(anchors, block_of(lib, config, anchors, every))
+    if several or not lib.shape(anchors)[0]:
+        return None  # without anchors the mean is 0
+    pairs = Pairs(positive=lib.positions(anchors, 0, "anchors"))
+    if config.normalize:
+        anchors, every = (unit_and_norm(lib, x).unit for x in (anchors, every))
+    number = config.temperature
+    temperature = given.temperature if number is None else number
+    columns = lib.xp.matrix_transpose(every)
+    scores = lib.product(scaled(anchors, 1 / temperature), columns)
+    return objective.mean(lib, scores, pairs)
 
 
 def losses(problem: Problem) -> Direction:

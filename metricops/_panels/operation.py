@@ -19,7 +19,8 @@ from metricops._panels.records import (
     Given,
     Labels,
     Wanted,
-    block_of,
+    given_of,
+    labels_of,
     problem_of,
     sums_of,
 )
@@ -30,12 +31,13 @@ _SMALL = 2**17  # scores: for so few, plain autodiff costs less than an operatio
 
 def value(lib: Library, config: Config, arrays: Arrays, constants: Arrays) -> Array:
     """Return the loss."""
-    given, labels = Given(*arrays), Labels(*constants)
-    problem = problem_of(lib, config, given, labels)
-    if config.reduction == "mean" and not config.symmetric and given.weights is None:
-        loss = one_way.mean(problem)
+    given, labels = given_of(arrays), labels_of(constants)
+    one_mean = config.reduction == "mean" and given.weights is None
+    if one_mean and not (config.symmetric or config.operands):
+        loss = one_way.mean(lib, config, given, labels)
         if loss is not None:
             return penalised(lib, config, given, loss)
+    problem = problem_of(lib, config, given, labels)
     directions: plans.Directions
     if problem.symmetric and not problem.several and sums_of(problem) is not None:
         directions = both_ways.losses(problem)
@@ -51,12 +53,12 @@ def is_small(lib: Library, config: Config, arrays: Arrays) -> bool:
     """Return whether all fits one small panel, so that plain autodiff is fastest."""
     if config.operands:  # autodiff would multiply other dtypes
         return False
-    given = Given(*arrays)
+    given = given_of(arrays)
     every = given.anchors if given.candidates is None else given.candidates
-    block = block_of(lib, config, given.anchors, every)
-    size = lib.size(given.anchors, 0)
-    fits = block is not None and size <= block
-    return fits and size * lib.size(every, 0) <= _SMALL
+    rows, columns = lib.known_rows(given.anchors), lib.known_rows(every)
+    if rows is None or columns is None or rows * columns > _SMALL:
+        return False
+    return config.block_size is None or rows <= config.block_size
 
 
 def saves_gradients(config: Config) -> bool:

@@ -2,7 +2,7 @@
 
 from typing import Any, NamedTuple
 
-from metricops._frameworks import Library
+from metricops._frameworks import Arrays, Library
 from metricops._panels.objective import Objective
 from metricops._panels.roles import Roles
 from metricops._similarity.normalize import Units, unit_and_norm
@@ -56,6 +56,16 @@ class Labels(NamedTuple):
     candidate_ids: Array | None = None  # None: those of the anchors
 
 
+def given_of(arrays: Arrays) -> Given:
+    """Return arrays as a record, where they are not one already."""
+    return arrays if type(arrays) is Given else Given(*arrays)
+
+
+def labels_of(constants: Arrays) -> Labels:
+    """Return the same of what has no derivative."""
+    return constants if type(constants) is Labels else Labels(*constants)
+
+
 class Rows(NamedTuple):
     """Some anchors, and what belongs to each of them."""
 
@@ -105,7 +115,7 @@ def problem_of(lib: Library, config: Config, given: Given, labels: Labels) -> Pr
     others = labels.anchors if labels.candidates is None else labels.candidates
     ids = labels.ids if labels.candidate_ids is None else labels.candidate_ids
     number = config.temperature
-    scale = 1 / given.temperature if number is None else 1 / number
+    temperature = given.temperature if number is None else number
     embeddings = every if units is None else units.unit
     paired = positions = None
     if labels.anchors is None:
@@ -121,7 +131,7 @@ def problem_of(lib: Library, config: Config, given: Given, labels: Labels) -> Pr
         lib,
         config,
         Rows(anchors, labels.anchors, positions, paired, None, labels.ids),
-        Candidates(embeddings, others, scale, given.bias, ids),
+        Candidates(embeddings, others, 1 / temperature, given.bias, ids),
         units,
         None,
         one_set,

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 from metricops._checks import refuse_kind
-from metricops._frameworks.dtypes import LONG_DOUBLES, Dtype, describe
+from metricops._frameworks.dtypes import LONG_DOUBLES, describe
 from metricops._frameworks.library import Library
 from metricops._frameworks.loops import Loops
 from metricops._frameworks.operands import HALVES as WORDS
@@ -17,7 +17,7 @@ from metricops._frameworks.torch.halves import HalfProducts
 from metricops._frameworks.torch.loops import InPlace
 from metricops._frameworks.torch.namespace import NAMESPACE
 from metricops._frameworks.torch.primitives import TorchPrimitives
-from metricops._typing import Array
+from metricops._typing import Array, Namespace
 
 _DTYPES = {
     dtype: describe(str(dtype).removeprefix("torch."))
@@ -34,6 +34,10 @@ class Torch(TorchPrimitives):
     spreads = True
     has_halves = True
 
+    def __init__(self, xp: Namespace, label: str) -> None:
+        super().__init__(xp, label)
+        self.dtypes = _DTYPES
+
     def convert(self, name: str, x: Array) -> Array:
         """Return `x`, or raise for a sparse or nested tensor."""
         if x.is_nested:
@@ -46,10 +50,6 @@ class Torch(TorchPrimitives):
         """Raise for a tensor whose rows are spread over a mesh of devices."""
         if type(x).__name__ == "DTensor":
             refuse_kind(name, "DTensor")
-
-    def dtype(self, x: Array) -> Dtype:
-        """Return the dtype of `x` in words."""
-        return _DTYPES[x.dtype]
 
     def default_float(self, like: Array) -> Any:
         """Return the dtype that integers become."""
@@ -84,7 +84,8 @@ class Torch(TorchPrimitives):
 
     def block(self, anchors: Array, candidates: Array) -> int | None:
         """Return how many anchors a panel should hold; None: all, of open sizes."""
-        if None in (self.known_rows(anchors), self.known_rows(candidates)):
+        rows, columns = anchors.shape[0], candidates.shape[0]
+        if not (isinstance(rows, int) and isinstance(columns, int)):
             return None
         if anchors.is_cpu or not products.is_accelerator(anchors.device):
             return super().block(anchors, candidates)

@@ -10,7 +10,7 @@ from torch.nn.functional import cross_entropy, softplus
 from metricops._frameworks.distances import root_by_one
 from metricops._frameworks.library import Library
 from metricops._frameworks.operations import Arrays
-from metricops._frameworks.primitives import SMALL, CrossEntropy
+from metricops._frameworks.primitives import NO_CROSS_ENTROPY, SMALL, CrossEntropy
 from metricops._frameworks.torch import private, products, selection
 from metricops._typing import Array
 
@@ -24,6 +24,9 @@ def _mean(scores: Array, columns: Array) -> Array | None:
 
 def _row_losses(scores: Array, columns: Array) -> Array:
     return cross_entropy(scores, columns, reduction="none")
+
+
+_CROSS_ENTROPY = CrossEntropy(_mean, _row_losses)
 
 
 class TorchPrimitives(Library):
@@ -79,8 +82,8 @@ class TorchPrimitives(Library):
         """Return what there is for the cross-entropy of rows of such scores."""
         # They keep too few digits of small losses, for which one has to look.
         if scores.is_cpu and selection.sees_values(scores):
-            return CrossEntropy(_mean, _row_losses)
-        return CrossEntropy()
+            return _CROSS_ENTROPY
+        return NO_CROSS_ENTROPY
 
     def positions(self, x: Array, axis: int, name: str) -> Array:
         """Return 0, 1, ... along an axis of `x`, on its device."""
