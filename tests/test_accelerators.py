@@ -215,6 +215,22 @@ def test_a_step_saves_gradients_and_no_widened_embeddings(torch, fake, half):
     assert 0 < beyond <= (N + M) * D * 6
 
 
+@pytest.mark.parametrize("half", HALVES)
+def test_pairwise_products_multiply_halves_too(torch, fake, half):
+    host = [torch.tensor(x).to(getattr(torch, half)) for x in sides("position")]
+    there = [fake.there(x).requires_grad_() for x in host]
+    wide = [x.double().requires_grad_() for x in host]
+    upstream = torch.linspace(-1, 1, N * M).reshape(N, M).to(host[0].dtype)
+    fake.LOG.clear()
+    found = metricops.pairwise_inner_product(*there)
+    gradients = torch.autograd.grad(found, there, fake.there(upstream))
+    assert multiplied(torch, fake) == {getattr(torch, half)}
+    expected = wide[0] @ wide[1].T
+    slopes = torch.autograd.grad(expected, wide, upstream.double())
+    every = [fake.here(x) for x in (found.detach(), *gradients)]
+    assert max(distances(torch, every, [expected, *slopes])) < BOUNDS[half]
+
+
 @pytest.mark.parametrize("large", [1.0, 3e4])
 def test_panels_of_float16_neither_overflow_nor_vanish(torch, fake, large):
     """The derivative by the labels of a row grows with the number of candidates."""

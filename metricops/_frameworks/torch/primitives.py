@@ -72,6 +72,11 @@ class TorchPrimitives(Library):
         """Return the matrix product in the dtype of both, also under autocast."""
         return products.product(x, y)
 
+    def widened_product(self, x: Array, y: Array, dtype: Any) -> Array:
+        """Return the product of halves in float32, of halves as they are on a GPU."""
+        found = products.widened(x, y)
+        return super().widened_product(x, y, dtype) if found is None else found
+
     def plus_product(self, total: Array | None, x: Array, y: Array) -> Array:
         """Return ``x @ y`` added to `total`, in place where nothing records it."""
         if total is None or private.recorded():

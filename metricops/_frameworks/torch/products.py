@@ -47,6 +47,21 @@ def takes_halves(device: torch.device, dtype: torch.dtype) -> bool:
     return bool(torch.cuda.get_device_capability(device) >= least)
 
 
+def widened(x: Array, y: Array) -> Array | None:
+    """Return the float32 product of matrices of halves as they are, or None.
+
+    Where no transform looks on, and the device has it.
+    """
+    if x.is_cpu or x.ndim != 2 or x.dtype != y.dtype:
+        return None
+    if torch.compiler.is_compiling() or private.transforms_active():
+        return None
+    if private.forward_active() or not takes_halves(x.device, x.dtype):
+        return None
+    found: Array = _OfHalves.apply(x, y)
+    return found
+
+
 def operands(x: Array, y: Array, normalize: bool) -> str:
     """Return the half in which to multiply two sides, "" for none."""
     dtype = x.dtype
@@ -93,6 +108,25 @@ def suits_onednn(x: Array, y: Array) -> bool:
         and not private.recorded()
         and type(x) is type(y) is torch.Tensor
     )
+
+
+class _OfHalves(torch.autograd.Function):
+    """A product of halves in float32, whose gradients are products of halves too."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Array, y: Array) -> Array:
+        ctx.save_for_backward(x, y)
+        return torch.mm(x, y, out_dtype=torch.float32)
+
+    @staticmethod
+    def backward(ctx: Any, upstream: Array) -> Any:
+        x, y = ctx.saved_tensors
+        upstream = upstream.to(x.dtype)  # exact, as the result went out in a half
+        of_x, of_y = ctx.needs_input_grad
+        return (
+            _OfHalves.apply(upstream, y.mT).to(x.dtype) if of_x else None,
+            _OfHalves.apply(x.mT, upstream).to(x.dtype) if of_y else None,
+        )
 
 
 class _Product(torch.autograd.Function):
