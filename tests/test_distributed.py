@@ -114,14 +114,17 @@ CASES |= {
 RINGS: dict[str, tuple[tuple[str, ...], dict[str, Any]]] = {
     "ring of positions": (PAIRS, {"normalize": True}),
     "ring of labels": (ALL, {"reduction": "weighted_mean", "l2_weight": 0.1}),
-    "ring both ways": (ALL, {"symmetric": True, "label_smoothing": 0.1}),
+    "ring both ways": (
+        ALL,
+        {"symmetric": True, "label_smoothing": 0.1, "block_size": 128},
+    ),
     "ring of several labels": ((*PAIRS, "multihot"), {"reduction": "sum"}),
     "ring of one set": (("anchors", "labels"), {"exclude_diagonal": True}),
     "ring, none": (ALL, {"reduction": "none", "block_size": 2}),
     "ring of sigmoids": (PAIRS, {"normalize": True}),
     "ring of contrastive": (
         (*PAIRS, "labels", "sample_weight"),
-        {"reduction": "weighted_mean", "negative_margin": 3.0},
+        {"reduction": "weighted_mean", "negative_margin": 3.0, "block_size": 128},
     ),
 }
 CASES |= {
