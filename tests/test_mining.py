@@ -9,7 +9,7 @@ import pytest
 import metricops
 from metricops._panels import mining
 
-N, M, D = 150, 90, 6
+N, M, D = 160, 90, 6
 KINDS = ("hard", "easy")
 METRICS = ("euclidean", "squared_euclidean", "cosine")
 
@@ -129,3 +129,24 @@ def test_a_product_a_panel_finds_the_triplets(torch, monkeypatch):
         x, labels=torch.arange(128) // 4, positives="hard", negatives="hard"
     ).backward()
     assert [bool(found.complete) for found in taken] == [True]
+
+
+@pytest.mark.parametrize("count", [64, 80, 90])
+@pytest.mark.parametrize("near", [1, 2, 6])
+def test_what_is_near_the_largest_is_found(torch, count, near):
+    from metricops._frameworks.torch import selection
+
+    generator = torch.Generator().manual_seed(count + near)
+    x = torch.rand((40, count), generator=generator)
+    columns = torch.rand((40, count), generator=generator).argsort(dim=1)[:, :near]
+    x.scatter_(1, columns, (2 + torch.arange(near) / 100).expand(40, -1))
+    x[3] = -torch.inf
+    found, there, complete = selection.within(x, 1, torch.full((40, 1), 0.2))
+    assert complete.all()
+    expected = columns.sort(dim=1).values
+    expected = expected[torch.arange(40) != 3]
+    assert not there[3].any()
+    mine = torch.stack(
+        [row[mask] for row, mask in zip(found, there, strict=True) if mask.any()]
+    )
+    assert (mine == expected).all()
