@@ -87,8 +87,9 @@ def _called(operation: Any, args: Any, kwargs: Any) -> Any:
         out = operation(*own, **named)
     if not operation.is_view:
         written = [x for x in tree_leaves(out) if isinstance(x, torch.Tensor)]
-        named_out = named.get("out")
-        MOVED.append((operation, [x for x in given if x is not named_out], written))
+        # What is written into is given last.
+        read = given[:-1] if named.get("out") is not None else given
+        MOVED.append((operation, read, written))
     device = kwargs.get("device")
     if device is not None and torch.device(device).type == "cpu":
         LOG.append(("to host",))

@@ -427,7 +427,13 @@ def test_processors_widen_halves(jax, half):
 
 
 # By position, eagerly: maximum 4, shift 8, exponential 6, sum 2.
-BYTES = {"position": 20, "symmetric": 70, "labels": 80, "one set": 101}
+BYTES = {
+    "position": 20,
+    "temperature": 20,
+    "symmetric": 70,
+    "labels": 80,
+    "one set": 103,
+}
 
 
 @pytest.mark.parametrize("form", BYTES)
@@ -441,6 +447,8 @@ def test_little_is_read_and_written_outside_the_products(torch, fake, form, half
     options: dict[str, Any] = {}
     if form in ("labels", "one set"):
         options["labels"] = fake.there(torch.arange(rows) // 4)
+    if form == "temperature":
+        options["temperature"] = fake.there(torch.tensor(2.0)).requires_grad_()
     options["symmetric"] = form == "symmetric"
     options["exclude_diagonal"] = form == "one set"
     fake.MOVED.clear()
@@ -464,6 +472,11 @@ def test_sums_of_halves_are_right_in_the_mean(torch, fake, monkeypatch, half):
     expected = torch.nn.functional.cross_entropy(x @ y.T / 0.07, torch.arange(512))
     assert any("exp.out" in str(operation) for operation, *_ in fake.LOG)
     assert fake.here(loss).item() == pytest.approx(expected.item(), abs=3e-6)
+    # Negative temperatures are as good, where nothing says that they are not.
+    scale = fake.there(torch.tensor(-0.1)).requires_grad_()
+    loss = metricops.npairs_loss_from_embeddings(*there, temperature=scale)
+    expected = torch.nn.functional.cross_entropy(x @ y.T / -0.1, torch.arange(512))
+    assert fake.here(loss.detach()).item() == pytest.approx(expected.item(), abs=3e-6)
 
 
 def moved(fake, least):

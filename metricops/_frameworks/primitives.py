@@ -225,11 +225,18 @@ class Primitives(Operands):
         """Return the exponentials of `x`."""
         return self.xp.exp(x)
 
-    def exponentials(self, x: Array, peak: Array) -> tuple[Array, Array | None]:
-        """Return ``exp(x - peak)`` as a panel that is multiplied, over a number a row.
+    def scaled_peak(self, x: Array, scale: Array) -> Array:
+        """Return the maxima of the rows of ``x * scale``, as constants."""
+        return self.peak(x * scale, 1)
 
-        That number is (b, 1), or None for 1.
+    def exponentials(
+        self, x: Array, peak: Array, scale: Array | None
+    ) -> tuple[Array, Array | None]:
+        """Return ``exp(x * scale - peak)`` as it is multiplied, over a number a row.
+
+        That number is (b, 1), or None for 1. The scale may be None for 1.
         """
+        x = x if scale is None else self.times(x, scale)
         return self.exp(self.minus(x, peak)), None
 
     def put(self, x: Array, columns: Array, value: Any) -> Array:

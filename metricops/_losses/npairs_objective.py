@@ -154,9 +154,12 @@ def _mean_by_position(lib: Library, scores: Array, pairs: Pairs) -> Array:
 
 def _slopes_by_position(lib: Library, scores: Array, pairs: Pairs) -> Slopes:
     """Return losses and derivatives of rows with one positive each."""
-    peak = lib.peak(scores, 1)
-    difference = lib.pick(scores, pairs.positive) - peak
-    shifted = Shifted(difference, *lib.exponentials(scores, peak))
+    scale, own = pairs.scale, lib.pick(scores, pairs.positive)
+    if scale is None:
+        peak = lib.peak(scores, 1)
+    else:
+        peak, own = lib.scaled_peak(scores, scale), own * scale
+    shifted = Shifted(own - peak, *lib.exponentials(scores, peak, scale))
     parts = _parts(lib, shifted, pairs)
     factor = (1.0 if shifted.back is None else shifted.back) / parts.partition
     return Slopes(parts.losses[:, 0], parts.exponentials, factor, -parts.total[:, 0])

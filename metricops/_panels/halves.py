@@ -11,6 +11,7 @@ place.
 from typing import Any
 
 from metricops._frameworks import Library
+from metricops._panels.objective import Pairs
 from metricops._panels.records import Candidates, Problem
 from metricops._typing import Array
 
@@ -74,6 +75,15 @@ def plus_lost(problem: Problem, rows: Array | None, gradient: Array) -> Array | 
         return rows
     total = problem.library.xp.sum(found)
     return total if rows is None else rows + total
+
+
+def scales_later(candidates: Candidates, pairs: Pairs) -> bool:
+    """Return whether the scale is to meet scores where their peaks are subtracted.
+
+    A number meets them inside the product, but an array would take a pass.
+    """
+    plain = pairs.targets is None and pairs.exists is None and candidates.bias is None
+    return plain and not isinstance(candidates.scale, float)
 
 
 def largest_of(lib: Library, x: Array) -> Array:

@@ -19,6 +19,7 @@ class Pairs(NamedTuple):
     total: Array | None = None  # (b, 1): the sum of each row's targets
     excluded: Array | None = None  # (b,): a column of each row that takes no part
     exists: Array | None = None  # (b, m): which pairs take part; None: all
+    scale: Array | None = None  # what scores are still to be multiplied by; None: 1
 
 
 class Slopes(NamedTuple):

@@ -14,7 +14,14 @@ from typing import Any, NamedTuple
 
 from metricops._frameworks import Library
 from metricops._panels.chain import Direction, Products
-from metricops._panels.halves import beside, beside_panels, lost, of_anchors, plus_lost
+from metricops._panels.halves import (
+    beside,
+    beside_panels,
+    lost,
+    of_anchors,
+    plus_lost,
+    scales_later,
+)
 from metricops._panels.objective import Pairs, Slopes
 from metricops._panels.records import (
     Candidates,
@@ -164,7 +171,11 @@ def _panel(problem: Problem, rows: Rows, candidates: Candidates, share: float) -
     side = Side(lib.wide(rows.anchors) if lib.halves else rows.anchors, None)
     if counted is not None or problem.config.normalize:
         side = side_of(problem, rows.anchors, counted)
-    scores = scores_of(problem, rows, side.anchors, candidates, pairs)
+    given = candidates
+    if lib.has_levels and objective.within_one and scales_later(candidates, pairs):
+        pairs = pairs._replace(scale=candidates.scale)
+        given = candidates._replace(scale=1.0)
+    scores = scores_of(problem, rows, side.anchors, given, pairs)
     slopes = _whole(lib, objective.slopes(lib, scores, pairs), pairs)
     error, factor = lib.panel_operand(slopes.error, slopes.factor, objective.within_one)
 

@@ -89,13 +89,23 @@ class HalfProducts(TorchPrimitives):
         """Return the sums of the rows of a panel, in float32."""
         return torch.sum(x, 1, keepdim=True, dtype=torch.float32)
 
-    def exponentials(self, x: Array, peak: Array) -> tuple[Array, Array | None]:
-        """Return ``exp(x - peak)``, of many rows in the half and times about 2**14."""
+    def scaled_peak(self, x: Array, scale: Array) -> Array:
+        """Return the maxima of the rows of ``x * scale``, in one pass."""
+        if not x.shape[1]:
+            return super().scaled_peak(x, scale)
+        least, most = torch.aminmax(x, dim=1, keepdim=True)
+        return torch.maximum(least * scale, most * scale)
+
+    def exponentials(
+        self, x: Array, peak: Array, scale: Array | None
+    ) -> tuple[Array, Array | None]:
+        """Return exponentials, of many rows in the half and times about 2**14."""
         if self._widens(x) or self._panels != torch.float16 or x.shape[0] < _MANY:
-            return super().exponentials(x, peak)
+            return super().exponentials(x, peak, scale)
         shift = peak - _LARGEST * math.log(2)
+        x = x.sub_(shift) if scale is None else _scaled_less(x, scale, shift)
         found = torch.empty_like(x, dtype=self._panels)
-        return torch.exp(x.sub_(shift), out=found), torch.exp(shift - peak)
+        return torch.exp(x, out=found), torch.exp(shift - peak)
 
     def joint_exponentials(
         self, x: Array, rows: Array, columns: Array | None, rounded: bool
@@ -162,6 +172,11 @@ def _powers(largest: Array) -> tuple[Array, Array]:
     exponent = torch.frexp(largest).exponent.clamp(-100, 100) - _LARGEST
     one = torch.ones_like(largest)
     return torch.ldexp(one, -exponent), torch.ldexp(one, exponent)
+
+
+def _scaled_less(x: Array, scale: Array, shift: Array) -> Array:
+    """Return ``x * scale - shift``, in place and in one pass."""
+    return torch.addcmul(-shift, x, scale, out=x)
 
 
 def _added(total: Array, x: Array, y: Array, **factors: float) -> Array:
