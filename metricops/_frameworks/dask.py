@@ -1,23 +1,25 @@
 """Dask: lazy and chunked already, so kernels take all rows at once."""
 
 import math
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import dask.array as da
 import numpy as np
 
 from metricops._checks import Shape, refuse_shape
-from metricops._frameworks import dask_searches
+from metricops._frameworks import dask_chunks, dask_searches
 from metricops._frameworks.library import Library
-from metricops._frameworks.loops import Whole
-from metricops._frameworks.operations import Arrays, Search
+from metricops._frameworks.operations import Arrays, Operation, Search
 from metricops._typing import Array
 
 
 class Dask(Library):
     """Dask arrays."""
 
-    looping = Whole
+    looping = dask_chunks.Chunks
+    panel = 2**22  # several chunks are at work at once
 
     def shape(self, x: Array) -> Shape:
         """Return the shape of `x`, None where the chunks are unknown."""
@@ -69,6 +71,14 @@ class Dask(Library):
         self._check_known(name, x, axis)
         return self.xp.arange(x.shape[axis], chunks=(x.chunks[axis],))
 
+    def _check_positions(self, config: Any, arrays: Arrays, constants: Arrays) -> None:
+        """Raise where positions matter and the rows before a chunk are not known."""
+        (anchors, candidates, *_), (labels, *_) = arrays, constants
+        if labels is None or config.exclude_diagonal:
+            self._check_known("anchors", anchors, 0)
+            if candidates is not None:
+                self._check_known("candidates", candidates, 0)
+
     def _check_known(self, name: str, x: Array, axis: int) -> None:
         shape = self.shape(x)
         if shape[axis] is None:
@@ -81,10 +91,6 @@ class Dask(Library):
         kept = self.xp.where(chosen, x, self.xp.zeros_like(x))
         return self.xp.sum(kept, axis=1, keepdims=True)
 
-    def block(self, anchors: Array, candidates: Array) -> int | None:
-        """Return None: all anchors at once, since Dask has chunks of its own."""
-        return None
-
     def several(self, x: Array, block: int | None) -> bool:
         """Return False, whatever the size of a panel."""
         return False
@@ -92,6 +98,62 @@ class Dask(Library):
     def shortcut(self, short: Any, exact: Any, arrays: Arrays) -> tuple[Array, ...]:
         """Return ``exact(lib, *arrays)``: lazy arrays cannot be looked at."""
         return exact(self, *arrays)
+
+    def block(self, anchors: Array, candidates: Array) -> int | None:
+        """Return how many anchors a chunk should hold; None where it is unknown."""
+        if self.shape(candidates)[0] is None:
+            return None
+        return super().block(anchors, candidates)
+
+    def product(self, x: Array, y: Array) -> Array:
+        """Return the matrix product of two arrays of one dtype, in that dtype."""
+        return dask_chunks.narrow(x, y.chunks[-1]) @ y
+
+    def by_chunks(
+        self, function: Callable[..., Array], config: Any, x: Array, y: Array
+    ) -> Array | None:
+        """Return a number for each pair of rows, computed for each pair of chunks."""
+        return dask_chunks.pairs(partial(function, config), x, y)
+
+    def summed_by_chunks(
+        self, function: Callable[..., Array], config: Any, *arrays: Array
+    ) -> Array | None:
+        """Return a sum for each row of x, of the sums over each chunk of y."""
+        return dask_chunks.summed(partial(function, config), *arrays)
+
+    def differentiable(
+        self, operation: Operation, config: Any, arrays: Arrays, constants: Arrays
+    ) -> Array:
+        """Return the value of `operation`; of embeddings, by one task."""
+        if not _compares(config):
+            return operation.value(self, config, arrays, constants)
+        self._check_positions(config, arrays, constants)
+        first, *_ = arrays
+        axis = None if operation.saves_gradients(config) else 1
+        outline = [da.sum(first, axis=axis)]
+        run = partial(_value, operation, config)
+        (found,) = dask_chunks.in_one_task(run, (arrays, constants), outline)
+        return found
+
+    def constant(self, function: Callable[..., Any], config: Any, *arrays: Any) -> Any:
+        """Return ``function(self, config, *arrays)``; of embeddings, by one task.
+
+        That is a value and the gradients of those of the first record that `config`
+        says are wanted.
+        """
+        own, wanted = config
+        if not _compares(own):
+            return function(self, config, *arrays)
+        first, constants = arrays
+        self._check_positions(own, first, constants)
+        value = da.sum(first[0])
+        pairs = zip(first, wanted, strict=False)
+        # A temperature that is a number has a gradient too.
+        given = [value if x is None else x for x, there in pairs if there]
+        outline = [value, *given]
+        run = partial(_with_config, function, config)
+        value, *saved = dask_chunks.in_one_task(run, arrays, outline)
+        return value, tuple(saved)
 
     def gather(self, x: Array, indices: Array) -> Array:
         """Return the entries, or rows, of `x` at a matrix of indices."""
@@ -146,3 +208,18 @@ class Dask(Library):
         """Return the best keys of each query: those of each chunk of keys, merged."""
         self._check_known("keys", keys, 0)
         return dask_searches.found(search, config, queries, keys)
+
+
+def _compares(config: Any) -> bool:
+    """Return whether a call compares all embeddings: such calls have a block size."""
+    return "block_size" in getattr(config, "_fields", ())
+
+
+def _value(operation: Operation, config: Any, lib: Any, *records: Any) -> Array:
+    return operation.value(lib, config, *records)
+
+
+def _with_config(
+    function: Callable[..., Any], config: Any, lib: Any, *records: Any
+) -> Any:
+    return function(lib, config, *records)

@@ -1,5 +1,6 @@
 """What a framework may do better for distances and cosines."""
 
+from collections.abc import Callable
 from typing import Any
 
 import array_api_compat
@@ -49,6 +50,26 @@ class Distances(Primitives):
         zero = lengths == 0
         inverse = 1 / self.xp.where(zero, self.xp.ones_like(lengths), lengths)
         return self.xp.where(zero, self.xp.zeros_like(lengths), inverse)
+
+    def by_chunks(
+        self, function: Callable[..., Array], config: Any, x: Array, y: Array
+    ) -> Array | None:
+        """Return ``function(config, lib, x, y)``; None where arrays have no chunks.
+
+        It has a number for each pair of a row of x (..., n, d) and one of y (..., m,
+        d), and no other row matters to it.
+        """
+        return None
+
+    def summed_by_chunks(
+        self, function: Callable[..., Array], config: Any, *arrays: Array
+    ) -> Array | None:
+        """Return ``function(config, lib, *arrays)``; None where there are no chunks.
+
+        For each row of x (..., n, d) it is a sum over the rows of y (..., m, d), with
+        weights (..., n, m); the arrays are these three.
+        """
+        return None
 
     # Only functions passed as `short` use these. Each may write into the memory that
     # it used for the panel before.

@@ -101,6 +101,9 @@ def pull(
 
     `few` says that most weights are 0, so that it pays to look for panels without any.
     """
+    chunked = lib.summed_by_chunks(_pull, (config, few), x, y, weights)
+    if chunked is not None:
+        return chunked
     x, y, weights = (moved(lib, z, -2, 0) for z in (x, y, weights))
     rows, columns = _panels(lib, x, y)
 
@@ -126,6 +129,13 @@ def pull(
 
     _, found = lib.loops.fold(row_panel, Weighted(x, weights), Rows(y, None), rows)
     return without_mean(lib, config, moved(lib, found.sums, 0, -2))
+
+
+def _pull(
+    how: tuple[Config, bool], lib: Library, x: Array, y: Array, weights: Array
+) -> Array:
+    config, few = how
+    return pull(lib, config, x, y, weights, few)
 
 
 def is_one_panel(lib: Library, x: Array, y: Array) -> bool:

@@ -19,6 +19,9 @@ def value(lib: Library, config: Config, arrays: Arrays, constants: Arrays) -> Ar
     constant, (n,): where the rows of x stand among those of y. They are taken to be the
     same, and their distances to be 0.
     """
+    chunked = lib.by_chunks(_of_chunks, config, *_both(arrays))
+    if chunked is not None:
+        return chunked
     exact = partial(_sums, config, False)
     if config.kind == "absolute":
         (found,) = lib.shortcut(_absolute, exact, arrays)
@@ -54,6 +57,9 @@ def value_and_saved(
     """Return the distances, and for lengths their reciprocals, with 0 for 0."""
     if config.kind == "absolute":
         return value(lib, config, arrays, constants), ()
+    chunked = lib.by_chunks(_of_chunks, config, *_both(arrays))
+    if chunked is not None:
+        return chunked, (lib.inverses(chunked),) if config.kind == "length" else ()
     short, exact = (partial(way, config, True) for way in (products.sums, _sums))
     suits, given = _suits_products(lib, config, arrays), (*arrays, *constants)
     found, *saved = lib.shortcut(short, exact, given) if suits else exact(lib, *given)
@@ -76,6 +82,11 @@ def backward(
     suits = _suits_products(lib, config, arrays)
     found = iter(lib.shortcut(short, exact, given) if suits else exact(lib, *given))
     return tuple(next(found) if there else None for there in wanted)
+
+
+def _of_chunks(config: Config, lib: Library, x: Array, y: Array) -> Array:
+    """Return the distances of a chunk of rows to another."""
+    return value(lib, config, (x, y), ())
 
 
 def _suits_products(lib: Library, config: Config, arrays: Arrays) -> bool:
