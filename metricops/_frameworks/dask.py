@@ -1,4 +1,7 @@
-"""Dask: lazy and chunked already, so kernels take all rows at once."""
+"""Dask: lazy and chunked already, so kernels take all rows at once.
+
+The module is long, as one class says all that Dask does in another way.
+"""
 
 import math
 from collections.abc import Callable
