@@ -86,11 +86,6 @@ class _Axis:
         """Return the sum over the devices, differentiably."""
         return jax.lax.psum(x, self.name)
 
-    def before(self, counts: list[int]) -> jax.Array:
-        """Return how many rows the devices before this one have."""
-        own, *_ = counts
-        return jax.lax.axis_index(self.name) * own
-
     def lap(self, visits: Visits, visitor: Any, counts: list[int]) -> tuple[Any, Any]:
         """Have every device's visitor come by, each on its way during the one before.
 
@@ -100,12 +95,12 @@ class _Axis:
         def step(state: Any, _: None) -> tuple[Any, None]:
             found, visitor, luggage = state
             coming = self._passed(visitor)
-            own, theirs = visits.meet(visitor)
+            own, theirs = visits.meet(visitor, False)
             theirs = visits.merge(self._passed(luggage), theirs)
             return (visits.merge(found, own), coming, theirs), None
 
         coming = self._passed(visitor)
-        found, theirs = visits.meet(visitor)
+        found, theirs = _alike(visitor, *visits.meet(visitor, True))
         state = found, coming, theirs
         (found, _, theirs), _ = jax.lax.scan(step, state, length=self.size - 1)
         return found, self._passed(theirs)
@@ -117,3 +112,13 @@ class _Axis:
         """
         pairs = [(i, (i - 1) % self.size) for i in range(self.size)]
         return jax.tree.map(lambda x: jax.lax.ppermute(x, self.name, pairs), record)
+
+
+def _alike(visitor: Any, *records: Any) -> tuple[Any, ...]:
+    """Return records that vary over the mesh axes that a visitor varies over.
+
+    A scan wants what it carries to vary alike before and after a step.
+    """
+    first, *_ = jax.tree.leaves(visitor)
+    zero = jnp.zeros_like(first, shape=())
+    return jax.tree.map(lambda x: x + zero.astype(x.dtype), records)

@@ -112,10 +112,6 @@ class Processes:
         found: torch.Tensor = AllReduce.apply(x, self.group)
         return found
 
-    def before(self, counts: list[int]) -> int:
-        """Return how many rows the processes before this one have."""
-        return sum(counts[len(counts) - self.group.rank() :])
-
     def lap(self, visits: Visits, visitor: Any, counts: list[int]) -> tuple[Any, Any]:
         """Have every process's visitor come by, each on its way during the one before.
 
@@ -123,12 +119,12 @@ class Processes:
         """
         _refuse_recorded(visitor)
         if self.size == 1:
-            return visits.meet(visitor)
+            return visits.meet(visitor, True)
         found, luggage = None, None
         for step in range(1, self.size + 1):
             last = step == self.size
             coming = None if last else Sent(self.group, visitor, counts[step], 0)
-            own, theirs = visits.meet(visitor)
+            own, theirs = visits.meet(visitor, step == 1)
             found = own if found is None else visits.merge(found, own)
             if luggage is not None:
                 theirs = visits.merge(luggage.received(), theirs)

@@ -121,13 +121,10 @@ class Thread:
             own = own + (other.detach() if hasattr(other, "detach") else other)
         return own
 
-    def before(self, counts: list[int]) -> int:
-        return sum(COUNTS[: self.rank])
-
     def lap(self, visits: Any, visitor: Any, counts: list[int]) -> tuple[Any, Any]:
         found = luggage = None
-        for _ in range(self.size):
-            own, theirs = visits.meet(visitor)
+        for step in range(self.size):
+            own, theirs = visits.meet(visitor, step == 0)
             found = own if found is None else visits.merge(found, own)
             theirs = theirs if luggage is None else visits.merge(luggage, theirs)
             copies = each(visitor, lambda x: x + 0), each(theirs, lambda x: x + 0)

@@ -139,6 +139,8 @@ class TargetSums(Sums):
         peak = lib.peak(scores, axis)
         safe = finite(lib, peak)
         shifted = lib.minus(scores, safe) if last else scores - safe
+        if pairs.targets is None:
+            return self._of_others(lib, peak, shifted, axis)
         shifted = masked(lib, shifted, pairs, 0.0)
         positive = lib.dots(pairs.targets, shifted, axis)
         exponentials = masked(lib, lib.exp(shifted), pairs, 0.0)
@@ -150,6 +152,15 @@ class TargetSums(Sums):
         flat = (xp.squeeze(x, axis=axis) for x in (peak, alone, total))
         peak, alone, total = flat
         return TargetRows(peak, rest, alone, positive, total)
+
+    def _of_others(
+        self, lib: Library, peak: Array, shifted: Array, axis: int
+    ) -> TargetRows:
+        """Return the sums along an axis where there are no targets."""
+        rest = lib.xp.sum(lib.exp(shifted), axis=axis)
+        zeros = lib.xp.zeros_like(rest)
+        flat = lib.xp.squeeze(peak, axis=axis)
+        return TargetRows(flat, rest, zeros, zeros, zeros)
 
     def nothing(self, lib: Library, zeros: Array) -> TargetRows:
         """Return the sums of rows that have seen no candidate."""
@@ -211,6 +222,8 @@ class TargetSums(Sums):
             error = _joint(lib, scores, rows, columns, rounded=False)
         else:
             error = _pushes(lib, scores, rows, columns)
+        if pairs.targets is None:
+            return error
         alone, pull = rows.alone[:, None], rows.pull[:, None]
         some = may_hold(lib, alone)
         if columns is not None:

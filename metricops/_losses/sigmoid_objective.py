@@ -95,7 +95,8 @@ class SigmoidSums(Sums):
     ) -> Array:
         """Return the derivative by the scores of the rows' losses."""
         slopes = lib.sigmoid(_turned(lib, scores, pairs))
-        slopes = lib.xp.where(pairs.targets != 0, -slopes, slopes)
+        if pairs.targets is not None:
+            slopes = lib.xp.where(pairs.targets != 0, -slopes, slopes)
         return lib.times(slopes, rows.upstream[:, None])
 
 
@@ -107,6 +108,8 @@ def _parted(lib: Library, scores: Array, pairs: Pairs) -> tuple[Array, Array]:
 
 def _turned(lib: Library, scores: Array, pairs: Pairs) -> Array:
     """Return the scores, those of positives with the other sign."""
+    if pairs.targets is None:  # of a visitor without positives
+        return scores
     return lib.xp.where(pairs.targets != 0, -scores, scores)
 
 

@@ -137,8 +137,8 @@ class Objective:
     def visited_sums(self) -> Any:
         """Return the `Sums` of rows whose candidates come by a few at a time, or None.
 
-        A row's positives may be in any of the parts, and the parts have no
-        `Pairs.excluded`.
+        A row's positives may be in any of the parts; one without any may have no
+        `Pairs.targets`. No part has `Pairs.excluded`.
         """
         return None
 

@@ -17,10 +17,11 @@ GATHERS = ("all", "ring")
 class Visits(NamedTuple):
     """What is done while everybody's candidates come by; see `RingGroup.lap`."""
 
-    meet: Callable[[Any], tuple[Any, Any]]
-    """``meet(visitor)``: results of own rows, and what goes on with the visitor.
+    meet: Callable[[Any, bool], tuple[Any, Any]]
+    """``meet(visitor, home)``: results of own rows, and what goes on with the visitor.
 
-    All three are records: named tuples of arrays, None, or records.
+    All three are records: named tuples of arrays, None, or records. `home` is whether
+    the visitor are own candidates.
     """
     merge: Callable[[Any, Any], Any]
     """``merge(old, new)``: the results of two visits as one, or what goes on of both.
@@ -60,9 +61,6 @@ class Group(Protocol):
 
 class RingGroup(Group, Protocol):
     """A group whose candidates are passed around."""
-
-    def before(self, counts: list[int]) -> Any:
-        """Return how many rows the members before this one have."""
 
     def lap(self, visits: Visits, visitor: Any, counts: list[int]) -> tuple[Any, Any]:
         """Have everybody's visitor come by once, this member's own first.

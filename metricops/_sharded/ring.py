@@ -36,13 +36,14 @@ class Results(NamedTuple):
 class Encounter(Protocol):
     """What rows and visitors make of each other; hashable, of words and numbers."""
 
-    def sides(
-        self, lib: Library, start: Any, arrays: Arrays, constants: Arrays
-    ) -> Sides:
-        """Return both sides; `start` is the place of own first candidate in all."""
+    def sides(self, lib: Library, arrays: Arrays, constants: Arrays) -> Sides:
+        """Return both sides."""
 
-    def gathered(self, lib: Library, rows: Any, visitor: Any) -> Results:
-        """Return what own rows see of a visitor, and what it takes along."""
+    def gathered(self, lib: Library, rows: Any, visitor: Any, home: bool) -> Results:
+        """Return what own rows see of a visitor, and what it takes along.
+
+        `home` is whether the visitor are own candidates.
+        """
 
     def nothing(self, lib: Library, sides: Sides) -> Results:
         """Return what is seen of no visitor, whose records have the same form."""
@@ -58,7 +59,7 @@ class Encounter(Protocol):
     ) -> Sides:
         """Return both sides with what gradients need of the first lap."""
 
-    def pulled(self, lib: Library, rows: Any, visitor: Any) -> Results:
+    def pulled(self, lib: Library, rows: Any, visitor: Any, home: bool) -> Results:
         """Return the gradients of own rows, and of a visitor, from its visit."""
 
     def gradients(self, lib: Library, arrays: Arrays, found: Results) -> Arrays:
@@ -88,7 +89,7 @@ def value_and_saved(
 ) -> tuple[Array, Arrays]:
     """Return what the first lap comes to, and what was seen in it."""
     encounter = config.encounter
-    sides = _sides(lib, config, arrays, constants)
+    sides = encounter.sides(lib, arrays, constants)
     merged = partial(encounter.merged, lib)
     found = _lap(config, sides, partial(encounter.gathered, lib), merged)
     return encounter.value(lib, found), tuple(leaves(found))
@@ -105,7 +106,7 @@ def backward(
 ) -> Arrays:
     """Return the gradients of ``sum(upstream * value)``, of all members' values."""
     encounter = config.encounter
-    sides = _sides(lib, config, arrays, constants)
+    sides = encounter.sides(lib, arrays, constants)
     seen = refilled(encounter.nothing(lib, sides), saved)
     sides = encounter.closed(lib, sides, seen, upstream)
     found = _lap(config, sides, partial(encounter.pulled, lib), partial(sum_of, lib))
@@ -130,16 +131,10 @@ OPERATION = Operation(
 )
 
 
-def _sides(lib: Library, config: Config, arrays: Arrays, constants: Arrays) -> Sides:
-    start = config.group.before(list(config.counts))
-    found: Sides = config.encounter.sides(lib, start, arrays, constants)
-    return found
-
-
 def _lap(
     config: Config,
     sides: Sides,
-    visit: Callable[[Any, Any], Results],
+    visit: Callable[[Any, Any, bool], Results],
     merged: Callable[[Any, Any], Any],
 ) -> Results:
     """Have everybody's candidates come by, and return the results of all visits."""

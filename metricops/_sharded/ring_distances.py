@@ -31,7 +31,7 @@ class Members(NamedTuple):
     """Own rows, or a visitor, and what belongs to them."""
 
     side: Side
-    places: Array  # in the whole batch; of rows, those of candidates at their positions
+    positions: Array  # among own rows, or among the visitor's
     labels: Array | None
     upstream: tuple[Array, ...] = ()  # of each part of own rows
 
@@ -59,24 +59,23 @@ class Distances:
     exclude_diagonal: bool
     block_size: int | None
 
-    def sides(
-        self, lib: Library, start: Any, arrays: Arrays, constants: Arrays
-    ) -> Sides:
+    def sides(self, lib: Library, arrays: Arrays, constants: Arrays) -> Sides:
         """Return both sides."""
         labels, found = Labels(*constants), []
         for x, own in zip(arrays, (labels.anchors, labels.candidates), strict=True):
             side, _ = side_of(lib, self.metric, self.normalize, x)
-            places = lib.positions(x, 0, "candidates") + start
-            found.append(Members(side, places, own))
+            found.append(Members(side, lib.positions(x, 0, "candidates"), own))
         return Sides(*found)
 
-    def gathered(self, lib: Library, rows: Members, visitor: Members) -> Results:
+    def gathered(
+        self, lib: Library, rows: Members, visitor: Members, home: bool
+    ) -> Results:
         """Return what the terms of own rows come to with a visitor."""
 
         def body(_: Any, rows: Members, visitor: Members) -> tuple[Any, Seen]:
             met = self._met(lib, rows, visitor)
             found = self.terms.of_pairs(
-                lib, met.values, self._masks(lib, rows, visitor)
+                lib, met.values, self._masks(lib, rows, visitor, home)
             )
             return (), Seen(found.parts)
 
@@ -105,7 +104,9 @@ class Distances:
         lines = tuple(upstream[i * width, :] for i in range(count))
         return sides._replace(rows=sides.rows._replace(upstream=lines))
 
-    def pulled(self, lib: Library, rows: Members, visitor: Members) -> Results:
+    def pulled(
+        self, lib: Library, rows: Members, visitor: Members, home: bool
+    ) -> Results:
         """Return the gradients of own rows, and of a visitor."""
 
         def body(
@@ -113,7 +114,7 @@ class Distances:
         ) -> tuple[Gradient, Gradient]:
             met = self._met(lib, rows, visitor)
             found = self.terms.of_pairs(
-                lib, met.values, self._masks(lib, rows, visitor)
+                lib, met.values, self._masks(lib, rows, visitor, home)
             )
             pairs = zip(found.errors, rows.upstream, strict=True)
             error = sum_of([x * up[:, None] for x, up in pairs])
@@ -144,9 +145,12 @@ class Distances:
     def _met(self, lib: Library, rows: Members, visitor: Members) -> Any:
         return distances_of(lib, self.metric, rows.side, visitor.side, None)
 
-    def _masks(self, lib: Library, rows: Members, visitor: Members) -> Masks:
+    def _masks(
+        self, lib: Library, rows: Members, visitor: Members, home: bool
+    ) -> Masks:
         xp, like = lib.xp, rows.side.rows
-        own = rows.places[:, None] == visitor.places[None, :]
+        own = rows.positions[:, None] == visitor.positions[None, :]
+        own = own if home else xp.zeros_like(own)
         if rows.labels is None:
             return Masks(own, xp.logical_not(own))
         labels = rows.labels, visitor.labels

@@ -1,17 +1,18 @@
 """Scores of rows and visitors: what a ring of similarities adds up.
 
 Rows are unit vectors already, where that is asked for, and divided by the temperature.
-Where there are no labels, each row has its place in the whole batch for a label.
+Where there are no labels, a visitor other than own candidates has no targets.
 """
 
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from metricops._arguments.matches import matches
 from metricops._frameworks import Arrays, Library
 from metricops._frameworks.records import each
 from metricops._panels.objective import Pairs
 from metricops._panels.records import Labels
-from metricops._panels.roles import Roles, roles_by, without_equal_ids
+from metricops._panels.roles import Roles, without_equal_ids
 from metricops._sharded.ring import Results, Sides
 from metricops._typing import Array
 
@@ -20,7 +21,7 @@ class Rows(NamedTuple):
     """Own rows, and what belongs to each of them."""
 
     anchors: Array  # (n, d)
-    places: Array  # (n,): of the candidates at their positions, in the whole batch
+    positions: Array  # (n,): of the candidates that are theirs, among own ones
     labels: Array | None
     ids: Array | None
     closing: Any = None  # what the derivative needs of each row
@@ -30,7 +31,6 @@ class Visitor(NamedTuple):
     """Some member's candidates, and what travels with them."""
 
     embeddings: Array  # (m, d)
-    places: Array  # (m,): in the whole batch
     labels: Array | None
     ids: Array | None
     bias: Array | None
@@ -54,24 +54,23 @@ class Scores:
     exclude_diagonal: bool
     block_size: int | None
 
-    def sides(
-        self, lib: Library, start: Any, arrays: Arrays, constants: Arrays
-    ) -> Sides:
+    def sides(self, lib: Library, arrays: Arrays, constants: Arrays) -> Sides:
         """Return both sides."""
         anchors, every, bias = arrays
         labels = Labels(*constants)
-        places = lib.positions(every, 0, "candidates") + start
-        own = lib.positions(anchors, 0, "anchors") + start
+        own = lib.positions(anchors, 0, "anchors")
         return Sides(
             Rows(anchors, own, labels.anchors, labels.ids),
-            Visitor(every, places, labels.candidates, labels.candidate_ids, bias),
+            Visitor(every, labels.candidates, labels.candidate_ids, bias),
         )
 
-    def gathered(self, lib: Library, rows: Rows, visitor: Visitor) -> Results:
+    def gathered(
+        self, lib: Library, rows: Rows, visitor: Visitor, home: bool
+    ) -> Results:
         """Return the sums of own rows over a visitor, and of its columns."""
 
         def body(columns: Any, rows: Rows, visitor: Visitor) -> tuple[Any, Any]:
-            scores, pairs = self._panel(lib, rows, visitor)
+            scores, pairs = self._panel(lib, rows, visitor, home)
             if self.symmetric:
                 found = self._sums(lib, scores, pairs, 0, False)
                 merged = columns is not None
@@ -121,14 +120,14 @@ class Scores:
             visitor = visitor._replace(closing=back)
         return Sides(rows._replace(closing=closing), visitor)
 
-    def pulled(self, lib: Library, rows: Rows, visitor: Visitor) -> Results:
+    def pulled(self, lib: Library, rows: Rows, visitor: Visitor, home: bool) -> Results:
         """Return the gradients of own rows, and of a visitor."""
         turned = lib.xp.matrix_transpose
 
         def body(
             total: Gradient | None, rows: Rows, visitor: Visitor
         ) -> tuple[Gradient, Gradient]:
-            scores, pairs = self._panel(lib, rows, visitor)
+            scores, pairs = self._panel(lib, rows, visitor, home)
             closing = rows.closing, visitor.closing
             error = self.sums.error(lib, scores, pairs, *closing)
             of_rows = lib.product(error, visitor.embeddings)
@@ -162,26 +161,50 @@ class Scores:
             return self.sums.nothing(lib, lib.xp.sum(scores, axis=axis))
         return self.sums.of(lib, scores, pairs, axis, last)
 
-    def _panel(self, lib: Library, rows: Rows, visitor: Visitor) -> tuple[Array, Pairs]:
+    def _panel(
+        self, lib: Library, rows: Rows, visitor: Visitor, home: bool
+    ) -> tuple[Array, Pairs]:
         """Return the scores of rows and a visitor, and the roles of their pairs."""
         xp = lib.xp
         scores = lib.product(rows.anchors, xp.matrix_transpose(visitor.embeddings))
         if visitor.bias is not None:
             scores = lib.plus(scores, visitor.bias[None, :])
-        pairs = self._pairs(lib, rows, visitor, scores.dtype)
+        pairs = self._pairs(lib, rows, visitor, home, scores.dtype)
         if pairs.exists is not None:
             scores = xp.where(pairs.exists, scores, -float("inf"))
         return scores, pairs
 
-    def _pairs(self, lib: Library, rows: Rows, visitor: Visitor, dtype: Any) -> Pairs:
-        roles, labels, others = self.roles, rows.labels, visitor.labels
-        if labels is None:
-            roles, labels, others = roles_by(rows.places), rows.places, visitor.places
-        targets, exists = roles.targets(lib, labels, others, dtype), None
-        if self.exclude_diagonal:
-            exists = rows.places[:, None] != visitor.places[None, :]
-            targets = lib.xp.where(exists, targets, 0.0)
-        pairs = Pairs(targets=targets, exists=exists)
+    def _pairs(
+        self, lib: Library, rows: Rows, visitor: Visitor, home: bool, dtype: Any
+    ) -> Pairs:
+        """Return the roles of pairs; without labels, positives are at home alone."""
+        targets = own = exists = None
+        if home:
+            columns = lib.positions(visitor.embeddings, 0, "candidates")
+            own = rows.positions[:, None] == columns[None, :]
+        if rows.labels is not None:
+            both = rows.labels, visitor.labels
+            targets = self.roles.targets(lib, *both, dtype)
+        elif own is not None:
+            targets = lib.xp.astype(own, dtype)
+        if self.exclude_diagonal and own is not None:
+            exists = lib.xp.logical_not(own)
+            targets = lib.xp.where(own, 0.0, targets)
         if rows.ids is None:
-            return pairs
+            return Pairs(targets=targets, exists=exists)
+        return self._apart(lib, rows, visitor, targets, exists)
+
+    def _apart(
+        self,
+        lib: Library,
+        rows: Rows,
+        visitor: Visitor,
+        targets: Array | None,
+        exists: Array | None,
+    ) -> Pairs:
+        """Return the roles of pairs of which those of equal ids take no part."""
+        if targets is None:
+            others = lib.xp.logical_not(matches(lib, rows.ids, visitor.ids))
+            return Pairs(exists=others)
+        pairs = Pairs(targets=targets, exists=exists)
         return without_equal_ids(lib, pairs, rows.ids, visitor.ids)
