@@ -171,12 +171,17 @@ def _chosen(problem: Problem, keys: Keys, rows: Array, few: Few, far: bool) -> C
 
 
 def pulled(
-    problem: Problem, found: Mined, weights: Array | None
+    problem: Problem, found: Mined, weights: Array | None, total: Array | None
 ) -> tuple[Array, Array]:
-    """Return the gradients of the rows, and of all candidates, (m, d)."""
+    """Return the gradients of the rows, and of all candidates, (m, d).
+
+    The latter are added to `total`, which may be overwritten.
+    """
     lib, slopes = problem.library, found.slopes
     slopes = slopes if weights is None else slopes * weights[:, None]
-    of_rows, of_candidates = None, lib.xp.zeros_like(problem.candidates.side.rows)
+    of_rows, of_candidates = None, total
+    if of_candidates is None:
+        of_candidates = lib.xp.zeros_like(problem.candidates.side.rows)
     for chosen, sign in ((found.positives, 1.0), (found.negatives, -1.0)):
         factor = _by_squares(problem, chosen) * chosen.shares * (slopes * sign)
         moved = chosen.differences * factor[..., None]

@@ -102,11 +102,9 @@ def _gradients(
         total: Total | None, rows: Rows, candidates: Candidates
     ) -> tuple[Total, Out]:
         def few() -> tuple[Total, Out]:
-            of_rows, moved = mining.pulled(problem, found, rows.weights)
-            if not of_candidates:
-                return Total(None), Out((found.part,), of_rows)
-            moved = moved if total is None else total.candidates + moved
-            return Total(moved), Out((found.part,), of_rows)
+            sofar = None if total is None else total.candidates
+            of_rows, moved = mining.pulled(problem, found, rows.weights, sofar)
+            return Total(moved if of_candidates else None), Out((found.part,), of_rows)
 
         if keys is None:
             return whole(total, rows, candidates)
