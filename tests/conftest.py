@@ -89,6 +89,7 @@ LONG_TESTS = (
     "test_a_traced_search_does_crowded_rows_again[tensorflow",
     "test_jax_may_refuse_arrays_of_other_ranks[200",
     "test_no_process_of_a_ring_holds_all_candidates",
+    "test_several_processes_or_devices_train_as_one[torch",
     "test_second_derivatives_are_those_of_the_first[forward_over_reverse-'XLA inside'",
     "test_a_jacobian_of_a_gradient_of_panels_is_the_hessian[a graph inside",
     "test_second_derivatives_are_those_of_the_first_in_each_order[None",

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import metricops
-from tests.conftest import require
+from tests.conftest import QUICK, require
 
 ROOT = Path(__file__).parents[1]
 DIGITS = ROOT / "docs" / "examples" / "train_digits.py"
@@ -104,8 +104,9 @@ def test_several_processes_or_devices_train_as_one(name):
         words += [*launcher, "--standalone"]
     path = DIGITS.with_name(name)
     words += [str(path), "--epochs", "1", "--gather", "ring"]
-    devices = {"XLA_FLAGS": "--xla_force_host_platform_device_count=8"}
-    environment = os.environ | devices | {"OMP_NUM_THREADS": "1"}
+    flags = {"xla_force_host_platform_device_count": 8, **QUICK}
+    given = " ".join(f"--{name}={str(x).lower()}" for name, x in flags.items())
+    environment = os.environ | {"XLA_FLAGS": given, "OMP_NUM_THREADS": "1"}
     run = subprocess.run(words, capture_output=True, text=True, env=environment)
     assert run.returncode == 0, run.stdout + run.stderr
     several, one = re.findall(r"(?:processes|devices|one) ([\d.]+)", run.stdout)
