@@ -91,7 +91,6 @@ def problem_of(lib: Library, config: Config, given: Given, labels: Labels) -> Pr
     positions = None
     if shared or labels.anchors is None:
         positions = lib.positions(anchors, 0, "anchors")
-    block = config.block_size
     return Problem(
         lib,
         config,
@@ -100,5 +99,18 @@ def problem_of(lib: Library, config: Config, given: Given, labels: Labels) -> Pr
         row_units,
         units,
         shared,
-        lib.block(anchors, every) if block is None else block,
+        block_of(lib, config, anchors, every),
     )
+
+
+def block_of(
+    lib: Library, config: Config, anchors: Array, candidates: Array
+) -> int | None:
+    """Return how many rows a panel has, or None for all."""
+    if config.block_size is not None:
+        return config.block_size
+    block = lib.block(anchors, candidates)
+    # With what a first pass found, twice as many arrays of a panel's size are held.
+    if block is None or not config.terms.looks_first:
+        return block
+    return max(block // 2, 1)
