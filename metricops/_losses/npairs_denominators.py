@@ -23,8 +23,16 @@ from typing import NamedTuple
 
 from metricops._frameworks import Library
 from metricops._frameworks.programs import register_record
+from metricops._losses.npairs_negatives import NegativeSums
 from metricops._losses.npairs_terms import finite
-from metricops._panels.objective import Objective, Pairs, Slopes, masked, negatives
+from metricops._panels.objective import (
+    Objective,
+    Pairs,
+    Slopes,
+    Sums,
+    masked,
+    negatives,
+)
 from metricops._typing import Array
 
 
@@ -92,6 +100,10 @@ class NegativesDenominator(Objective):
         losses = _above_positives(lib, scores, pairs, found)
         error = lib.less(found.exponentials, pairs.targets, share)
         return Slopes(losses, error, 1 / found.partition)
+
+    def visited_sums(self) -> Sums:
+        """Return how rows are closed whose candidates come by a few at a time."""
+        return NegativeSums()
 
 
 def _by_position(lib: Library, scores: Array, pairs: Pairs) -> tuple[Array, Negatives]:

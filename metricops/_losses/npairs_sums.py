@@ -116,7 +116,7 @@ class PositionSums(Sums):
         if joint:
             pushes = _joint(lib, scores, rows, columns, rounded=True)
         else:
-            pushes = _pushes(lib, scores, rows, columns)
+            pushes = pushes_of(lib, scores, rows, columns)
         return lib.put(pushes, pairs.positive, 0.0)
 
     def own(self, rows: Closing, columns: Closing) -> Array:
@@ -221,7 +221,7 @@ class TargetSums(Sums):
         if joint:
             error = _joint(lib, scores, rows, columns, rounded=False)
         else:
-            error = _pushes(lib, scores, rows, columns)
+            error = pushes_of(lib, scores, rows, columns)
         if pairs.targets is None:
             return error
         alone, pull = rows.alone[:, None], rows.pull[:, None]
@@ -248,13 +248,13 @@ class TargetSums(Sums):
 def _joint(
     lib: Library, scores: Array, rows: Any, columns: Any, rounded: bool
 ) -> Array:
-    """Return what `_pushes` does, where no push is below 0."""
+    """Return what `pushes_of` does, where no push is below 0."""
     first = lib.xp.log(rows.push) - rows.peak
     other = None if columns is None else lib.xp.log(columns.push) - columns.peak
     return lib.joint_exponentials(scores, first, other, rounded)
 
 
-def _pushes(lib: Library, scores: Array, rows: Any, columns: Any) -> Array:
+def pushes_of(lib: Library, scores: Array, rows: Any, columns: Any) -> Array:
     """Return the sum of exp(scores - peak) * push for rows, and for columns if given.
 
     The scores may be overwritten.

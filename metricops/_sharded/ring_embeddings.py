@@ -25,7 +25,7 @@ def check(own: Solvable, named: dict[str, Any]) -> None:
     """Raise unless the rows of a loss can be closed after visits in any order."""
     if own.config.objective.visited_sums() is None:
         name = "denominator"
-        need = '"all" where `gather` is "ring"'
+        need = '"all" or "negatives" where `gather` is "ring"'
         _checks.refuse_value(name, need, named[name])
 
 
