@@ -215,6 +215,18 @@ def test_a_step_saves_gradients_and_no_widened_embeddings(torch, fake, half):
     assert 0 < beyond <= (N + M) * D * 6
 
 
+def test_a_positive_that_is_alone_pulls_on_nothing(torch, fake):
+    """Where the loss is 0, rounding must leave nothing of its gradient."""
+    for symmetric in (False, True):
+        x, y = (fake.there(torch.randn(1, 8).half()).requires_grad_() for _ in "xy")
+        label = fake.there(torch.tensor([3]))
+        loss = metricops.npairs_loss_from_embeddings(
+            x, y, label, candidate_labels=label, symmetric=symmetric, temperature=0.1
+        )
+        for gradient in torch.autograd.grad(loss, (x, y)):
+            assert not fake.here(gradient).any()
+
+
 @pytest.mark.parametrize("half", HALVES)
 def test_pairwise_products_multiply_halves_too(torch, fake, half):
     host = [torch.tensor(x).to(getattr(torch, half)) for x in sides("position")]
@@ -432,7 +444,7 @@ BYTES = {
     "temperature": 20,
     "symmetric": 70,
     "labels": 80,
-    "one set": 103,
+    "one set": 118,
 }
 
 

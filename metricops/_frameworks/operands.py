@@ -80,12 +80,10 @@ class Operands(Facts):
         """Return the sums of the rows of a panel, which may be a half, (b, 1)."""
         return self.xp.sum(x, axis=1, keepdims=True)
 
-    def joint_exponentials(
-        self, x: Array, rows: Array, columns: Array | None, rounded: bool
-    ) -> Array:
-        """Return ``exp(x + rows) + exp(x + columns)``, as a half if it is `rounded`.
+    def joint_exponentials(self, x: Array, rows: Array, columns: Array) -> Array:
+        """Return ``exp(x + rows) + exp(x + columns)`` as it is multiplied.
 
-        Rows are (b,), columns (m,) or None. The panel `x` may be overwritten.
+        Rows are (b,), columns (m,). The panel `x` may be overwritten.
         """
         raise NotImplementedError
 

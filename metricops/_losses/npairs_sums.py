@@ -114,7 +114,7 @@ class PositionSums(Sums):
     ) -> Array:
         """Return the derivative by the scores, 0 at the positives."""
         if joint:
-            pushes = _joint(lib, scores, rows, columns, rounded=True)
+            pushes = _joint(lib, scores, rows, columns)
         else:
             pushes = pushes_of(lib, scores, rows, columns)
         return lib.put(pushes, pairs.positive, 0.0)
@@ -217,11 +217,11 @@ class TargetSums(Sums):
         columns: ClosingTargets | None,
         joint: bool = False,
     ) -> Array:
-        """Return the derivative by the scores of rows, and of columns if given."""
-        if joint:
-            error = _joint(lib, scores, rows, columns, rounded=False)
-        else:
-            error = pushes_of(lib, scores, rows, columns)
+        """Return the derivative by the scores of rows, and of columns if given.
+
+        Joint exponentials would leave no digits of a positive that is alone.
+        """
+        error = pushes_of(lib, scores, rows, columns)
         if pairs.targets is None:
             return error
         alone, pull = rows.alone[:, None], rows.pull[:, None]
@@ -245,13 +245,10 @@ class TargetSums(Sums):
         )
 
 
-def _joint(
-    lib: Library, scores: Array, rows: Any, columns: Any, rounded: bool
-) -> Array:
+def _joint(lib: Library, scores: Array, rows: Any, columns: Any) -> Array:
     """Return what `pushes_of` does, where no push is below 0."""
-    first = lib.xp.log(rows.push) - rows.peak
-    other = None if columns is None else lib.xp.log(columns.push) - columns.peak
-    return lib.joint_exponentials(scores, first, other, rounded)
+    levels = (lib.xp.log(x.push) - x.peak for x in (rows, columns))
+    return lib.joint_exponentials(scores, *levels)
 
 
 def pushes_of(lib: Library, scores: Array, rows: Any, columns: Any) -> Array:

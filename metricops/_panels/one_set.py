@@ -60,15 +60,9 @@ def gathered(problem: Problem) -> Any:
     return lib.loops.sweep(meetings, members, problem.block)
 
 
-def gradients(
-    problem: Problem, found: Any, upstream: Array, positive: bool
-) -> Products:
-    """Return the gradient of the losses' sum weighted by `upstream`.
-
-    `positive` is whether no weight is known to be below 0.
-    """
+def gradients(problem: Problem, found: Any, upstream: Array) -> Products:
+    """Return the gradient of the losses' sum weighted by `upstream`."""
     lib, xp, sums = problem.library, problem.library.xp, sums_of(problem)
-    joint = positive and lib.has_levels
 
     def turned(panel: Members, error: Array) -> Array:
         # Transposing the thin product costs less than transposing the error.
@@ -79,13 +73,13 @@ def gradients(
         scores, pairs = _tile(problem, panel, panel, exists)
         # The columns of this panel are its rows, but rounded differently: their scores
         # might exceed the peak of the row. So the rows alone are used.
-        error = sums.error(lib, scores, pairs, panel.closing, None, joint)
+        error = sums.error(lib, scores, pairs, panel.closing, None)
         error = lib.rounded(error)
         return Gradient(lib.product(error, panel.beside) + turned(panel, error))
 
     def between(panel: Members, others: Members, exists: Array | None) -> Any:
         scores, pairs = _tile(problem, panel, others, exists)
-        error = sums.error(lib, scores, pairs, panel.closing, others.closing, joint)
+        error = sums.error(lib, scores, pairs, panel.closing, others.closing)
         error = lib.rounded(error)
         own = lib.product(error, others.beside)
         return Gradient(own), Gradient(turned(panel, error))

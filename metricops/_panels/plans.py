@@ -132,8 +132,7 @@ def _by_halves(problem: Problem, given: Given, wanted: Wanted) -> Gradients:
     found = one_set.gathered(problem)
     one = Direction(*sums_of(problem).losses(lib, found))
     upstream = upstream_of(lib, config, given.weights, one)
-    positive = given.weights is None
-    products = one_set.gradients(problem, found, upstream, positive)
+    products = one_set.gradients(problem, found, upstream)
     found = chained(problem, given, wanted, products)
     return Gradients((one,), found, products.lost)
 
@@ -159,7 +158,7 @@ def _pulled_by_halves(
     sums = sums_of(problem)
     found = sums.record(*saved)
     one = Direction(*sums.losses(problem.library, found))
-    products = one_set.gradients(problem, found, upstream, False)
+    products = one_set.gradients(problem, found, upstream)
     found = chained(problem, given, wanted, products)
     return Gradients((one,), found, products.lost)
 

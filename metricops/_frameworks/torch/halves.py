@@ -107,18 +107,12 @@ class HalfProducts(TorchPrimitives):
         found = torch.empty_like(x, dtype=self._panels)
         return torch.exp(x, out=found), torch.exp(shift - peak)
 
-    def joint_exponentials(
-        self, x: Array, rows: Array, columns: Array | None, rounded: bool
-    ) -> Array:
+    def joint_exponentials(self, x: Array, rows: Array, columns: Array) -> Array:
         """Return ``exp(x + rows) + exp(x + columns)``, one exponential a pair."""
-        level = rows[:, None]
-        if columns is not None:
-            level = torch.logaddexp(level, columns[None, :])
+        level = torch.logaddexp(rows[:, None], columns[None, :])
         if self._widens(x):
             return torch.exp(x + level)
-        x = x.add_(level)
-        found = torch.empty_like(x, dtype=self._panels) if rounded else x
-        return torch.exp(x, out=found)
+        return torch.exp(x.add_(level), out=torch.empty_like(x, dtype=self._panels))
 
     def _narrowed(self, x: Array) -> tuple[Array, Array | float]:
         """Return an array in the half, and what to multiply the product by."""
