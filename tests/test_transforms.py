@@ -436,6 +436,20 @@ def test_torch_compile_takes_labels_that_are_strings(torch, labels):
     np.testing.assert_allclose(found, expected, rtol=1e-9)
 
 
+# What compares rows with others, or numbers of pairs, beside losses of embeddings.
+SPREAD = (
+    metricops.pairwise_euclidean_distance,
+    metricops.pairwise_manhattan_distance,
+    metricops.pairwise_cosine_distance,
+    lambda x, y: metricops.nearest_neighbors(x, y, 1),
+    lambda x, y: metricops.recall_at_k(x, [0, 1, 0], k=1),
+    lambda x, y: metricops.softmax_cross_entropy(x, y),
+    lambda x, y: metricops.npairs_loss(x, [0, 1, 0], column_labels=[0, 1]),
+    lambda x, y: metricops.npairs_multilabel_loss(x, [[1], [0], [1]]),
+    lambda x, y: metricops.contrastive_loss(x, y > 0),
+)
+
+
 def test_torch_refuses_rows_spread_over_a_mesh(torch, tmp_path):
     from torch.distributed import tensor
 
@@ -456,6 +470,9 @@ def test_torch_refuses_rows_spread_over_a_mesh(torch, tmp_path):
                 call(x, y)
             with pytest.raises(TypeError, match=r"got DTensor: .*full_tensor"):
                 call(torch.tensor(X), y)
+        for call in SPREAD:
+            with pytest.raises(TypeError, match=r"got DTensor: .*full_tensor"):
+                call(x, y)
     finally:
         torch.distributed.destroy_process_group()
 

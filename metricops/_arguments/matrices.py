@@ -14,6 +14,7 @@ def checked_similarity(similarity: Array, reduction: str) -> Inputs:
     inputs = float_arrays(similarity=similarity)
     shape = inputs.library.shape(inputs.first)
     _checks.check_rank("similarity", shape, 2, "(n, m)")
+    inputs.library.check_whole("similarity", inputs.first)
     return inputs
 
 

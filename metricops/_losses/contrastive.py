@@ -61,6 +61,7 @@ def _solvable(
     formula = Pairs(reduction, check_number("margin", margin))
     inputs = float_arrays(distances=distances)
     lib, wide = inputs.library, inputs.first
+    lib.check_whole("distances", wide)
     alike = _alike(lib, same, wide)
     weights = sample_weights(lib, sample_weight, "distances", wide)
     arrays = wide, alike, weights
@@ -147,6 +148,7 @@ def contrastive_loss(
     formula = Pairs(reduction, check_number("margin", margin))
     inputs = float_arrays(distances=distances)
     lib, wide = inputs.library, inputs.first
+    lib.check_whole("distances", wide)
     losses, _ = formula.losses(lib, wide, _alike(lib, same, wide))
     weights = sample_weights(lib, sample_weight, "distances", losses)
     return inputs.narrow(reduce_losses(lib, losses, weights, reduction))

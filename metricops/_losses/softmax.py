@@ -121,6 +121,7 @@ def _admitted(similarity: Any, targets: Any, reduction: str) -> tuple[Inputs, Ar
     _checks.check_reduction(reduction)
     inputs = float_arrays(similarity=similarity)
     lib, wide = inputs.library, inputs.first
+    lib.check_whole("similarity", wide)
     shape = lib.shape(wide)
     _checks.check_rank("similarity", shape, 2, "(n, m)")
     array = numbers(lib, "targets", targets, "similarity", wide)

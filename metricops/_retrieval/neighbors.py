@@ -118,6 +118,8 @@ def checked_pair(queries: Array, keys: Array | None) -> Inputs:
     _checks.check_rank("queries", left, 2, "(n, d)")
     if len(right) != 2 or not _checks.same(left[1], right[1]):
         _checks.refuse_shape("keys", f"shape (m, {left[1]}), to fit `queries`", right)
+    lib.check_whole("queries", inputs.first)
+    lib.check_whole("keys", inputs.second)
     return inputs
 
 

@@ -212,4 +212,6 @@ def _prepared(x: Array, y: Array | None) -> tuple[Inputs, Array, Array | None]:
     """Return the rows to compute with, having made sure that they fit."""
     inputs = float_arrays(x=x) if y is None else float_arrays(x=x, y=y)
     left, right = fitting_pair(inputs.library, inputs.first, inputs.second)
+    inputs.library.check_whole("x", left)
+    inputs.library.check_whole("y", right)
     return inputs, left, None if y is None else right
