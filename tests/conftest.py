@@ -118,6 +118,7 @@ LONG_TESTS = (
     "test_each_tab_of_the_quick_start_runs[flax",
     "test_every_public_function_works_on_every_library[jax",
     "test_two_workers_train_as_one_process_does",
+    "test_fit_under_a_strategy_trains_as_one_process_does[TripletEmbeddingLoss",
     "test_two_workers_find_what_one_process_does[float64",
     "test_no_process_holds_the_pairs_of_two_chunks[sigmoid",
     "test_no_process_holds_the_pairs_of_two_chunks[contrastive",

@@ -5,6 +5,7 @@ Expected values are NumPy's.
 
 import re
 import tracemalloc
+import warnings
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ import pytest
 
 import metricops
 from tests.conftest import require
+from tests.test_docs import blocks
 from tests.test_examples import DIGITS, digits
 
 N, D = 60, 6
@@ -149,3 +151,15 @@ def test_the_example_finds_keys_that_no_worker_holds():
     assert "the right key of 200 of 200 queries" in printed
     (peak,) = re.findall(r"a worker held at most (\d+) MB", printed)
     assert 0 < int(peak) < 512
+
+
+def test_the_block_of_the_documentation_runs():
+    pytest.importorskip("distributed")
+    (code,) = [code for code in blocks("distributed") if "LocalCluster" in code]
+    found: dict[str, Any] = {}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that another dashboard has its port
+        exec(code, found)
+    values, indices, loss = found["found"]
+    assert values.shape == indices.shape == (500, 10)
+    assert float(loss) > 0

@@ -470,9 +470,9 @@ def test_torch_refuses_rows_spread_over_a_mesh(torch, tmp_path):
                 call(x, y)
             with pytest.raises(TypeError, match=r"got DTensor: .*full_tensor"):
                 call(torch.tensor(X), y)
-        for call in SPREAD:
+        for meeting in SPREAD:
             with pytest.raises(TypeError, match=r"got DTensor: .*full_tensor"):
-                call(x, y)
+                meeting(x, y)
     finally:
         torch.distributed.destroy_process_group()
 

@@ -32,6 +32,7 @@ from metricops.adapters.keras import (
 
 from tests.conftest import require
 from tests.keras.conftest import BACKEND, masked, random
+from tests.test_docs import blocks
 
 tensorflow = pytest.mark.skipif(
     BACKEND != "tensorflow", reason="tf.distribute is TensorFlow's"
@@ -271,3 +272,16 @@ def test_processes_of_pytorch_are_sent_to_the_modules(monkeypatch):
     loss = TripletEmbeddingLoss(gather=True)
     with pytest.raises(ValueError, match="`gather` must be False in a process group"):
         loss(np.asarray([0, 0, 1]), random(3, 2))
+
+
+@pytest.mark.skipif(BACKEND == "torch", reason="it has no strategies")
+def test_the_block_of_the_documentation_runs(monkeypatch):
+    if BACKEND == "tensorflow":  # one strategy to a process: see `strategy`
+        made, distribute = strategy(), require("tensorflow").distribute
+        monkeypatch.setattr(distribute, "MirroredStrategy", lambda: made)
+    word = {"tensorflow": "MirroredStrategy", "jax": "DataParallel"}[BACKEND]
+    (code,) = [code for code in blocks("distributed") if word in code]
+    try:
+        exec(code, {})
+    finally:
+        keras.distribution.set_distribution(None)
