@@ -156,16 +156,15 @@ class Processes:
             if isinstance(words, str):
                 msg = f"Process {rank} of the group has raised {words}"
                 raise ValueError(msg)
-        first, *others = said
-        for rank, other in enumerate(others, 1):
-            for name in (*first, *(name for name in other if name not in first)):
-                one, two = first.get(name), other.get(name)
-                if one != two:
-                    msg = (
-                        f"`{name}` must be alike in all processes of the group; got "
-                        f"{one} in process 0 and {two} in process {rank}."
-                    )
-                    raise ValueError(msg)
+        first, *_ = said
+        rank, other = next((i, x) for i, x in enumerate(said) if x != first)
+        names = (name for name in first | other if first.get(name) != other.get(name))
+        name = next(names)
+        msg = (
+            f"`{name}` must be alike in all processes of the group; got "
+            f"{first.get(name)} in process 0 and {other.get(name)} in process {rank}."
+        )
+        raise ValueError(msg)
 
     def _own_first(self, parts: list[Any]) -> list[Any]:
         rank = self.group.rank()
