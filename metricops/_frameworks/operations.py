@@ -94,7 +94,9 @@ def is_given(arrays: Arrays) -> tuple[bool, ...]:
 def placed(wanted: tuple[bool, ...], gradients: tuple[Array, ...]) -> Arrays:
     """Return the gradients at the places that are wanted, and None at the others."""
     rest = iter(gradients)
-    return tuple(next(rest) if there else None for there in wanted)
+    # A list, as a generator costs a microsecond more in each call.
+    found = [next(rest) if there else None for there in wanted]
+    return tuple(found)
 
 
 def spread(arrays: Arrays, gradients: tuple[Array, ...]) -> Arrays:

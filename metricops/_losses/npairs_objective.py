@@ -154,12 +154,7 @@ def _mean_by_position(lib: Library, scores: Array, pairs: Pairs) -> Array:
 
 def _slopes_by_position(lib: Library, scores: Array, pairs: Pairs) -> Slopes:
     """Return losses and derivatives of rows with one positive each."""
-    scale, own = pairs.scale, lib.pick(scores, pairs.positive)
-    if scale is None:
-        peak = lib.peak(scores, 1)
-    else:
-        peak, own = lib.scaled_peak(scores, scale), own * scale
-    shifted = Shifted(own - peak, *lib.exponentials(scores, peak, scale))
+    shifted = _shifted(lib, scores, pairs)
     parts = _parts(lib, shifted, pairs)
     factor = (1.0 if shifted.back is None else shifted.back) / parts.partition
     return Slopes(parts.losses[:, 0], parts.exponentials, factor, -parts.total[:, 0])
@@ -167,9 +162,15 @@ def _slopes_by_position(lib: Library, scores: Array, pairs: Pairs) -> Slopes:
 
 def _shifted(lib: Library, scores: Array, pairs: Pairs) -> Shifted:
     """Return scores less their peaks. The scores may be overwritten."""
+    scale, own = pairs.scale, lib.pick(scores, pairs.positive)
+    if scale is not None:
+        peak = lib.scaled_peak(scores, scale)
+        exponentials = lib.exponentials(scores, peak, scale)
+        return Shifted(own * scale - peak, *exponentials)
     peak = lib.peak(scores, 1)
-    difference = lib.pick(scores, pairs.positive) - peak
-    return Shifted(difference, lib.exp(lib.minus(scores, peak)))
+    if lib.halves:
+        return Shifted(own - peak, *lib.exponentials(scores, peak, None))
+    return Shifted(own - peak, lib.exp(lib.minus(scores, peak)))
 
 
 def _parts(lib: Library, shifted: Shifted, pairs: Pairs) -> Parts:

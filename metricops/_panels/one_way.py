@@ -136,7 +136,11 @@ def gradients(
         sofar = Total(None) if total is None else total
         of_candidates = of_bias = None
         if wanted.candidates:
-            left = beside(lib, panel.side.anchors, weight, error, enlarged)
+            left = panel.side.anchors
+            if lib.halves:
+                left = beside(lib, left, weight, error, enlarged)
+            else:  # transposing the thin sum at the end costs less than the panel
+                left = xp.matrix_transpose(left * weight)
             of_candidates = lib.plus_product(sofar.candidates, left, error)
         if wanted.bias:
             left = (xp.ones_like(panel.slopes.losses)[:, None] * weight)[None, :, 0]
@@ -152,8 +156,9 @@ def gradients(
     of_candidates, less = None, None if out.lost is None else xp.sum(out.lost)
     if wanted.candidates:
         of_candidates = xp.matrix_transpose(total.candidates)
-        of_candidates = scaled(of_candidates, 1 / enlarged)
-        less = plus_lost(problem, less, of_candidates)
+        if lib.halves:
+            of_candidates = scaled(of_candidates, 1 / enlarged)
+            less = plus_lost(problem, less, of_candidates)
         of_candidates = plus_own(problem, of_candidates, out.own)
     of_bias = None
     if wanted.bias:
@@ -217,8 +222,11 @@ def _rows_gradient(
         if candidates.beside is not None:
             every, weight = candidates.beside, weight * candidates.back
         of_rows = lib.product(slopes.error, every) * weight
-        less = lost(problem, panel.side.anchors, of_rows)
-        of_rows = of_rows if own is None else of_rows + own * lib.wide(rows.paired)
+        paired = rows.paired
+        if lib.halves:
+            less = lost(problem, panel.side.anchors, of_rows)
+            paired = None if own is None else lib.wide(paired)
+        of_rows = of_rows if own is None else of_rows + own * paired
     if wanted.temperature:
         along = lib.dots(panel.side.anchors, of_rows, 1)
     if panel.side.units is not None and of_rows is not None:
