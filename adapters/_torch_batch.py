@@ -89,7 +89,7 @@ class MultiSimilarityLoss(LabelledLoss):
         As in `metricops.multi_similarity_loss_from_embeddings`.
     exclude_diagonal, reduction, block_size
         As in `metricops.multi_similarity_loss_from_embeddings`.
-    process_group : torch.distributed.ProcessGroup, optional
+    process_group : torch.distributed.ProcessGroup or "world", optional
         The processes that each hold a part of the batch, as in `NPairsEmbeddingLoss`.
 
     Examples
@@ -140,7 +140,7 @@ class CircleLoss(LabelledLoss):
         As in `metricops.circle_loss_from_embeddings`.
     exclude_diagonal, reduction, block_size
         As in `metricops.circle_loss_from_embeddings`.
-    process_group : torch.distributed.ProcessGroup, optional
+    process_group : torch.distributed.ProcessGroup or "world", optional
         The processes that each hold a part of the batch, as in `NPairsEmbeddingLoss`.
 
     Examples
@@ -187,7 +187,7 @@ class SoftNearestNeighborLoss(LabelledLoss):
         As in `metricops.soft_nearest_neighbor_loss_from_embeddings`.
     exclude_diagonal, reduction, block_size
         As in `metricops.soft_nearest_neighbor_loss_from_embeddings`.
-    process_group : torch.distributed.ProcessGroup, optional
+    process_group : torch.distributed.ProcessGroup or "world", optional
         The processes that each hold a part of the batch, as in `NPairsEmbeddingLoss`.
 
     Examples

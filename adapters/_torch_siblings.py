@@ -157,7 +157,7 @@ class TripletEmbeddingLoss(LabelledLoss):
         As in `metricops.triplet_loss_from_embeddings`.
     exclude_diagonal, reduction, block_size
         As in `metricops.triplet_loss_from_embeddings`.
-    process_group : torch.distributed.ProcessGroup, optional
+    process_group : torch.distributed.ProcessGroup or "world", optional
         The processes that each hold a part of the batch, as in `NPairsEmbeddingLoss`.
 
     Examples

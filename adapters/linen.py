@@ -135,8 +135,10 @@ class NPairsEmbeddingLoss(nn.Module):
         candidates of all, and all return the loss of the whole batch.
     gather : {"all", "ring"}
         Whether to gather everybody's candidates on each device, or to pass them from
-        device to device, which never holds more than three devices' candidates and
-        multiplies one time more. A ring has no forward mode, and no second derivatives.
+        device to device. A ring holds those of two others at most beside its own, and
+        takes a fourth matrix product (with `symmetric` four instead of six). It has no
+        forward mode and no second derivatives, and does not take
+        ``denominator="own"``.
     param_dtype : dtype
         Of `logit_scale`.
 

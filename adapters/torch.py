@@ -140,8 +140,9 @@ class NPairsEmbeddingLoss(Module):
         does, are the whole batch's.
     gather : {"all", "ring"}
         Whether to gather everybody's candidates in each process, or to pass them from
-        process to process, which never holds more than two processes' candidates and
-        multiplies one time more. A ring has no second derivatives.
+        process to process. A ring holds those of two others at most beside its own,
+        and takes a fourth matrix product (with `symmetric` four instead of six). It
+        has no second derivatives, and does not take ``denominator="own"``.
     device, dtype
         Of `logit_scale`.
 

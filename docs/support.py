@@ -47,7 +47,9 @@ PROGRAMS = """## Traced, and differentiated
 In float32; `torch.compile` with `fullgraph=True` and the backend `aot_eager`. A dash
 stands where there is nothing to differentiate, and at the circle loss, whose weights
 are constants to its gradient: that is not the slope of its value.
-[Transforms](transforms.md) has second derivatives, forward mode and `vmap`."""
+[Transforms](transforms.md) has second derivatives, forward mode and `vmap`, and
+[distributed training](distributed.md#which-losses) which losses processes and devices
+can share."""
 
 
 def example(name: str) -> Arrays:

@@ -176,7 +176,8 @@ class NPairsEmbeddingLoss(GatheringLoss):
         ``MultiWorkerMirroredStrategy`` takes its anchors against the candidates of all
         replicas, so that the loss and its gradients are those of the whole batch.
         Outside of a replica, and on JAX, whose arrays hold the whole batch also where
-        they are sharded, nothing is to be gathered, and it changes nothing.
+        they are sharded, nothing is to be gathered, and it changes nothing. In a
+        process group of PyTorch it is a `ValueError`; in a replica so is a Keras mask.
 
     Examples
     --------
