@@ -15,10 +15,13 @@ def answers() -> Iterator[None]:
     """Say what has happened where a process does not answer."""
     try:
         yield
+    except torch.OutOfMemoryError:
+        raise
     except RuntimeError as error:
         msg = (
-            "A process of the group has ended, has not called this loss, or has not "
-            "answered within the timeout of the group."
+            "A process of the group has ended, has not called this loss, has not "
+            "answered within the timeout of the group, or the group cannot exchange "
+            f"these tensors: {error}"
         )
         raise RuntimeError(msg) from error
 
@@ -27,9 +30,12 @@ class Sent:
     """A record that is on its way to the process before, and one from that behind."""
 
     def __init__(
-        self, group: dist.ProcessGroup, record: Any, count: int, place: int
+        self, group: dist.ProcessGroup, record: Any, count: int, stream: int
     ) -> None:
-        """Start to send `record`, and to receive one of `count` rows like it."""
+        """Start to send `record`, and to receive one of `count` rows like it.
+
+        `stream` is 0 for visitors and 1 for what was found for them: tags differ.
+        """
         self._parts = leaves(record)  # kept until they are sent
         self._form = each(record, lambda x: x.new_empty((count, *x.shape[1:])))
         size, rank = group.size(), group.rank()
@@ -37,7 +43,7 @@ class Sent:
         starting = []
         arrays = zip(self._parts, leaves(self._form), strict=True)
         for i, (mine, coming) in enumerate(arrays):
-            how = {"group": group, "tag": 2 * i + place}
+            how = {"group": group, "tag": 2 * i + stream}
             if mine.numel():
                 self._parts[i] = mine = mine.contiguous()
                 to = dist.P2POp(dist.isend, mine, group_peer=before, **how)

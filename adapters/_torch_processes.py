@@ -115,7 +115,8 @@ class Processes:
     def lap(self, visits: Visits, visitor: Any, counts: list[int]) -> tuple[Any, Any]:
         """Have every process's visitor come by, each on its way during the one before.
 
-        What goes on with a visitor follows it one step later, also during a visit.
+        What was found for a visitor is sent after it, one step later, while the next
+        visitor is compared.
         """
         _refuse_recorded(visitor)
         if self.size == 1:
@@ -125,6 +126,7 @@ class Processes:
             last = step == self.size
             coming = None if last else Sent(self.group, visitor, counts[step], 0)
             own, theirs = visits.meet(visitor, step == 1)
+            _refuse_recorded((own, theirs))
             found = own if found is None else visits.merge(found, own)
             if luggage is not None:
                 theirs = visits.merge(luggage.received(), theirs)

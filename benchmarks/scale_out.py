@@ -123,7 +123,7 @@ def ring(batch: Batch, cluster: Cluster) -> Cost:
         cost = cost.then(cluster, one, arrives, at_once=True)
     for step in range(cluster.devices):
         arrives = 0 if step == last else block * batch.size
-        moved = arrives + (block * ACCUMULATED if last else 0)
+        moved = arrives + (block * ACCUMULATED if cluster.devices > 1 else 0)
         cost = cost.then(cluster, 3 * one, moved, at_once=True)
     return cost
 

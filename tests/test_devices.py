@@ -142,7 +142,8 @@ def test_every_function_is_called():
     public = {name for name in vars(metricops) if not name.startswith("_")}
     functions = {name for name in public if callable(getattr(metricops, name))}
     called = {name.partition(",")[0] for name in CALLS}
-    assert functions - {"Reduction", "TermReduction", "Denominator"} == called
+    types = {"Reduction", "TermReduction", "Denominator", "Gather"}
+    assert functions - types == called
 
 
 @every

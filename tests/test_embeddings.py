@@ -485,6 +485,15 @@ def test_loss_and_grad_of_an_anchor_without_a_positive_are_zero(run):
         assert_close(got, want, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("symmetric", [False, True])
+def test_the_loss_and_grad_of_no_halves_are_zero(jax, symmetric):
+    empty = jax.numpy.zeros((0, 3), jax.numpy.bfloat16)
+    loss, gradients = npairs_loss_and_grad(empty, empty, symmetric=symmetric)
+    assert loss == 0
+    anchors, *_ = gradients
+    assert anchors.shape == (0, 3)
+
+
 def test_loss_and_grad_of_nothing_are_zero(run):
     empty = np.zeros((0, 3), np.float32)
     loss, (anchors, candidates, temperature) = run(npairs_loss_and_grad, empty, empty)

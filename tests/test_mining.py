@@ -106,6 +106,53 @@ def test_many_equal_rows_are_computed_as_a_whole(torch):
     assert gradient.isfinite().all()
 
 
+def test_frozen_anchors_may_be_computed_as_a_whole_in_one_panel(torch):
+    generator = np.random.default_rng(1)
+    x = generator.normal(size=(128, 4)).astype(np.float32)
+    y = generator.normal(size=(256, 4)).astype(np.float32)
+    y[100:] = y[100]  # the farthest of some rows, and too many of them
+    y[100:] *= 50
+    labels, names = np.arange(128) % 2, np.arange(256) % 2
+
+    def gradients(*learning, block_size=None):
+        pairs = zip((x, y), learning, strict=True)
+        own, every = (torch.tensor(z, requires_grad=there) for z, there in pairs)
+        loss = metricops.triplet_loss_from_embeddings(
+            own,
+            every,
+            labels,
+            candidate_labels=names,
+            positives="hard",
+            negatives="hard",
+            margin=3.0,
+            block_size=block_size,
+        )
+        loss.backward()
+        return own.grad, every.grad
+
+    _, whole = gradients(True, True)
+    nothing, found = gradients(False, True, block_size=64)
+    assert nothing is None
+    np.testing.assert_allclose(found, whole, rtol=1e-4, atol=1e-5)
+
+
+def test_an_infinite_margin_leaves_rows_without_triplets_alone(torch):
+    generator = np.random.default_rng(1)
+    x = torch.tensor(generator.normal(size=(128, 4)).astype(np.float32))
+    labels = np.arange(128) // 2
+    labels[-1] = 900
+    losses = metricops.triplet_loss_from_embeddings(
+        x,
+        labels=labels,
+        positives="hard",
+        negatives="hard",
+        margin=float("inf"),
+        reduction="none",
+    )
+    assert losses[-1] == 0
+    assert losses[0] == float("inf")
+
+
 def test_rows_that_are_not_finite_are_not_mined(torch):
     x = torch.randn((100, 4), generator=torch.Generator().manual_seed(0))
     x[3] = float("nan")

@@ -262,3 +262,18 @@ def _slopes(metric, x, y, upstream):
         of_x[i] += weight * left
         of_y[order[i, j]] += weight * right
     return of_x, of_y
+
+
+def test_torch_searches_by_products_only_where_they_are_exact(torch):
+    from metricops._frameworks.torch.library import TORCH
+
+    x = torch.ones(3, 2)
+    found = []
+    try:
+        for word in ("highest", "high", "medium"):
+            torch.set_float32_matmul_precision(word)
+            found.append(TORCH.rounds_products(x))
+    finally:
+        torch.set_float32_matmul_precision("highest")
+    assert found == [False, True, True]
+    assert not TORCH.rounds_products(x.double())

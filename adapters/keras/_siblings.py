@@ -297,7 +297,7 @@ class TripletSemiHardLoss(GatheringLoss, AddonsLoss):
         self.margin = margin
         self.distance_metric = distance_metric
         if gather or not callable(distance_metric):
-            _metric(distance_metric)
+            _metric(distance_metric, " with `gather`" if gather else "")
 
     def call(
         self,
@@ -545,11 +545,12 @@ def _triplets(
     return call(loss, y_pred, None, labels, metric=metric, **options)
 
 
-def _metric(distance_metric: Any) -> str:
+def _metric(distance_metric: Any, where: str = "") -> str:
     """Return the name here of a metric of TensorFlow Addons."""
     found = _METRICS.get(distance_metric)
     if found is None:
         words = ", ".join(f'"{word}"' for word in _METRICS)
-        msg = f"`distance_metric` must be one of {words}; got {distance_metric!r}."
+        got = f"got {distance_metric!r}"
+        msg = f"`distance_metric` must be one of {words}{where}; {got}."
         raise ValueError(msg)
     return found

@@ -23,7 +23,7 @@ from metricops import nearest_neighbors
 
 
 def keys_from(first: int, count: int, width: int) -> Any:
-    """Return some keys; in earnest they would be read from a file."""
+    """Return some keys; a real search would read them from a file."""
     generator = np.random.default_rng(first)
     return generator.standard_normal((count, width), dtype=np.float32)
 

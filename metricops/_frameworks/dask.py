@@ -141,15 +141,17 @@ class Dask(Library):
     def constant(self, function: Callable[..., Any], config: Any, *arrays: Any) -> Any:
         """Return ``function(self, config, *arrays)``; of embeddings, by one task.
 
-        That is a value and the gradients of those of the first record that `config`
-        says are wanted.
+        `config` is (config, wanted). The result is the value, and the gradient of each
+        wanted array of the first record.
         """
+        if type(config) is not tuple:  # what it is asked for has no gradients
+            return function(self, config, *arrays)
         own, wanted = config
         if not _compares(own):
             return function(self, config, *arrays)
         first, constants = arrays
         self._check_positions(own, first, constants)
-        value = da.sum(first[0])
+        value = da.sum(first.anchors)
         pairs = zip(first, wanted, strict=False)
         # A temperature that is a number has a gradient too.
         given = [value if x is None else x for x, there in pairs if there]

@@ -69,7 +69,7 @@ def pairs(function: Callable[..., Array], x: Array, y: Array) -> Array:
         (*leading, m, d),
         dtype=x.dtype,
         concatenate=True,
-        meta=x._meta,
+        meta=np.empty((0,) * x.ndim, x.dtype),
     )
 
 
@@ -90,7 +90,7 @@ def summed(function: Callable[..., Array], x: Array, y: Array, weights: Array) -
         (*leading, n, m),
         dtype=x.dtype,
         adjust_chunks={m: 1},
-        meta=x._meta,
+        meta=np.empty((0,) * x.ndim, x.dtype),
     )
     return da.sum(found, axis=rank - 2)
 

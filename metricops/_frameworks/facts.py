@@ -133,6 +133,10 @@ class Facts:
         """Return whether `within` and `redone` can be taken of the rows in `x`."""
         return True
 
+    def rounds_products(self, x: Array) -> bool:
+        """Return whether products of float32 may be of numbers with fewer digits."""
+        return False
+
     def looks(self, x: Array) -> bool:
         """Return whether reading a value of `x` costs nothing."""
         return False

@@ -12,12 +12,14 @@ def within(lib: Any, x: Array, k: int, slack: Array) -> tuple[Array, Array, Arra
     """Return the columns of each row that are near its `k` largest, and more.
 
     The k-th largest of the maxima of groups of columns is no more than the k-th
-    largest of all, and a group is worth a look only where its maximum is near that.
+    largest of all, and a group is worth a look only where its maximum is near that. A
+    row with fewer than `k` numbers above minus infinity has none.
     """
     xp, count = lib.xp, x.shape[1]
     peaks = _maxima(xp, x)
     highest, groups = lib.largest(peaks, min(k + _MORE, peaks.shape[1]))
-    least = highest[:, k - 1 : k] - slack
+    last = highest[:, k - 1 : k]
+    least = xp.where(last == -float("inf"), float("inf"), last - slack)
     columns = _members(lib, x, groups)
     exists = columns < count
     scores = lib.chosen(x, xp.where(exists, columns, 0))

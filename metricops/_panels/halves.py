@@ -89,8 +89,9 @@ def scales_later(candidates: Candidates, pairs: Pairs) -> bool:
 def largest_of(lib: Library, x: Array) -> Array:
     """Return the size of the largest of some numbers that is finite, in float32.
 
-    An anchor that is left out may hold a NaN.
+    It is 0 of none. An anchor that is left out may hold a NaN.
     """
     size = lib.xp.abs(x)
     kept = lib.xp.where(size < float("inf"), size, lib.xp.zeros_like(size))
-    return lib.wide(lib.xp.max(kept))
+    peak = lib.peak(kept, tuple(range(x.ndim)))
+    return lib.wide(lib.xp.reshape(peak, ()))

@@ -1,10 +1,10 @@
 """The nearest or farthest pairs of each row: one product a panel, then exactly.
 
-A product of rows less a mean orders candidates by their distance. It is off by a little
-that is known, so those that a row asks for are among the few whose product is near the
-best one. Their distances are computed from their differences, in a wider dtype, and the
-gradient is that of these pairs alone. Panels in which a row has too many such pairs
-(of many equal rows, say) are computed as a whole.
+The product of centred rows orders candidates by distance, up to a known error. Only
+candidates whose product is within that error of the best can be the ones asked for.
+They are few: their distances are computed exactly, from differences in a wider dtype,
+and the gradient is that of these pairs alone. Panels in which a row has too many such
+pairs (of many equal rows, say) are computed as a whole.
 """
 
 from collections.abc import Callable
@@ -16,7 +16,7 @@ from metricops._panels.term_records import Problem, Rows
 from metricops._panels.terms import Extremes, Masks, Part
 from metricops._typing import Array
 
-_FEW = 64  # candidates that are as soon computed as a whole
+_FEW = 64  # with fewer candidates, computing all distances costs no more
 _ROUNDING = 2.0**-24  # half the distance of 1 from the next number, in float32
 _LARGEST = 2.0**40  # of which squares are far from infinite
 _LOST = 2.0**-120  # what is lost of products that are too small for a number
@@ -64,8 +64,8 @@ def by_keys(problem: Problem, way: Callable[..., Any]) -> Any:
         return way(problem, None)
 
     def short(lib: Library, *_: Array) -> Any:
-        mined = problem._replace(library=lib)
-        return way(mined, _keys_of(mined))
+        same = problem._replace(library=lib)
+        return way(same, _keys_of(same))
 
     def exact(lib: Library, *_: Array) -> Any:
         return way(problem, None)
@@ -80,7 +80,7 @@ def _suits(problem: Problem) -> bool:
     if problem.config.terms.extremes is None or not lib.looks(own.rows):
         return False
     few = every.rows.shape[0] < _FEW or 0 in (*own.rows.shape, *every.rows.shape)
-    if few or lib.dtype(own.rows).bits != 32:
+    if few or lib.dtype(own.rows).bits != 32 or lib.rounds_products(own.rows):
         return False
     return _is_plain(lib, own) and (own is every or _is_plain(lib, every))
 
@@ -114,19 +114,22 @@ def mined(problem: Problem, keys: Keys, rows: Rows, masks: Masks) -> Mined:
     slack = _slack(lib, less, keys)
     # The nearest have the largest scores, and the farthest those of the other sign.
     scores = lib.times(scores, -1.0) if wanted.far_negative else scores
-    near = _few(lib, scores, masks.negatives, slack)
+    few_negatives = _few(lib, scores, masks.negatives, slack)
     turned = wanted.far_negative != wanted.far_positive
     scores = lib.times(scores, -1.0) if turned else scores
-    far = _few(lib, scores, masks.positives, slack)
-    counted = xp.logical_and(xp.any(near.there, axis=1), xp.any(far.there, axis=1))
+    few_positives = _few(lib, scores, masks.positives, slack)
+    counted = xp.logical_and(
+        xp.any(few_negatives.there, axis=1), xp.any(few_positives.there, axis=1)
+    )
     exact = xp.astype(rows.side.rows, keys.exact.dtype)
-    positives = _chosen(problem, keys, exact, far, wanted.far_positive)
-    negatives = _chosen(problem, keys, exact, near, wanted.far_negative)
+    positives = _chosen(problem, keys, exact, few_positives, wanted.far_positive)
+    negatives = _chosen(problem, keys, exact, few_negatives, wanted.far_negative)
     losses, slopes = terms.of_two(lib, positives.distances, negatives.distances)
     ones = xp.astype(counted, losses.dtype)
-    losses, slopes = losses[:, 0] * ones, slopes * ones[:, None]
+    losses = xp.where(counted, losses[:, 0], 0.0)  # of no triplet it may be infinite
+    slopes = xp.where(counted[:, None], slopes, 0.0)
     part = Part(losses, ones, xp.astype(losses > 0, losses.dtype))
-    complete = xp.all(xp.logical_and(near.complete, far.complete))
+    complete = xp.all(xp.logical_and(few_negatives.complete, few_positives.complete))
     return Mined(positives, negatives, part, slopes, complete)
 
 

@@ -41,7 +41,8 @@ class Sums:
     """How a loss closes rows whose scores are seen in parts.
 
     With this, one set takes half the products, and both directions one pass less. Sums
-    are records of arrays of shape (rows,), none of them None.
+    are records of arrays of shape (rows,), or of such records. `record` and `paired`
+    are for `Objective.sums`; `nothing` is for one set and for `visited_sums`.
     """
 
     record: Any  # of the sums: a named tuple

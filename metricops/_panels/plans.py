@@ -109,9 +109,7 @@ def _one_way(
     weights = given.weights if upstream is None else upstream
     if weights is not None:
         problem = problem._replace(rows=problem.rows._replace(weights=weights))
-    asked = wanted
-    if given.candidates is None and wanted.anchors:
-        asked = wanted._replace(candidates=True)
+    asked = _of_one_set(wanted) if given.candidates is None else wanted
     share, last = 1.0, upstream is None and config.reduction != "sum"
     alike = config.reduction == "mean" or weights is None
     count = problem.rows.anchors.shape[0] if problem.rows.labels is None else None
@@ -125,6 +123,11 @@ def _one_way(
         products = Products(*(None if x is None else x * factor for x in products))
     found = chained(problem, given, wanted, products)
     return Gradients((one,), found, products.lost)
+
+
+def _of_one_set(wanted: Wanted) -> Wanted:
+    """Return what the passes must give: the gradients of both sides, or of none."""
+    return wanted._replace(candidates=wanted.anchors)
 
 
 def _by_halves(problem: Problem, given: Given, wanted: Wanted) -> Gradients:
@@ -143,9 +146,7 @@ def _from_both(problem: Problem, given: Given, wanted: Wanted) -> Gradients:
     both = both_ways.gathered(problem)
     directions = both_ways.directions(problem, both)
     pulls = (upstream_of(lib, config, given.weights, one) / 2 for one in directions)
-    asked = wanted
-    if given.candidates is None and wanted.anchors:
-        asked = wanted._replace(candidates=True)
+    asked = _of_one_set(wanted) if given.candidates is None else wanted
     positive = given.weights is None
     products = both_ways.gradients(problem, both, Both(*pulls), asked, positive)
     found = chained(problem, given, wanted, products)
@@ -171,9 +172,7 @@ def _pulled_from_both(
     rows = record(*islice(rest, len(record._fields)))
     both, half = Both(rows, record(*rest)), upstream / 2
     directions = both_ways.directions(problem, both)
-    asked = wanted
-    if given.candidates is None and wanted.anchors:
-        asked = wanted._replace(candidates=True)
+    asked = _of_one_set(wanted) if given.candidates is None else wanted
     products = both_ways.gradients(problem, both, Both(half, half), asked, False)
     found = chained(problem, given, wanted, products)
     return Gradients(directions, found, products.lost)

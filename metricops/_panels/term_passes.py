@@ -95,7 +95,7 @@ def _gradients(
     shares: Shares,
     wanted: tuple[bool, bool],
 ) -> tuple[tuple[Part, ...], Array, Array]:
-    lib, (_, of_candidates) = problem.library, wanted
+    lib, (of_anchors, of_candidates) = problem.library, wanted
     problem = _prepared(problem)
 
     def body(
@@ -104,7 +104,8 @@ def _gradients(
         def few() -> tuple[Total, Out]:
             sofar = None if total is None else total.candidates
             of_rows, moved = mining.pulled(problem, found, rows.weights, sofar)
-            return Total(moved if of_candidates else None), Out((found.part,), of_rows)
+            own = of_rows if of_anchors else None
+            return Total(moved if of_candidates else None), Out((found.part,), own)
 
         if keys is None:
             return whole(total, rows, candidates)

@@ -60,8 +60,8 @@ class Among(Protocol):
     def distances(self, columns: Array) -> tuple[Array, Any]:
         """Return those of the candidates at `columns`, (b,), to all, and a state."""
 
-    def pulled(self, columns: Array, state: Any, errors: Array) -> Array:
-        """Return the gradient of ``sum(errors * distances)``, shape (m, d)."""
+    def pulled(self, columns: Array, state: Any, error: Array) -> Array:
+        """Return the gradient of ``sum(w * error * distances)``; w: of the rows."""
 
     def nothing(self) -> Array:
         """Return a gradient of 0."""

@@ -59,7 +59,8 @@ class Candidates(NamedTuple):
 def serve(lib: Library, metric: str, queries: Array, count: int | None, k: int) -> bool:
     """Return whether products are to find the `k` best of `count` keys."""
     many = count is not None and count >= max(_FEW, 16 * k)
-    return many and metric in METRICS and lib.selects(queries)
+    fits = many and metric in METRICS and lib.selects(queries)
+    return fits and not lib.rounds_products(queries)
 
 
 def prepared(lib: Library, metric: str, keys: Array) -> Keys:

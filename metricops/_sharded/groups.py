@@ -24,7 +24,9 @@ class Visits(NamedTuple):
     the visitor are own candidates.
     """
     merge: Callable[[Any, Any], Any]
-    """``merge(old, new)``: the results of two visits as one, or what goes on of both.
+    """``merge(old, new)``: what was found at two visits as one record.
+
+    It does the same for what travels with a visitor.
     """
 
 

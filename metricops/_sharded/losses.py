@@ -6,7 +6,7 @@ from typing import Any, cast
 from metricops._losses.solvable import SIGNATURES, Solvable
 from metricops._panels import term_records
 from metricops._sharded import distances, embeddings, ring_distances, ring_embeddings
-from metricops._sharded.groups import GATHERS, Group, RingGroup, check_alike, described
+from metricops._sharded.groups import Group, RingGroup, check_alike, described
 from metricops._typing import Array
 
 _COMPARED = ("labels", "candidate_labels", "ids", "candidate_ids")
@@ -36,7 +36,7 @@ def loss_of_group(
         group.fail(error)
         raise
     sides = (anchors,) if candidates is None else (anchors, candidates)
-    words = {"loss": loss.__name__, "gather": repr(GATHERS[group.ring])}
+    words = {"loss": loss.__name__, "gather": repr("ring" if group.ring else "all")}
     counts = group.meet(words | described(named), sides)
     terms = isinstance(call.config, term_records.Config)
     if group.ring:

@@ -61,7 +61,10 @@ def _lapped(
 ) -> list[Way]:
     """Return the losses of each direction, after everybody's candidates came by."""
     lib, config = own.inputs.library, own.config
-    given = Given(*own.arrays)
+    given, labels = Given(*own.arrays), Labels(*own.constants)
+    one_set = given.candidates is None and labels.candidates is None
+    # One set has one direction, as both are the same.
+    both = config.symmetric and not (one_set and labels.candidate_ids is None)
     if config.normalize:
         sides = [unit(lib, x) for x in sides]
     rows, columns = sides
@@ -73,7 +76,7 @@ def _lapped(
     encounter = Scores(
         config.objective.visited_sums(),
         config.roles,
-        config.symmetric,
+        both,
         config.exclude_diagonal,
         config.block_size,
     )
@@ -81,7 +84,7 @@ def _lapped(
     constants = _labels(own, named)
     found = lib.differentiable(ring.OPERATION, static, (rows, columns, bias), constants)
     first = Way(found[0, :], found[1, :] != 0)
-    return [first, Way(found[2, :], found[3, :] != 0)] if config.symmetric else [first]
+    return [first, Way(found[2, :], found[3, :] != 0)] if both else [first]
 
 
 def _labels(own: Solvable, named: dict[str, Any]) -> Labels:

@@ -21,7 +21,7 @@ class Rows(NamedTuple):
     """Own rows, and what belongs to each of them."""
 
     anchors: Array  # (n, d)
-    positions: Array  # (n,): of the candidates that are theirs, among own ones
+    positions: Array  # (n,): which of own candidates is each row's positive
     labels: Array | None
     ids: Array | None
     closing: Any = None  # what the derivative needs of each row

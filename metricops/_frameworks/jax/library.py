@@ -167,6 +167,14 @@ class Jax(Library):
         """Return whether the number of rows in `x` is known."""
         return self.known_rows(x) is not None
 
+    def panel_product(self, x: Array, y: Array) -> Array:
+        """Return the matrix product of two arrays of one dtype, with all its digits.
+
+        GPUs and TPUs round its sides otherwise.
+        """
+        with jax.default_matmul_precision("highest"):
+            return self.product(x, y)
+
     def exact_dtype(self, x: Array) -> Any:
         """Return float64 where it is switched on."""
         return jnp.promote_types(x.dtype, jnp.result_type(float))

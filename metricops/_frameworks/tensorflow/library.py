@@ -225,6 +225,11 @@ class TensorFlow(Library):
         """Return `value`, with the derivatives of ``function(self, *arrays)``."""
         return searches.derived(partial(function, self), value, arrays)
 
+    def rounds_products(self, x: Array) -> bool:
+        """Return whether there is a device that multiplies float32 as TF32."""
+        allowed = tf.config.experimental.tensor_float_32_execution_enabled()
+        return bool(x.dtype == tf.float32 and allowed and halves.is_accelerated())
+
     def constant(self, function: Callable[..., Any], config: Any, *arrays: Any) -> Any:
         """Return ``function(self, config, *arrays)``, which no tape records."""
         fixed = [each(record, tf.stop_gradient) for record in arrays]

@@ -111,6 +111,10 @@ class Torch(TorchPrimitives):
         """Return whether Python may look at the numbers in `x`."""
         return self.sees_values(x)
 
+    def rounds_products(self, x: Array) -> bool:
+        """Return whether the user allows products of TF32 or bfloat16."""
+        return x.dtype == torch.float32 and products.rounds(x.device)
+
     def found(
         self, search: Search, config: Any, queries: Array, keys: Array
     ) -> tuple[Array, Array]:

@@ -26,6 +26,16 @@ def plus_product(total: Array, x: Array, y: Array) -> Array:
     return total.add_(fast_product(x, y))
 
 
+def rounds(device: torch.device) -> bool:
+    """Return whether products of float32 are allowed to round their sides."""
+    own = torch.backends.cuda if device.type == "cuda" else torch.backends.mkldnn
+    for setting in (own.matmul, own, torch.backends):
+        word = getattr(setting, "fp32_precision", "none")
+        if word != "none":  # which leaves it to the next one
+            return bool(word != "ieee")
+    return False
+
+
 def is_accelerator(device: torch.device) -> bool:
     """Return whether panels fit a device rather than the caches of a processor."""
     return device.type == "cuda" and torch.backends.cuda.is_built()
