@@ -208,7 +208,7 @@ def blocks(lines: list[Line]) -> dict[str, str]:
         "time": goal_table(plain, "time"),
         "memory": goal_table(plain, "memory"),
         "details": "\n\n".join(detail_tables(plain)),
-        "other": "\n\n".join(rest) or "No results yet.",
+        "other": "\n\n".join(rest) or "Not measured for this version.",
         "overhead": overhead_table(overhead),
         "setup": setup(lines),
     }

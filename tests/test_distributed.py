@@ -513,10 +513,15 @@ def test_devices_have_the_loss_and_the_gradients_of_the_whole_batch(devices):
     for (way, case, n), (loss, gradients) in found.items():
         whole = torch_step(case, n)
         message = f"{way}, {case}, {n}"
-        np.testing.assert_allclose(loss, whole.pop("loss"), rtol=1e-6, err_msg=message)
+        np.testing.assert_allclose(loss, whole.pop("loss"), rtol=1e-12, err_msg=message)
         for name, expected in whole.items():
+            largest = np.max(np.abs(expected), initial=0.0)
             np.testing.assert_allclose(
-                gradients[name], expected, rtol=1e-6, atol=1e-9, err_msg=message
+                gradients[name],
+                expected,
+                rtol=1e-12,
+                atol=1e-12 * largest,
+                err_msg=message,
             )
 
 

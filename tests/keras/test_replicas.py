@@ -86,35 +86,38 @@ def step(case: str, rows: Any, kernel: Any, gather: bool) -> tuple[Any, Any]:
     tf = require("tensorflow")
     kind, options, labelled, weighted = CASES[case]
     x, labels, weights = rows
+    options = options | {"gather": gather, "dtype": kernel.dtype.name}
     with tf.GradientTape() as tape:
         tape.watch(kernel)
         *given, y_pred = embedded(kind, x, kernel)
         y_true = given[0] if given else labels if labelled else None
-        loss = kind(gather=gather, **options)(
-            y_true, y_pred, weights if weighted else None
-        )
+        loss = kind(**options)(y_true, y_pred, weights if weighted else None)
         total = tf.reduce_sum(loss)
     return loss, tape.gradient(total, kernel)
 
 
-def batch(n: int) -> tuple[Any, Any, Any]:
+def batch(n: int, dtype: str = "float32") -> tuple[Any, Any, Any]:
     """Return rows, their labels, and their weights."""
     generator = np.random.default_rng(n)
     return (
-        random(n, FEATURES, seed=n),
+        random(n, FEATURES, seed=n).astype(dtype),
         generator.integers(0, n, n) // 2,
-        generator.uniform(size=n).astype(np.float32),
+        generator.uniform(size=n).astype(dtype),
     )
 
 
 @tensorflow
 @pytest.mark.parametrize(
-    ("size", "case"),
-    [(size, case) for size in COUNTS for case in (CASES if size == "small" else LARGE)],
+    ("size", "case", "dtype"),
+    [("small", case, "float32") for case in CASES]
+    + [("several panels", case, "float32") for case in LARGE]
+    + [("small", case, "float64") for case in LARGE],
 )
-def test_replicas_have_the_loss_and_gradients_of_the_whole_batch(size, case):
+def test_replicas_have_the_loss_and_gradients_of_the_whole_batch(size, case, dtype):
     tf, counts = require("tensorflow"), COUNTS[size]
-    rows, replicas, kernel = batch(sum(counts)), strategy(), tf.constant(KERNEL)
+    rows, replicas = batch(sum(counts), dtype), strategy()
+    kernel = tf.constant(KERNEL.astype(dtype))
+    exact = 1e-5 if dtype == "float32" else 1e-12
 
     def of_replica(context):
         first = sum(counts[: context.replica_id_in_sync_group])
@@ -135,13 +138,13 @@ def test_replicas_have_the_loss_and_gradients_of_the_whole_batch(size, case):
     )
     loss, gradient = step(case, tuple(map(tf.constant, rows)), kernel, gather=False)
     if loss.shape.rank:
-        np.testing.assert_allclose(np.concatenate(found), loss, rtol=1e-5)
+        np.testing.assert_allclose(np.concatenate(found), loss, rtol=exact)
     else:  # Keras divides a loss by the number of replicas, whose sum it takes
         assert found[0] == found[1]
-        np.testing.assert_allclose(sum(found), loss, rtol=1e-5)
+        np.testing.assert_allclose(sum(found), loss, rtol=exact)
     largest = abs(gradient.numpy()).max()
     for x in gradients:
-        np.testing.assert_allclose(x, gradient, rtol=1e-5, atol=1e-5 * largest)
+        np.testing.assert_allclose(x, gradient, rtol=exact, atol=exact * largest)
 
 
 def fitted(kind: Any, options: dict[str, Any], n: int) -> tuple[Any, Any]:
