@@ -13,6 +13,7 @@ from metricops._panels.distances import Side, distances_of, of_rows, pulled, sid
 from metricops._panels.roles import Roles
 from metricops._panels.term_records import Given, Labels
 from metricops._panels.terms import (
+    Found,
     Masks,
     Part,
     Terms,
@@ -48,6 +49,13 @@ class Seen(NamedTuple):
     parts: tuple[Part, ...]
 
 
+class Met(NamedTuple):
+    """What comes of the distances of rows to a visitor."""
+
+    saved: tuple[Array, ...]  # what the gradient of the distances needs
+    found: Found
+
+
 @dataclass(frozen=True)
 class Distances:
     """What the distances of rows and visitors come to; an `Encounter`."""
@@ -73,11 +81,8 @@ class Distances:
         """Return what the terms of own rows come to with a visitor."""
 
         def body(_: Any, rows: Members, visitor: Members) -> tuple[Any, Seen]:
-            met = self._met(lib, rows, visitor)
-            found = self.terms.of_pairs(
-                lib, met.values, self._masks(lib, rows, visitor, home)
-            )
-            return (), Seen(found.parts)
+            met = self._met(lib, rows, visitor, home)
+            return (), Seen(met.found.parts)
 
         _, own = self._fold(lib, body, rows, visitor)
         return Results(own, ())
@@ -100,9 +105,9 @@ class Distances:
         self, lib: Library, sides: Sides, found: Results, upstream: Array
     ) -> Sides:
         """Return both sides, the rows with the upstream of each part's losses."""
-        width, count = len(Part._fields), self.terms.parts
-        lines = tuple(upstream[i * width, :] for i in range(count))
-        return sides._replace(rows=sides.rows._replace(upstream=lines))
+        parts = _parts_of(self.terms, upstream)
+        losses = tuple(part.losses for part in parts)
+        return sides._replace(rows=sides.rows._replace(upstream=losses))
 
     def pulled(
         self, lib: Library, rows: Members, visitor: Members, home: bool
@@ -112,11 +117,8 @@ class Distances:
         def body(
             total: Gradient | None, rows: Members, visitor: Members
         ) -> tuple[Gradient, Gradient]:
-            met = self._met(lib, rows, visitor)
-            found = self.terms.of_pairs(
-                lib, met.values, self._masks(lib, rows, visitor, home)
-            )
-            pairs = zip(found.errors, rows.upstream, strict=True)
+            met = self._met(lib, rows, visitor, home)
+            pairs = zip(met.found.errors, rows.upstream, strict=True)
             error = sum_of([x * up[:, None] for x, up in pairs])
             both = rows.side, visitor.side
             how = None, met.saved, error, (True, True)
@@ -142,8 +144,10 @@ class Distances:
             block = lib.block(rows.side.rows, visitor.side.rows)
         return lib.loops.fold(body, rows, visitor, block)
 
-    def _met(self, lib: Library, rows: Members, visitor: Members) -> Any:
-        return distances_of(lib, self.metric, rows.side, visitor.side, None)
+    def _met(self, lib: Library, rows: Members, visitor: Members, home: bool) -> Met:
+        met = distances_of(lib, self.metric, rows.side, visitor.side, None)
+        masks = self._masks(lib, rows, visitor, home)
+        return Met(met.saved, self.terms.of_pairs(lib, met.values, masks))
 
     def _masks(
         self, lib: Library, rows: Members, visitor: Members, home: bool
@@ -154,12 +158,19 @@ class Distances:
         if rows.labels is None:
             return Masks(own, xp.logical_not(own))
         labels = rows.labels, visitor.labels
-        positives = self.roles.targets(lib, *labels, like.dtype) != 0
+        positives = self.roles.positives(lib, *labels, like.dtype)
         others = xp.logical_not(positives)
         if not self.exclude_diagonal:
             return Masks(positives, others)
         there = xp.logical_not(own)
         return Masks(xp.logical_and(positives, there), xp.logical_and(others, there))
+
+
+def _parts_of(terms: Terms, lines: Array) -> tuple[Part, ...]:
+    """Return the parts that `Distances.value` wrote, a line for each field."""
+    width = len(Part._fields)
+    starts = range(0, width * terms.parts, width)
+    return tuple(Part(*(lines[i + j, :] for j in range(width))) for i in starts)
 
 
 def loss_of_group(
@@ -168,11 +179,7 @@ def loss_of_group(
     """Return a member's loss, of its own call and of all arguments by their names."""
     lib, config, given = own.inputs.library, own.config, Given(*own.arrays)
     found, weights = _lapped(group, own, counts), given.weights
-    width = len(Part._fields)
-    parts = tuple(
-        Part(*(found[i + j, :] for j in range(width)))
-        for i in range(0, width * config.terms.parts, width)
-    )
+    parts = _parts_of(config.terms, found)
     loss = reduced(lib, "none", weights, None, parts)
     if config.reduction == "none":
         return own.inputs.narrow(loss)
