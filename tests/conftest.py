@@ -145,6 +145,11 @@ LONG_TESTS = (
     "test_values_are_right_when_traced[tensorflow-graph-labels-all swapped",
     "test_one_epoch_of_triplets_improves_recall_in_each_framework[numpy-memory",
     "test_its_gradients_are_right_when_traced[tensorflow-graph-labels",
+    (
+        "test_torch_takes_a_few_panels_at_16384_rows"
+        '[{"labelled": true, "exclude_diagonal": true, "reduction"'
+    ),
+    "test_one_epoch_of_triplets_improves_recall_in_each_framework[torch-triplet",
 )
 
 
