@@ -83,7 +83,6 @@ class NegativeSums(Sums):
         pairs: Pairs,
         rows: Closing,
         columns: Closing | None,
-        joint: bool = False,
     ) -> Array:
         """Return the derivative by the scores of rows, and of columns if given."""
         error = pushes_of(lib, _others(lib, scores, pairs), rows, columns)

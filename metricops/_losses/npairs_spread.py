@@ -77,12 +77,11 @@ class SpreadSums(Sums):
         pairs: Pairs,
         rows: SpreadClosing,
         columns: SpreadClosing | None,
-        joint: bool = False,
     ) -> Array:
         """Return the derivative by the scores of rows, and of columns if given."""
         there, share = _there(lib, scores, pairs), rows.share[:, None]
         theirs = None if columns is None else columns.rows
-        error = self.targets.error(lib, scores, pairs, rows.rows, theirs, joint)
+        error = self.targets.error(lib, scores, pairs, rows.rows, theirs)
         if columns is not None:
             share = share + columns.share[None, :]
         return lib.less(error, there, share)

@@ -104,19 +104,17 @@ class PositionSums(Sums):
         return Closing(sums.peak, push, -sums.rest * push)
 
     def error(
-        self,
-        lib: Library,
-        scores: Array,
-        pairs: Pairs,
-        rows: Closing,
-        columns: Closing,
-        joint: bool = False,
+        self, lib: Library, scores: Array, pairs: Pairs, rows: Closing, columns: Closing
     ) -> Array:
         """Return the derivative by the scores, 0 at the positives."""
-        if joint:
-            pushes = _joint(lib, scores, rows, columns)
-        else:
-            pushes = pushes_of(lib, scores, rows, columns)
+        return lib.put(pushes_of(lib, scores, rows, columns), pairs.positive, 0.0)
+
+    def joint_error(
+        self, lib: Library, scores: Array, pairs: Pairs, rows: Closing, columns: Closing
+    ) -> Array:
+        """Return the same where no upstream is below 0, by one exponential a pair."""
+        levels = (lib.xp.log(x.push) - x.peak for x in (rows, columns))
+        pushes = lib.joint_exponentials(scores, *levels)
         return lib.put(pushes, pairs.positive, 0.0)
 
     def own(self, rows: Closing, columns: Closing) -> Array:
@@ -215,11 +213,11 @@ class TargetSums(Sums):
         pairs: Pairs,
         rows: ClosingTargets,
         columns: ClosingTargets | None,
-        joint: bool = False,
     ) -> Array:
         """Return the derivative by the scores of rows, and of columns if given.
 
-        Joint exponentials would leave no digits of a positive that is alone.
+        There is no `joint_error`, which would leave no digits of a positive that is
+        alone.
         """
         error = pushes_of(lib, scores, rows, columns)
         if pairs.targets is None:
@@ -243,12 +241,6 @@ class TargetSums(Sums):
             rest=sums.rest * xp.exp(down) + sums.apart * xp.expm1(down),
             positive=sums.positive + sums.total * down,
         )
-
-
-def _joint(lib: Library, scores: Array, rows: Any, columns: Any) -> Array:
-    """Return what `pushes_of` does, where no push is below 0."""
-    levels = (lib.xp.log(x.push) - x.peak for x in (rows, columns))
-    return lib.joint_exponentials(scores, *levels)
 
 
 def pushes_of(lib: Library, scores: Array, rows: Any, columns: Any) -> Array:

@@ -91,7 +91,6 @@ class SigmoidSums(Sums):
         pairs: Pairs,
         rows: SigmoidClosing,
         columns: None,
-        joint: bool = False,
     ) -> Array:
         """Return the derivative by the scores of the rows' losses."""
         slopes = lib.sigmoid(_turned(lib, scores, pairs))

@@ -165,6 +165,5 @@ def _error(
     own = rows.rows
     scores = scores_of(problem, own, own.anchors, columns.candidates, pairs)
     lib, sums = problem.library, sums_of(problem)
-    joint = positive and lib.has_levels
-    closing = rows.closing, columns.closing
-    return lib.rounded(sums.error(lib, scores, pairs, *closing, joint))
+    error = sums.joint_error if positive and lib.has_levels else sums.error
+    return lib.rounded(error(lib, scores, pairs, rows.closing, columns.closing))

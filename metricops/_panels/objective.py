@@ -74,20 +74,22 @@ class Sums:
         raise NotImplementedError
 
     def error(
-        self,
-        lib: Library,
-        scores: Array,
-        pairs: Pairs,
-        rows: Any,
-        columns: Any,
-        joint: bool = False,
+        self, lib: Library, scores: Array, pairs: Pairs, rows: Any, columns: Any
     ) -> Array:
         """Return the derivative by the scores of the rows' and the columns' losses.
 
-        `columns` may be None. The scores may be overwritten. `joint` is whether no
-        upstream is below 0, and the library has `joint_exponentials`.
+        `columns` may be None. The scores may be overwritten.
         """
         raise NotImplementedError
+
+    def joint_error(
+        self, lib: Library, scores: Array, pairs: Pairs, rows: Any, columns: Any
+    ) -> Array:
+        """Return the same where no upstream is below 0, by `joint_exponentials`.
+
+        The library has them, but not all sums may keep their digits so.
+        """
+        return self.error(lib, scores, pairs, rows, columns)
 
     def own(self, rows: Any, columns: Any) -> Array | None:
         """Return the derivative at each row's own positive, if `error` lacks it."""

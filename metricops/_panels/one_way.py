@@ -76,11 +76,11 @@ def mean(lib: Library, config: Config, given: Given, labels: Labels) -> Array | 
     """Return the mean loss by position if all rows are one panel; else None."""
     anchors, objective = given.anchors, config.objective
     every = anchors if given.candidates is None else given.candidates
-    if labels.anchors is not None or labels.ids is not None or objective.smoothing:
+    plain = labels.anchors is None and labels.ids is None and given.bias is None
+    if not plain or objective.smoothing != 0:
         return None
-    if given.bias is not None:
-        return None
-    several = lib.several(anchors, block_of(lib, config, anchors, every))
+    how = config.block_size, config.symmetric
+    several = lib.several(anchors, block_of(lib, *how, anchors, every))
     if several or not lib.shape(anchors)[0]:
         return None  # without anchors the mean is 0
     pairs = Pairs(positive=lib.positions(anchors, 0, "anchors"))
@@ -136,11 +136,7 @@ def gradients(
         sofar = Total(None) if total is None else total
         of_candidates = of_bias = None
         if wanted.candidates:
-            left = panel.side.anchors
-            if lib.halves:
-                left = beside(lib, left, weight, error, enlarged)
-            else:  # transposing the thin sum at the end costs less than the panel
-                left = xp.matrix_transpose(left * weight)
+            left = beside(lib, panel.side.anchors, weight, error, enlarged)
             of_candidates = lib.plus_product(sofar.candidates, left, error)
         if wanted.bias:
             left = (xp.ones_like(panel.slopes.losses)[:, None] * weight)[None, :, 0]
@@ -153,18 +149,26 @@ def gradients(
         )
     else:
         total, out = body(None, problem.rows, problem.candidates)
+    direction = Direction(out.losses, out.counted)
+    return direction, _products(problem, total, out, enlarged)
+
+
+def _products(
+    problem: Problem, total: Total, out: Out, enlarged: Array | float
+) -> Products:
+    """Return the gradients, of what all panels have given."""
+    lib, xp = problem.library, problem.library.xp
     of_candidates, less = None, None if out.lost is None else xp.sum(out.lost)
-    if wanted.candidates:
+    if total.candidates is not None:
         of_candidates = xp.matrix_transpose(total.candidates)
         if lib.halves:
             of_candidates = scaled(of_candidates, 1 / enlarged)
             less = plus_lost(problem, less, of_candidates)
         of_candidates = plus_own(problem, of_candidates, out.own)
     of_bias = None
-    if wanted.bias:
+    if total.bias is not None:
         of_bias = plus_first(lib, total.bias[0, :], out.own)
-    direction = Direction(out.losses, out.counted)
-    return direction, Products(out.anchors, of_candidates, out.along, of_bias, less)
+    return Products(out.anchors, of_candidates, out.along, of_bias, less)
 
 
 def _panel(problem: Problem, rows: Rows, candidates: Candidates, share: float) -> Panel:

@@ -110,7 +110,7 @@ def problem_of(lib: Library, config: Config, given: Given, labels: Labels) -> Pr
     if config.operands:
         lib = lib.multiplying(config.operands)
     every = anchors if given.candidates is None else given.candidates
-    block = block_of(lib, config, anchors, every)
+    block = block_of(lib, config.block_size, config.symmetric, anchors, every)
     units = unit_and_norm(lib, lib.wide(every)) if config.normalize else None
     others = labels.anchors if labels.candidates is None else labels.candidates
     ids = labels.ids if labels.candidate_ids is None else labels.candidate_ids
@@ -147,11 +147,14 @@ def sums_of(problem: Problem) -> Any:
 
 
 def block_of(
-    lib: Library, config: Config, anchors: Array, candidates: Array
+    lib: Library, given: int | None, doubled: bool, anchors: Array, candidates: Array
 ) -> int | None:
-    """Return how many rows a panel has, or None for all."""
-    if config.block_size is not None:
-        return config.block_size
+    """Return how many rows a panel has, or None for all.
+
+    `doubled` is whether a call holds twice as many arrays of a panel's size: with two
+    directions two softmaxes, or with what a first pass over the rows has found.
+    """
+    if given is not None:
+        return given
     block = lib.block(anchors, candidates)
-    # With two directions, two softmaxes of a panel are held at once.
-    return block // 2 if config.symmetric and block is not None else block
+    return block // 2 if doubled and block is not None else block

@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 from metricops._frameworks import Library
 from metricops._panels.distances import Side, side_of
+from metricops._panels.records import block_of
 from metricops._panels.roles import Roles
 from metricops._panels.terms import Terms
 from metricops._similarity.normalize import Units
@@ -91,6 +92,7 @@ def problem_of(lib: Library, config: Config, given: Given, labels: Labels) -> Pr
     positions = None
     if shared or labels.anchors is None:
         positions = lib.positions(anchors, 0, "anchors")
+    doubled = config.terms.looks_first
     return Problem(
         lib,
         config,
@@ -99,18 +101,5 @@ def problem_of(lib: Library, config: Config, given: Given, labels: Labels) -> Pr
         row_units,
         units,
         shared,
-        block_of(lib, config, anchors, every),
+        block_of(lib, config.block_size, doubled, anchors, every),
     )
-
-
-def block_of(
-    lib: Library, config: Config, anchors: Array, candidates: Array
-) -> int | None:
-    """Return how many rows a panel has, or None for all."""
-    if config.block_size is not None:
-        return config.block_size
-    block = lib.block(anchors, candidates)
-    # With what a first pass found, twice as many arrays of a panel's size are held.
-    if block is None or not config.terms.looks_first:
-        return block
-    return max(block // 2, 1)

@@ -10,6 +10,7 @@ from metricops._arguments.weights import reciprocal
 from metricops._frameworks import Arrays, Library
 from metricops._losses.solvable import Solvable
 from metricops._panels.distances import Side, distances_of, of_rows, pulled, side_of
+from metricops._panels.records import block_of
 from metricops._panels.roles import Roles
 from metricops._panels.term_records import Given, Labels
 from metricops._panels.terms import (
@@ -139,9 +140,8 @@ class Distances:
 
     def _fold(self, lib: Library, body: Any, rows: Members, visitor: Members) -> Any:
         """Run `body` over panels of rows against a visitor."""
-        block = self.block_size
-        if block is None:
-            block = lib.block(rows.side.rows, visitor.side.rows)
+        sides = rows.side.rows, visitor.side.rows
+        block = block_of(lib, self.block_size, False, *sides)
         return lib.loops.fold(body, rows, visitor, block)
 
     def _met(self, lib: Library, rows: Members, visitor: Members, home: bool) -> Met:

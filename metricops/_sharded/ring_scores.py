@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 from metricops._arguments.matches import matches
 from metricops._frameworks import Arrays, Library
 from metricops._frameworks.records import each
-from metricops._panels.objective import Pairs
-from metricops._panels.records import Labels
+from metricops._panels.objective import Pairs, masked
+from metricops._panels.records import Labels, block_of
 from metricops._panels.roles import Roles, without_equal_ids
 from metricops._sharded.ring import Results, Sides
 from metricops._typing import Array
@@ -149,9 +149,8 @@ class Scores:
 
     def _fold(self, lib: Library, body: Any, rows: Rows, visitor: Visitor) -> Any:
         """Run `body` over panels of rows against a visitor."""
-        block = self.block_size
-        if block is None:
-            block = lib.block(rows.anchors, visitor.embeddings)
+        sides = rows.anchors, visitor.embeddings
+        block = block_of(lib, self.block_size, False, *sides)
         return lib.loops.fold(body, rows, visitor, block)
 
     def _sums(
@@ -165,14 +164,12 @@ class Scores:
         self, lib: Library, rows: Rows, visitor: Visitor, home: bool
     ) -> tuple[Array, Pairs]:
         """Return the scores of rows and a visitor, and the roles of their pairs."""
-        xp = lib.xp
-        scores = lib.product(rows.anchors, xp.matrix_transpose(visitor.embeddings))
+        columns = lib.xp.matrix_transpose(visitor.embeddings)
+        scores = lib.product(rows.anchors, columns)
         if visitor.bias is not None:
             scores = lib.plus(scores, visitor.bias[None, :])
         pairs = self._pairs(lib, rows, visitor, home, scores.dtype)
-        if pairs.exists is not None:
-            scores = xp.where(pairs.exists, scores, -float("inf"))
-        return scores, pairs
+        return masked(lib, scores, pairs, -float("inf")), pairs
 
     def _pairs(
         self, lib: Library, rows: Rows, visitor: Visitor, home: bool, dtype: Any
