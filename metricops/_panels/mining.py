@@ -14,12 +14,17 @@ from metricops._frameworks import Library
 from metricops._panels.distances import Side
 from metricops._panels.term_records import Problem, Rows
 from metricops._panels.terms import Extremes, Masks, Part
+from metricops._similarity.ordering import (
+    LARGEST,
+    ROUNDING,
+    centred,
+    error,
+    keys_factor,
+    rows_factor,
+)
 from metricops._typing import Array
 
 _FEW = 64  # with fewer candidates, computing all distances costs no more
-_ROUNDING = 2.0**-24  # half the distance of 1 from the next number, in float32
-_LARGEST = 2.0**40  # of which squares are far from infinite
-_LOST = 2.0**-120  # what is lost of products that are too small for a number
 
 
 class Keys(NamedTuple):
@@ -88,7 +93,7 @@ def _suits(problem: Problem) -> bool:
 def _is_plain(lib: Library, side: Side) -> bool:
     """Return whether squares of all rows are finite, and none lacks a direction."""
     size = lib.xp.max(lib.xp.abs(side.rows))
-    if not bool(size <= _LARGEST):  # False for NaN
+    if not bool(size <= LARGEST[32]):  # False for NaN
         return False
     return side.missing is None or not bool(lib.xp.any(side.missing > 0))
 
@@ -96,12 +101,10 @@ def _is_plain(lib: Library, side: Side) -> bool:
 def _keys_of(problem: Problem) -> Keys:
     """Return the candidates as they are mined."""
     lib, xp, rows = problem.library, problem.library.xp, problem.candidates.side.rows
-    centre = xp.mean(rows, axis=0, keepdims=True)
-    less = rows - centre
-    squares = lib.dots(less, less, 1)
-    factor = xp.concat([less, -squares[:, None] / 2], axis=1)
+    keys = centred(lib, rows)
+    factor = xp.matrix_transpose(keys_factor(lib, keys))
     exact = xp.astype(rows, lib.exact_dtype(rows))
-    return Keys(exact, centre, xp.matrix_transpose(factor), xp.sqrt(xp.max(squares)))
+    return Keys(exact, keys.centre, factor, xp.sqrt(xp.max(keys.squares)))
 
 
 def mined(problem: Problem, keys: Keys, rows: Rows, masks: Masks) -> Mined:
@@ -109,8 +112,7 @@ def mined(problem: Problem, keys: Keys, rows: Rows, masks: Masks) -> Mined:
     lib, xp, terms = problem.library, problem.library.xp, problem.config.terms
     wanted = terms.extremes or Extremes(True, False)
     less = rows.side.rows - keys.centre
-    left = xp.concat([less, xp.ones_like(less[:, :1])], axis=1)
-    scores = lib.panel_product(left, keys.factor)
+    scores = lib.panel_product(rows_factor(lib, less), keys.factor)
     slack = _slack(lib, less, keys)
     # The nearest have the largest scores, and the farthest those of the other sign.
     scores = lib.times(scores, -1.0) if wanted.far_negative else scores
@@ -140,10 +142,9 @@ def _slack(lib: Library, rows: Array, keys: Keys) -> Array:
     """
     squares = lib.dots(rows, rows, 1)[:, None]
     largest = keys.length * keys.length
-    error = lib.xp.sqrt(squares) * keys.length + largest / 2
-    terms = 1.01 * (rows.shape[1] + 9)
-    error = error * (terms * _ROUNDING) + (squares + largest) * (4 * _ROUNDING)
-    return 2 * (error + terms * _LOST)
+    size = lib.xp.sqrt(squares) * keys.length + largest / 2
+    rounded = (squares + largest) * (4 * ROUNDING[32])
+    return 2 * (error(rows.shape[1], 32, size) + rounded)
 
 
 def _few(lib: Library, scores: Array, mask: Array, slack: Array) -> Few:

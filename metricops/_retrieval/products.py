@@ -7,8 +7,8 @@ with more candidates than are worth it (many equal keys), or with rows too large
 bound, all keys are.
 
 Keys less their mean keep their order by inner product, and have smaller products and
-errors. A product with the halves of the squares, x·y - |y|²/2, orders by distance, and
-where all keys have length one by cosine: of rows less a mean, it is off by less.
+errors. By distance, and by cosine where all keys have length one, `ordering` says what
+is multiplied.
 """
 
 from typing import NamedTuple
@@ -16,16 +16,19 @@ from typing import NamedTuple
 from metricops._frameworks import Library
 from metricops._retrieval.exact import exact_rows
 from metricops._similarity.normalize import unit
+from metricops._similarity.ordering import (
+    LARGEST,
+    ROUNDING,
+    centred,
+    error,
+    keys_factor,
+    rows_factor,
+)
 from metricops._typing import Array
 
 METRICS = ("inner_product", "cosine", "euclidean", "squared_euclidean")
 """The metrics that a product orders by."""
 _FEW = 256  # keys that are as soon sorted
-# Half the distance of 1 from the next number: how far a sum or product is off.
-_ROUNDING = {32: 2.0**-24, 64: 2.0**-53}
-_LARGEST = {32: 2.0**40, 64: 2.0**400}
-# What is lost of products that are too small for a number.
-_LOST = {32: 2.0**-120, 64: 2.0**-1000}
 
 
 class Keys(NamedTuple):
@@ -68,17 +71,12 @@ def prepared(lib: Library, metric: str, keys: Array) -> Keys:
     xp = lib.xp
     keys, bounded = _bounded(lib, keys)
     wide = exact_rows(lib, metric, keys)
-    rows = xp.astype(wide, keys.dtype)
-    centre = xp.mean(rows, axis=0, keepdims=True)
-    factor = rows - centre
-    squares = lib.dots(factor, factor, 1)
-    half = largest = xp.max(squares)
-    if metric == "inner_product":
-        half = xp.zeros_like(largest)
-    else:
-        factor = xp.concat([factor, -squares[:, None] / 2], axis=1)
-        half = largest / 2
-    return Keys(wide, centre, factor, xp.sqrt(largest), half, xp.all(bounded))
+    less = centred(lib, xp.astype(wide, keys.dtype))
+    largest = xp.max(less.squares)
+    factor, half = less.rows, xp.zeros_like(largest)
+    if metric != "inner_product":
+        factor, half = keys_factor(lib, less), largest / 2
+    return Keys(wide, less.centre, factor, xp.sqrt(largest), half, xp.all(bounded))
 
 
 def prepared_queries(lib: Library, metric: str, queries: Array, keys: Keys) -> Queries:
@@ -91,7 +89,7 @@ def prepared_queries(lib: Library, metric: str, queries: Array, keys: Keys) -> Q
     factor = rows - keys.centre if by_distance else rows
     lengths = xp.sqrt(lib.dots(factor, factor, 1))[:, None]
     if by_distance:
-        factor = xp.concat([factor, xp.ones_like(factor[:, :1])], axis=1)
+        factor = rows_factor(lib, factor)
     slack = _slack(lib, metric, queries, lengths, keys)
     bounded = xp.logical_and(bounded[:, 0], keys.bounded)
     return Queries(queries, factor, slack, bounded)
@@ -108,7 +106,7 @@ def _bounded(lib: Library, rows: Array) -> tuple[Array, Array]:
     """Return rows whose squares are finite, zero in place of others, and which."""
     xp = lib.xp
     size = lib.peak(xp.abs(rows), axis=1)
-    fits = size <= _LARGEST[lib.dtype(rows).bits]  # False for NaN
+    fits = size <= LARGEST[lib.dtype(rows).bits]  # False for NaN
     return xp.where(fits, rows, xp.zeros_like(rows)), fits
 
 
@@ -116,8 +114,8 @@ def _slack(
     lib: Library, metric: str, queries: Array, lengths: Array, keys: Keys
 ) -> Array:
     """Return twice the error of each query's products, shape (n, 1)."""
-    bits, terms = lib.dtype(queries).bits, queries.shape[1] + 8
-    error = (lengths * keys.length + keys.half) * (1.01 * terms * _ROUNDING[bits])
+    bits, size = lib.dtype(queries).bits, lengths * keys.length + keys.half
+    off = error(queries.shape[1], bits, size)
     if metric == "cosine":  # rows of length one are themselves rounded
-        error = error + 8 * _ROUNDING[bits]
-    return 2 * (error + terms * _LOST[bits])
+        off = off + 8 * ROUNDING[bits]
+    return 2 * off
