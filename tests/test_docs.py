@@ -1,6 +1,7 @@
 """The site: what it says runs, names everything, and works in a browser."""
 
 import importlib.util
+import inspect
 import json
 import re
 import shutil
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+import metricops
 from tests.conftest import require
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -113,6 +115,21 @@ def test_choosing_a_loss_names_functions_and_options_that_exist():
     assert losses - set(called) == {"circle_loss_from_embeddings"} | {
         "lifted_structure_loss_from_embeddings"
     }
+
+
+@pytest.mark.parametrize("name", reference().functions())
+def test_a_public_function_says_shapes_dtypes_errors_and_arguments(name):
+    function = getattr(metricops, name)
+    text = inspect.getdoc(function) or ""
+    _, *parts = re.split(r"^(\w+)\n---+$", text, flags=re.MULTILINE)
+    sections = dict(zip(parts[::2], parts[1::2], strict=True))
+    assert {"Parameters", "Returns", "Raises", "Examples"} <= set(sections)
+    # "a, b : type" describes both; a line without a type says where they are described.
+    lines = re.findall(r"^(\w.*)$", sections["Parameters"], re.MULTILINE)
+    named = [name for line in lines for name in line.split(" : ")[0].split(", ")]
+    assert sorted(named) == sorted(inspect.signature(function).parameters)
+    assert "shape" in sections["Returns"]
+    assert "float" in sections["Parameters"] or "dtype" in text
 
 
 @pytest.fixture(scope="module")

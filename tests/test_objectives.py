@@ -7,12 +7,8 @@ import numpy as np
 import pytest
 
 from metricops._frameworks.programs import register_record
-from metricops._losses.embeddings import (
-    Arguments,
-    admitted,
-    loss_and_gradients,
-    loss_of,
-)
+from metricops._losses.embeddings import Arguments, admitted
+from metricops._losses.embeddings_call import loss_and_gradients, loss_of
 from metricops._panels.objective import Objective, Slopes, negatives
 from tests.definitions import numeric_gradient, reduced
 

@@ -5,13 +5,8 @@ from typing import Any
 from metricops._arguments.options import check_number, check_positive
 from metricops._frameworks.public import public
 from metricops._losses.circle_objective import Circles
-from metricops._losses.embeddings import (
-    Call,
-    admitted_within,
-    loss_of,
-    solvable,
-)
-from metricops._losses.solvable import Solvable, differentiated
+from metricops._losses.embeddings import admitted_within
+from metricops._losses.embeddings_call import Call, loss_of, solvable_by
 from metricops._typing import Array, Reduction
 
 
@@ -21,13 +16,8 @@ def _admitted(gamma: Any, margin: Any, **given: Any) -> Call:
     return admitted_within(Circles(*numbers), **given)
 
 
-def _solvable(**given: Any) -> Solvable:
-    """Return a call as `value_and_grad` takes it."""
-    return solvable(_admitted(**given))
-
-
 @public
-@differentiated(_solvable)
+@solvable_by(_admitted)
 def circle_loss_from_embeddings(
     anchors: Array,
     candidates: Array | None = None,

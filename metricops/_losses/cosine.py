@@ -89,7 +89,8 @@ def cosine_similarity_loss(
     Returns
     -------
     array of shape (), or the shape of `y_true` without `axis` if ``reduction="none"``
-        In [-1, 1] where unweighted: -1 where the directions are the same.
+        In [-1, 1] where unweighted: -1 where the directions are the same. In the dtype
+        that both promote to.
 
     Raises
     ------

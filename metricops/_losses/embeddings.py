@@ -1,4 +1,4 @@
-"""What every loss of embeddings does with its arguments, and how it is computed."""
+"""What every loss of embeddings does with its arguments."""
 
 from typing import Any, NamedTuple
 
@@ -13,18 +13,15 @@ from metricops._arguments.embeddings import (
     row_weights,
 )
 from metricops._arguments.options import check_l2_weight, scalar_of, temperature_of
-from metricops._frameworks import Library, placed
-from metricops._losses.solvable import Solvable
+from metricops._frameworks import Library
+from metricops._losses.embeddings_call import Call
 from metricops._panels.objective import Objective
-from metricops._panels.operation import OPERATION, value_and_gradients
-from metricops._panels.records import Config, Given, Labels, Wanted
+from metricops._panels.records import Config, Given, Labels
 from metricops._panels.roles import Roles, roles_by
 from metricops._typing import Array
 
 _BY_POSITION = roles_by(None)
 _NO_LABELS = Labels(None, None)
-# The argument that each array of `Given` is.
-_NAMES = ("anchors", "candidates", "temperature", "sample_weight", "candidate_bias")
 
 
 class Arguments(NamedTuple):
@@ -46,15 +43,6 @@ class Arguments(NamedTuple):
     candidate_ids: Any = None
     candidate_bias: Any = None
     bias: Any = None
-
-
-class Call(NamedTuple):
-    """A call whose arguments have been checked."""
-
-    inputs: Inputs
-    config: Config
-    given: Given
-    labels: Labels
 
 
 def admitted(objective: Objective, asked: Arguments) -> Call:
@@ -191,34 +179,6 @@ def _bias(lib: Library, anchors: Array, candidates: Array, asked: Arguments) -> 
     if asked.bias is not None:
         return scalar_of(lib, "bias", "anchors", anchors, asked.bias)
     return fitting_bias(lib, candidates, asked.candidate_bias)
-
-
-def solvable(call: Call) -> Solvable:
-    """Return a call as `value_and_grad` takes it."""
-    constants = call.given, call.labels
-    return Solvable(call.inputs, value_and_gradients, call.config, *constants, _NAMES)
-
-
-def loss_of(call: Call) -> Array:
-    """Return the loss, differentiable by the framework of its arrays."""
-    lib = call.inputs.library
-    loss = lib.differentiable(OPERATION, call.config, call.given, call.labels)
-    return call.inputs.narrow(loss)
-
-
-def loss_and_gradients(call: Call) -> tuple[Array, tuple[Array, Array | None, Array]]:
-    """Return the loss, and its gradients by anchors, candidates and temperature."""
-    inputs, given = call.inputs, call.given
-    wanted = Wanted(True, given.candidates is not None, True, False)
-    static = call.config, wanted
-    run = inputs.library.constant
-    loss, saved = run(value_and_gradients, static, given, call.labels)
-    found = Given(*placed(wanted, saved))
-    of_candidates = (
-        None if found.candidates is None else inputs.narrow(found.candidates)
-    )
-    of_anchors, of_temperature = map(inputs.narrow, (found.anchors, found.temperature))
-    return inputs.narrow(loss), (of_anchors, of_candidates, of_temperature)
 
 
 def _candidates(lib: Library, anchors: Array, every: Array, asked: Arguments) -> Array:

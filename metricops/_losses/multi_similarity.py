@@ -4,35 +4,22 @@ from typing import Any
 
 from metricops._arguments.options import check_number, check_positive
 from metricops._frameworks.public import public
-from metricops._losses.embeddings import (
-    Call,
-    admitted_within,
-    loss_of,
-    solvable,
-)
+from metricops._losses.embeddings import admitted_within
+from metricops._losses.embeddings_call import Call, loss_of, solvable_by
 from metricops._losses.multi_similarity_objective import MultiSimilarities
-from metricops._losses.solvable import Solvable, differentiated
 from metricops._typing import Array, Reduction
 
 
 def _admitted(alpha: Any, beta: Any, base: Any, epsilon: Any, **given: Any) -> Call:
     """Return a call, having checked its arguments."""
-    objective = MultiSimilarities(
-        check_positive("alpha", alpha),
-        check_positive("beta", beta),
-        check_number("base", base),
-        None if epsilon is None else check_number("epsilon", epsilon),
-    )
-    return admitted_within(objective, **given)
-
-
-def _solvable(**given: Any) -> Solvable:
-    """Return a call as `value_and_grad` takes it."""
-    return solvable(_admitted(**given))
+    weights = check_positive("alpha", alpha), check_positive("beta", beta)
+    base = check_number("base", base)
+    epsilon = None if epsilon is None else check_number("epsilon", epsilon)
+    return admitted_within(MultiSimilarities(*weights, base, epsilon), **given)
 
 
 @public
-@differentiated(_solvable)
+@solvable_by(_admitted)
 def multi_similarity_loss_from_embeddings(
     anchors: Array,
     candidates: Array | None = None,

@@ -8,13 +8,8 @@ from typing import Any
 from metricops import _checks
 from metricops._arguments.options import check_share
 from metricops._frameworks.public import public
-from metricops._losses.embeddings import (
-    Arguments,
-    admitted,
-    loss_and_gradients,
-    loss_of,
-    solvable,
-)
+from metricops._losses.embeddings import Arguments, admitted
+from metricops._losses.embeddings_call import loss_and_gradients, loss_of, solvable
 from metricops._losses.npairs_denominators import NegativesDenominator, OwnDenominator
 from metricops._losses.npairs_objective import NPairs
 from metricops._losses.solvable import Solvable, differentiated

@@ -1,24 +1,20 @@
 """The public sigmoid loss of embeddings."""
 
+from functools import partial
 from typing import Any
 
 from metricops._frameworks.public import public
-from metricops._losses.embeddings import admitted_within, loss_of, solvable
+from metricops._losses.embeddings import admitted_within
+from metricops._losses.embeddings_call import loss_of, solvable_by
 from metricops._losses.sigmoid_objective import Sigmoids
-from metricops._losses.solvable import Solvable, differentiated
 from metricops._typing import Array, Reduction
 
-_SIGMOIDS = Sigmoids()
 _NAMES = ("anchors", "candidates", "temperature", "sample_weight", "bias")
-
-
-def _solvable(**given: Any) -> Solvable:
-    """Return a call as `value_and_grad` takes it."""
-    return solvable(admitted_within(_SIGMOIDS, **given))._replace(names=_NAMES)
+_admitted = partial(admitted_within, Sigmoids())
 
 
 @public
-@differentiated(_solvable)
+@solvable_by(_admitted, _NAMES)
 def sigmoid_loss_from_embeddings(
     anchors: Array,
     candidates: Array | None = None,
@@ -103,8 +99,7 @@ def sigmoid_loss_from_embeddings(
     >>> round(float(sigmoid_loss_from_embeddings(images, texts)), 4)
     1.4191
     """
-    call = admitted_within(
-        _SIGMOIDS,
+    call = _admitted(
         anchors=anchors,
         candidates=candidates,
         labels=labels,

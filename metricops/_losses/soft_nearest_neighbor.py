@@ -2,40 +2,15 @@
 
 from typing import Any
 
-from metricops import _checks
 from metricops._frameworks.public import public
-from metricops._losses.embeddings import Call, admitted_within, loss_of, solvable
-from metricops._losses.soft_nearest_neighbor_objective import (
-    LogShares,
-    on_squares,
-    solve_on_squares,
-)
-from metricops._losses.solvable import Solvable, differentiated
-from metricops._similarity.metrics import canonical
+from metricops._losses.embeddings_call import loss_of
+from metricops._losses.soft_nearest_neighbor_scores import scored, solvable_scores
+from metricops._losses.solvable import differentiated
 from metricops._typing import Array, Reduction
-
-METRICS = ("squared_euclidean", "cosine")
-
-
-def _admitted(metric: Any, normalize: Any, **given: Any) -> tuple[Call, bool]:
-    """Return a call of inner products, and whether distances are to be squared."""
-    word = canonical(metric)
-    if word not in METRICS:
-        _checks.refuse_value("metric", _checks.one_of(METRICS), metric)
-    squared = word != "cosine"
-    call = admitted_within(LogShares(), normalize=normalize or not squared, **given)
-    return call, squared
-
-
-def _solvable(**given: Any) -> Solvable:
-    """Return a call as `value_and_grad` takes it."""
-    call, squared = _admitted(**given)
-    found = solvable(call)
-    return found._replace(solve=solve_on_squares) if squared else found
 
 
 @public
-@differentiated(_solvable)
+@differentiated(solvable_scores)
 def soft_nearest_neighbor_loss_from_embeddings(
     anchors: Array,
     candidates: Array | None = None,
@@ -112,20 +87,17 @@ def soft_nearest_neighbor_loss_from_embeddings(
     >>> round(float(loss), 4)
     1.3395
     """
-    call, squared = _admitted(
-        metric,
-        normalize,
+    call = scored(
         anchors=anchors,
         candidates=candidates,
         labels=labels,
         candidate_labels=candidate_labels,
         temperature=temperature,
+        metric=metric,
+        normalize=normalize,
         exclude_diagonal=exclude_diagonal,
         sample_weight=sample_weight,
         reduction=reduction,
         block_size=block_size,
     )
-    if squared:
-        moved = on_squares(call.inputs.library, call.config, call.given)
-        call = Call(call.inputs, *moved, call.labels)
     return loss_of(call)

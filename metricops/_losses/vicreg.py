@@ -1,73 +1,16 @@
 """The VICReg loss of two views of a batch."""
 
-from typing import Any, NamedTuple
+from typing import Any
 
 from metricops import _checks
 from metricops._arguments.options import check_number, check_positive
-from metricops._frameworks import Arrays, Library
 from metricops._frameworks.public import public
-from metricops._losses.column_products import (
-    at_least_one,
-    centred,
-    count,
-    squares,
-    two_views,
-)
-from metricops._losses.numbers import Solved, number
+from metricops._losses.column_products import two_views
 from metricops._losses.solvable import Solvable, differentiated
+from metricops._losses.vicreg_terms import LOSS, Config
 from metricops._typing import Array
 
 _NAMES = ("first", "second")
-
-
-class Config(NamedTuple):
-    """What is static about a call."""
-
-    invariance: float
-    variance: float
-    covariance: float
-    epsilon: float
-    ddof: int
-
-
-def _solve(
-    lib: Library, config: Config, arrays: Arrays, constants: Arrays, slopes: bool
-) -> Solved:
-    """Return the loss, and its gradients."""
-    first, second = arrays
-    apart = first - second
-    entries = count(lib, first, 0) * count(lib, first, 1)
-    share = config.invariance / at_least_one(lib, entries)
-    one, other = (_spread(lib, config, x, slopes) for x in arrays)
-    loss = share * lib.xp.sum(apart * apart) + one.loss + other.loss
-    if not slopes:
-        return Solved(loss)
-    pull = 2 * share * apart
-    (of_first,), (of_second,) = one.gradients, other.gradients
-    return Solved(loss, (of_first + pull, of_second - pull))
-
-
-def _spread(lib: Library, config: Config, view: Array, slopes: bool) -> Solved:
-    """Return the terms of variance and covariance of one view."""
-    xp, x = lib.xp, centred(lib, view)
-    n, width = count(lib, x, 0), at_least_one(lib, count(lib, x, 1))
-    freedom = at_least_one(lib, n - config.ddof)
-    deviation = xp.sqrt(xp.sum(x * x, axis=0) / freedom + config.epsilon)
-    # One row has no variance, nor have as few as its degrees of freedom leave out.
-    short = lib.clip(1 - deviation, 0.0, float("inf"))
-    short = xp.where(n > max(config.ddof, 1), short, 0.0)
-    scale = 1 / xp.sqrt(at_least_one(lib, n - 1))
-    found = squares(lib, x * scale, None, slopes)
-    of_variance = config.variance / 2 / width
-    of_covariance = config.covariance / width
-    loss = of_variance * xp.sum(short) + of_covariance * found.total
-    if not slopes:
-        return Solved(loss)
-    pull = xp.where(short > 0, -of_variance / (deviation * freedom), 0.0)
-    return Solved(loss, (pull * x + of_covariance * scale * found.first,))
-
-
-_LOSS = number("vicreg", Config, _solve)
 
 
 def _solvable(first: Any, second: Any, **options: Any) -> Solvable:
@@ -80,7 +23,7 @@ def _solvable(first: Any, second: Any, **options: Any) -> Solvable:
     config = Config(**numbers, ddof=ddof)
     inputs = two_views(first, second)
     return Solvable(
-        inputs, _LOSS.solve, config, (inputs.first, inputs.second), (), _NAMES
+        inputs, LOSS.solve, config, (inputs.first, inputs.second), (), _NAMES
     )
 
 
@@ -149,4 +92,4 @@ def vicreg_loss(
         epsilon=epsilon,
         ddof=ddof,
     )
-    return _LOSS.loss_of(call)
+    return LOSS.loss_of(call)

@@ -1,4 +1,7 @@
-"""Distances of every vector of one set to every vector of another."""
+"""Distances of every vector of one set to every vector of another.
+
+The module is long, as each distance is described in full.
+"""
 
 from typing import Any
 
