@@ -118,7 +118,7 @@ class Processes:
         What was found for a visitor is sent after it, one step later, while the next
         visitor is compared.
         """
-        _refuse_recorded(visitor)
+        _refuse_recorded((visits.rows, visitor))
         if self.size == 1:
             return visits.meet(visitor, True)
         found, luggage = None, None
@@ -126,7 +126,6 @@ class Processes:
             last = step == self.size
             coming = None if last else Sent(self.group, visitor, counts[step], 0)
             own, theirs = visits.meet(visitor, step == 1)
-            _refuse_recorded((own, theirs))
             found = own if found is None else visits.merge(found, own)
             if luggage is not None:
                 theirs = visits.merge(luggage.received(), theirs)
@@ -185,7 +184,8 @@ def _device(group: dist.ProcessGroup) -> torch.device:
     return torch.device("cpu" if "cpu" in kinds else kinds[0])
 
 
-def _refuse_recorded(visitor: Any) -> None:
-    if torch.is_grad_enabled() and any(x.requires_grad for x in leaves(visitor)):
+def _refuse_recorded(sides: Any) -> None:
+    """Raise where autograd records what is computed, before any of it is sent."""
+    if torch.is_grad_enabled() and any(x.requires_grad for x in leaves(sides)):
         msg = 'A loss with `gather` "ring" has first derivatives, backward, alone.'
         raise NotImplementedError(msg)

@@ -307,11 +307,13 @@ def test_second_derivatives_go_through_the_processes(group):
     assert torch.autograd.gradgradcheck(lambda x: loss(x, 2 * x), (x,))
 
 
-def test_a_ring_refuses_second_derivatives(group):
+@pytest.mark.parametrize("frozen", [False, True])
+def test_a_ring_refuses_second_derivatives(group, frozen):
     torch, adapter = require("torch"), require("metricops.adapters.torch")
     loss = adapter.NPairsEmbeddingLoss(process_group=group, gather="ring")
     x = torch.tensor(ROWS[8]["anchors"][:3], requires_grad=True)
-    (slope,) = torch.autograd.grad(loss(x, 2 * x), x, create_graph=True)
+    candidates = 2 * (x.detach() if frozen else x)
+    (slope,) = torch.autograd.grad(loss(x, candidates), x, create_graph=True)
     with pytest.raises(NotImplementedError, match="first derivatives, backward, alone"):
         slope.sum().backward()
 

@@ -8,9 +8,10 @@ from metricops._frameworks import Library, unwrap
 from metricops._losses.embeddings import Arguments, admitted
 from metricops._losses.solvable import Solvable
 from metricops._panels.objective import Objective
-from metricops._panels.records import Candidates, Given, Labels, Rows, problem_of
+from metricops._panels.records import Candidates, Given, Rows, problem_of
 from metricops._panels.scores import pairs_of
 from metricops._sharded.groups import Group, gathered
+from metricops._sharded.members import is_one_set, labels_of, penalty, wide_sides
 from metricops._typing import Array
 
 # What decides which anchors count.
@@ -64,29 +65,22 @@ def loss_of_group(
 ) -> Array:
     """Return a member's loss, of its own call and of all arguments by their names."""
     lib, config = own.inputs.library, own.config
-    given, labels = Given(*own.arrays), Labels(*own.constants)
+    given, labels = Given(*own.arrays), labels_of(own, named)
     anchors, candidates = unwrap(named["anchors"]), unwrap(named["candidates"])
-    of_rows, of_columns = counts[0], counts[-1]
+    of_rows, *_ = counts
+    *_, of_columns = counts
     dtype = lib.multiplying(config.operands).wide_dtype(given.anchors)
     member = Member(group, lib, dtype, given.weights, config.objective, loss, named)
-    others = labels.candidates
-    if named["labels"] is None:  # by position, whatever the objective made of it
-        labels, others = labels._replace(anchors=None), None
-    ids, other_ids = labels.ids, labels.candidate_ids
-    rows = Side(anchors, labels.anchors, ids, None, of_rows)
-    columns = rows._replace(
-        labels=labels.anchors if others is None else others,
-        ids=ids if other_ids is None else other_ids,
-        bias=None if named.get("candidate_bias") is None else given.bias,
-    )
-    if candidates is not None:
-        columns = columns._replace(embeddings=candidates, counts=of_columns)
+    every = anchors if candidates is None else candidates
+    bias = None if named.get("candidate_bias") is None else given.bias
+    rows = Side(anchors, labels.anchors, labels.ids, None, of_rows)
+    columns = Side(every, labels.candidates, labels.candidate_ids, bias, of_columns)
     found = _one_way(member, rows, columns)
-    one_set = candidates is None and others is None and other_ids is None
-    if named.get("symmetric") and not one_set:  # whose ways are the same
+    if named.get("symmetric") and not is_one_set(own):
         found = (found + _one_way(member, columns, rows)) / 2
-    if named.get("l2_weight"):
-        found = found + _penalty(member, given, (rows.counts, columns.counts))
+    if config.l2_weight != 0:
+        sides, rows_of = wide_sides(lib, given, dtype), (of_rows, of_columns)
+        found = found + penalty(group, lib, config.l2_weight, sides, rows_of)
     return own.inputs.narrow(found)
 
 
@@ -111,19 +105,8 @@ def _one_way(member: Member, rows: Side, columns: Side) -> Array:
         weights = factor if weights is None else weights * factor
         named["reduction"] = "sum"
     if "l2_weight" in named:
-        named["l2_weight"] = 0.0  # see `_penalty`
+        named["l2_weight"] = 0.0  # of everybody's rows, by `penalty`
     return member.loss(**{**named, "sample_weight": weights})
-
-
-def _penalty(member: Member, given: Given, counts: tuple[list[Any], ...]) -> Array:
-    """Return own share of the penalty of the lengths of everybody's rows."""
-    xp, group = member.library.xp, member.group
-    every = given.anchors if given.candidates is None else given.candidates
-    wide = [xp.astype(x, member.dtype) for x in (given.anchors, every)]
-    one, other = (
-        xp.sum(x * x) / group.number(n) for x, n in zip(wide, counts, strict=True)
-    )
-    return (one + other) * (member.named["l2_weight"] * group.size / 4)
 
 
 def _factor(member: Member, rows: Side, named: dict[str, Any]) -> Array | float:

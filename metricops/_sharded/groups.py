@@ -17,6 +17,8 @@ GATHERS = ("all", "ring")
 class Visits(NamedTuple):
     """What is done while everybody's candidates come by; see `RingGroup.lap`."""
 
+    rows: Any
+    """The record of own rows: with the visitors', all that is computed with."""
     meet: Callable[[Any, bool], tuple[Any, Any]]
     """``meet(visitor, home)``: results of own rows, and what goes on with the visitor.
 

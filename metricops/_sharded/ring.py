@@ -139,7 +139,7 @@ def _lap(
 ) -> Results:
     """Have everybody's candidates come by, and return the results of all visits."""
     rows, visitor = sides
-    visits = Visits(partial(visit, rows), merged)
+    visits = Visits(rows, partial(visit, rows), merged)
     return Results(*config.group.lap(visits, visitor, list(config.counts)))
 
 

@@ -6,9 +6,10 @@ from metricops import _checks
 from metricops._arguments.weights import mass_of, reciprocal
 from metricops._frameworks import Library
 from metricops._losses.solvable import Solvable
-from metricops._panels.records import Config, Given, Labels
+from metricops._panels.records import Config, Given
 from metricops._sharded import ring
 from metricops._sharded.groups import RingGroup
+from metricops._sharded.members import is_one_set, labels_of, penalty, wide_sides
 from metricops._sharded.ring_scores import Scores
 from metricops._similarity.normalize import unit
 from metricops._typing import Array
@@ -38,36 +39,29 @@ def loss_of_group(
     of_rows, *_ = counts
     *_, of_columns = counts
     wide = lib.multiplying(config.operands).wide_dtype(given.anchors)
-    every = given.anchors if given.candidates is None else given.candidates
-    sides = [
-        x if x.dtype == wide else lib.xp.astype(x, wide) for x in (given.anchors, every)
-    ]
+    sides = wide_sides(lib, given, wide)
     found = _lapped(group, own, sides, named, tuple(of_columns))
     losses = [_reduced(group, lib, config, given.weights, way) for way in found]
     loss = sum(losses[1:], start=losses[0]) / len(losses)
     if config.l2_weight != 0:
-        for x, rows in zip(sides, (of_rows, of_columns), strict=True):
-            mean = lib.xp.sum(x * x) * (group.size / group.number(rows))
-            loss = loss + mean * (config.l2_weight / 4)
+        rows_of = of_rows, of_columns
+        loss = loss + penalty(group, lib, config.l2_weight, sides, rows_of)
     return own.inputs.narrow(loss)
 
 
 def _lapped(
     group: RingGroup,
     own: Solvable,
-    sides: list[Array],
+    sides: tuple[Array, Array],
     named: dict[str, Any],
     counts: tuple[int, ...],
 ) -> list[Way]:
     """Return the losses of each direction, after everybody's candidates came by."""
     lib, config = own.inputs.library, own.config
-    given, labels = Given(*own.arrays), Labels(*own.constants)
-    one_set = given.candidates is None and labels.candidates is None
-    # One set has one direction, as both are the same.
-    both = config.symmetric and not (one_set and labels.candidate_ids is None)
-    if config.normalize:
-        sides = [unit(lib, x) for x in sides]
+    given, both = Given(*own.arrays), config.symmetric and not is_one_set(own)
     rows, columns = sides
+    if config.normalize:
+        rows, columns = unit(lib, rows), unit(lib, columns)
     number = config.temperature
     rows = rows * (1 / given.temperature if number is None else 1 / number)
     bias = given.bias
@@ -81,20 +75,10 @@ def _lapped(
         config.block_size,
     )
     static = ring.Config(group, counts, encounter)
-    constants = _labels(own, named)
+    constants = labels_of(own, named)
     found = lib.differentiable(ring.OPERATION, static, (rows, columns, bias), constants)
     first = Way(found[0, :], found[1, :] != 0)
     return [first, Way(found[2, :], found[3, :] != 0)] if both else [first]
-
-
-def _labels(own: Solvable, named: dict[str, Any]) -> Labels:
-    """Return the labels and ids of both sides, None by position."""
-    labels = Labels(*own.constants)
-    others = labels.anchors if labels.candidates is None else labels.candidates
-    ids = labels.ids if labels.candidate_ids is None else labels.candidate_ids
-    if named["labels"] is None:  # whatever the objective made of it
-        return Labels(None, None, labels.ids, ids)
-    return Labels(labels.anchors, others, labels.ids, ids)
 
 
 def _reduced(
