@@ -243,6 +243,36 @@ def test_pairwise_products_multiply_halves_too(torch, fake, half):
     assert max(distances(torch, every, [expected, *slopes])) < BOUNDS[half]
 
 
+METRICS = ("inner_product", "cosine", "euclidean", "squared_euclidean")
+
+
+def searched(torch, half):
+    """Return queries and keys in a half, some equal, far from 0, and not finite."""
+    generator = torch.Generator().manual_seed(0)
+    x, y = (torch.randn((n, D), generator=generator) for n in (N, 700))
+    x[:9], y[5:14], y[400:420] = x[:9] + 3, x[:9] + 3, y[5]
+    x[9], x[10, 3], x[11] = 0.0, float("inf"), x[11] * 2.0**-30
+    return [z.to(getattr(torch, half)) for z in (x, y)]
+
+
+@pytest.mark.parametrize("half", HALVES)
+@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("block_size", [None, 40])
+def test_searches_multiply_halves_as_given(torch, fake, half, metric, block_size):
+    """And what is found is what widened rows find, also where a gradient is asked."""
+    host = searched(torch, half)
+    options: Any = {"metric": metric, "block_size": block_size, "k": 9}
+    _, expected = metricops.nearest_neighbors(*host, **options)
+    for grad in (False, True):
+        there = [fake.there(x).requires_grad_(grad) for x in host]
+        fake.LOG.clear()
+        _, found = metricops.nearest_neighbors(*there, **options)
+        assert torch.equal(fake.here(found), expected)
+        dtypes = multiplied(torch, fake)
+        assert getattr(torch, half) in dtypes
+        assert dtypes <= {getattr(torch, half), torch.float64}
+
+
 @pytest.mark.parametrize("large", [1.0, 3e4])
 def test_panels_of_float16_neither_overflow_nor_vanish(torch, fake, large):
     """The derivative by the labels of a row grows with the number of candidates."""
@@ -375,6 +405,19 @@ def test_programs_of_jax_multiply_halves_and_nothing_else(jax, platform, half):
         assert found <= {(x, x, "f32") for x in (short, "f16")}, name
 
 
+@pytest.mark.parametrize("platform", ["cuda", "tpu"])
+@pytest.mark.parametrize("half", HALVES)
+def test_searches_of_jax_multiply_halves(jax, platform, half):
+    given = [jax.numpy.zeros((n, D), half) for n in (N, 700)]
+    short = {"bfloat16": "bf16", "float16": "f16"}[half]
+    for metric in METRICS:
+        search = jax.jit(partial(metricops.nearest_neighbors, k=9, metric=metric))
+        text = search.trace(*given).lower(lowering_platforms=(platform,)).as_text()
+        found = dtypes_of(text)
+        assert (short, short, "f32") in found, metric
+        assert found - {(short, short, "f32")} <= {("f64", "f64", "f64")}, metric
+
+
 def lowered(jax, form, half, platform, **options):
     """Return the dtypes of the products in a program traced on this machine."""
     given = [jax.numpy.asarray(x, half) for x in sides(form)]
@@ -388,7 +431,11 @@ def lowered(jax, form, half, platform, **options):
 
 def products_of(jax, loss, given, platform):
     traced = jax.jit(jax.value_and_grad(loss, range(len(given)))).trace(*given)
-    text = traced.lower(lowering_platforms=(platform,)).as_text()
+    return dtypes_of(traced.lower(lowering_platforms=(platform,)).as_text())
+
+
+def dtypes_of(text):
+    """Return the dtypes of the sides and results of all products of a program."""
     kinds = r"dot_general.*: \(tensor<([^>]*)>, tensor<([^>]*)>\) -> tensor<([^>]*)>"
     found = re.findall(kinds, text)
     return {tuple(x.rpartition("x")[2] for x in dtypes) for dtypes in found}

@@ -186,6 +186,22 @@ def test_rows_whose_squares_are_no_numbers_are_searched_without_a_warning(librar
     np.testing.assert_allclose(found[1][0], found[0][0] * 2.0**600, rtol=1e-14)
 
 
+@pytest.mark.parametrize("name", ["numpy", "torch"])
+@pytest.mark.parametrize("metric", ["inner_product", "euclidean"])
+def test_values_that_are_rounded_to_equal_numbers_come_by_index(name, metric):
+    """Far from the mean of the keys, many values are the same number of float32."""
+    asarray = require(name).asarray
+    rng = np.random.default_rng(0)
+    keys, queries = rng.normal(size=(4000, 4)) * 0.01, rng.normal(size=(N, 4)) + 1e4
+    keys = keys + 1e3 * (metric == "inner_product")
+    x, y = queries.astype(np.float32), keys.astype(np.float32)
+    _, found = nearest_neighbors(asarray(x), asarray(y), 20, metric=metric)
+    cost = table(metric, x, y, np.float32)
+    cost = -cost if metric == "inner_product" else cost
+    expected = np.argsort(cost, axis=1, kind="stable")[:, :20]
+    np.testing.assert_array_equal(np.asarray(found), expected)
+
+
 @metrics
 def test_numpy_holds_a_panel_of_products(metric):
     rows = np.random.default_rng(0).normal(size=(3000, 8)).astype(np.float32)

@@ -113,6 +113,20 @@ def float_arrays(normalize: bool | None = None, /, **given: Any) -> Inputs:
     return Inputs(lib, lib.xp, first, second, found.result)
 
 
+def widened(inputs: Inputs) -> Inputs:
+    """Return inputs whose halves are widened, `half` if they were of that dtype.
+
+    Then products of them, rounded to it again, lose nothing.
+    """
+    lib, first, second = inputs.library, inputs.first, inputs.second
+    if not inputs.half or lib.dtype(first).is_wide:
+        return inputs._replace(half="")
+    wide = lib.multiplying(inputs.half).wide
+    left = wide(first)
+    right = left if second is first else wide(second)
+    return inputs._replace(first=left, second=right)
+
+
 def float_dtypes(lib: Library, first: Array, second: Array) -> FloatDtypes:
     """Return the dtypes of a computation with two arrays."""
     both = [(lib.dtype(x), x.dtype) for x in (first, second)]

@@ -16,10 +16,10 @@ from metricops._panels.term_records import Problem, Rows
 from metricops._panels.terms import Extremes, Masks, Part
 from metricops._similarity.ordering import (
     LARGEST,
-    ROUNDING,
     centred,
     error,
     keys_factor,
+    rounded,
     rows_factor,
 )
 from metricops._typing import Array
@@ -140,11 +140,10 @@ def _slack(lib: Library, rows: Array, keys: Keys) -> Array:
 
     Distances that differ by less than that may be equal numbers.
     """
-    squares = lib.dots(rows, rows, 1)[:, None]
-    largest = keys.length * keys.length
-    size = lib.xp.sqrt(squares) * keys.length + largest / 2
-    rounded = (squares + largest) * (4 * ROUNDING[32])
-    return 2 * (error(rows.shape[1], 32, size) + rounded)
+    lengths = lib.xp.sqrt(lib.dots(rows, rows, 1))[:, None]
+    size = lengths * keys.length + keys.length * keys.length / 2
+    off = error(rows.shape[1], 32, size)
+    return 2 * off + rounded(32, lengths, keys.length)
 
 
 def _few(lib: Library, scores: Array, mask: Array, slack: Array) -> Few:

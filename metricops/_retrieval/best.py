@@ -3,7 +3,7 @@
 from typing import Any, NamedTuple
 
 from metricops._frameworks import Arrays, Library, Search, Step, register_search
-from metricops._retrieval import products
+from metricops._retrieval import half_products, products
 from metricops._retrieval.exact import all_scores, exact_scores
 from metricops._typing import Array
 
@@ -16,6 +16,7 @@ class Config(NamedTuple):
     metric: str
     k: int | None  # how many keys to find; None: all
     block: int | None  # how many queries a panel holds; None: as suit the device
+    operands: str = ""  # the half that rows were, which products take; "": none
 
 
 class Best(NamedTuple):
@@ -60,12 +61,15 @@ def best_keys(lib: Library, config: Config, queries: Array, keys: Array) -> Best
     k = k if count is None else min(k, count)
     width = count if sizes.keys is None else sizes.keys
     find: Any = _best_of_all
-    if config.k is not None and products.serve(lib, config.metric, queries, width, k):
+    multiplying = lib.multiplying(config.operands)
+    if config.k is not None and products.serve(
+        multiplying, config.metric, queries, width, k
+    ):
         find = _best_by_products
 
     def key_panel(best: Any, panel: Arrays, consts: Arrays) -> Step:
         (keys, places), (queries,) = panel, consts
-        found = find(lib, config.metric, queries, keys, k, sizes.queries)
+        found = find(lib, config, queries, keys, k, sizes.queries)
         if places is not None:
             found = Best(found.scores, lib.gather(places, found.indices))
         return found if best is None else _merged(lib, [best, found], k), ()
@@ -76,28 +80,40 @@ def best_keys(lib: Library, config: Config, queries: Array, keys: Array) -> Best
 
 
 def _best_of_all(
-    lib: Library, metric: str, queries: Array, keys: Array, k: Any, block: int | None
+    lib: Library,
+    config: Config,
+    queries: Array,
+    keys: Array,
+    k: Any,
+    block: int | None,
 ) -> Best:
     """Return the best of a panel of keys, of which each is computed."""
 
     def panel(_: Any, own: Arrays, consts: Arrays) -> Step:
         (queries,), (keys,) = own, consts
-        return (), lib.largest(all_scores(lib, metric, queries, keys), k)
+        return (), lib.largest(all_scores(lib, config.metric, queries, keys), k)
 
     _, found = lib.loops.fold(panel, (queries,), (keys,), block)
     return Best(*found)
 
 
 def _best_by_products(
-    lib: Library, metric: str, queries: Array, keys: Array, k: Any, block: int | None
+    lib: Library,
+    config: Config,
+    queries: Array,
+    keys: Array,
+    k: Any,
+    block: int | None,
 ) -> Best:
     """Return the best of a panel of keys, of which only candidates are computed."""
-    right = products.prepared(lib, metric, keys)
-    left = products.prepared_queries(lib, metric, queries, right)
+    metric, multiplying = config.metric, lib.multiplying(config.operands)
+    way: Any = half_products if config.operands else products
+    right = way.prepared(multiplying, metric, keys)
+    left = way.prepared_queries(multiplying, metric, queries, right)
 
     def panel(_: Any, own: products.Queries, consts: Any) -> Step:
         right, keys = consts
-        found = products.candidates(lib, own, right, k)
+        found = way.candidates(multiplying, metric, own, right, k)
         # Rows without a bound are done again; their squares may be no numbers.
         zero = lib.xp.zeros_like(own.rows)
         rows = lib.xp.where(own.bounded[:, None], own.rows, zero)

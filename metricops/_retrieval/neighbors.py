@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable
 
 from metricops import _checks
-from metricops._arguments.arrays import Inputs, float_arrays
+from metricops._arguments.arrays import Inputs, float_arrays, widened
 from metricops._frameworks.public import public
 from metricops._retrieval.best import Config, panels
 from metricops._retrieval.search import search
@@ -108,11 +108,9 @@ def _shown(
 
 
 def checked_pair(queries: Array, keys: Array | None) -> Inputs:
-    inputs = (
-        float_arrays(queries=queries)
-        if keys is None
-        else float_arrays(queries=queries, keys=keys)
-    )
+    """Return queries and keys, having made sure that they fit each other."""
+    given = {"queries": queries} if keys is None else {"queries": queries, "keys": keys}
+    inputs = widened(float_arrays(False, **given))
     lib = inputs.library
     left, right = lib.shape(inputs.first), lib.shape(inputs.second)
     _checks.check_rank("queries", left, 2, "(n, d)")
@@ -133,4 +131,4 @@ def checked_search(
         _checks.refuse_value(
             "k", f"at most {most}, the number of keys to choose from", k
         )
-    return Config(metric, k, block)
+    return Config(metric, k, block, inputs.half)

@@ -22,6 +22,7 @@ from metricops._similarity.ordering import (
     centred,
     error,
     keys_factor,
+    rounded,
     rows_factor,
 )
 from metricops._typing import Array
@@ -95,7 +96,9 @@ def prepared_queries(lib: Library, metric: str, queries: Array, keys: Keys) -> Q
     return Queries(queries, factor, slack, bounded)
 
 
-def candidates(lib: Library, queries: Queries, keys: Keys, k: int) -> Candidates:
+def candidates(
+    lib: Library, metric: str, queries: Queries, keys: Keys, k: int
+) -> Candidates:
     """Return the keys that may be among the `k` best ones of each query."""
     scores = lib.panel_product(queries.factor, lib.xp.matrix_transpose(keys.factor))
     columns, there, complete = lib.within(scores, k, queries.slack)
@@ -117,5 +120,9 @@ def _slack(
     bits, size = lib.dtype(queries).bits, lengths * keys.length + keys.half
     off = error(queries.shape[1], bits, size)
     if metric == "cosine":  # rows of length one are themselves rounded
-        off = off + 8 * ROUNDING[bits]
-    return 2 * off
+        return 2 * (off + 8 * ROUNDING[bits])
+    if metric != "inner_product":
+        return 2 * off + rounded(bits, lengths, keys.length)
+    # Values are not less the mean of the keys, and may be equal numbers.
+    mean = lib.xp.sqrt(lib.dots(keys.centre, keys.centre, 1))[:, None]
+    return 2 * (off + lengths * mean * ROUNDING[bits])

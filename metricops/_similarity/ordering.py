@@ -48,3 +48,12 @@ def error(width: int, bits: int, size: Array) -> Array:
     """Return how far products of `width` terms are off, of the numbers' `size`."""
     terms = 1.01 * (width + 9)
     return size * (terms * ROUNDING[bits]) + terms * _LOST[bits]
+
+
+def rounded(bits: int, lengths: Array, longest: Array) -> Array:
+    """Return how far products may be apart of keys whose distances are equal numbers.
+
+    `lengths` are those of the rows, and `longest` that of the longest key.
+    """
+    most = lengths + longest
+    return most * most * (2.02 * ROUNDING[bits])

@@ -44,6 +44,10 @@ class HalfProducts(Library):
         first, _, second = half.partition(", ")
         self.scored, self.panels = tf.as_dtype(first), tf.as_dtype(second or first)
 
+    def rounds_products(self, x: Array) -> bool:
+        """Return False: TF32 holds all digits of a half."""
+        return False
+
     def wide(self, x: Array) -> Array:
         """Return a half in float32; others as they are."""
         return tf.cast(x, tf.float32) if x.dtype in _NARROW else x

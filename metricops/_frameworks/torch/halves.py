@@ -43,6 +43,10 @@ class HalfProducts(TorchPrimitives):
         """Return whether products are to be taken in float32 all the same."""
         return private.recorded() or not products.takes_halves(x.device, self._half)
 
+    def rounds_products(self, x: Array) -> bool:
+        """Return whether widened halves may be rounded: as they are, they are not."""
+        return self._widens(x) and super().rounds_products(x)
+
     def wide(self, x: Array) -> Array:
         """Return a half in float32; others as they are."""
         return x.float() if x.dtype in _NARROW else x

@@ -61,9 +61,7 @@ class Torch(TorchPrimitives):
 
     def asarray(self, value: Any, like: Array, dtype: Any = None) -> Array:
         """Return a number or NumPy array as a tensor on the device of `like`."""
-        if isinstance(
-            value, (int, float)
-        ):  # filled in on the device: nothing is copied
+        if isinstance(value, (int, float)):  # so nothing is copied to the device
             return torch.full((), value, dtype=dtype, device=like.device)
         if torch.compiler.is_compiling():  # a NumPy array is a traced tensor then
             return torch.as_tensor(value, dtype=dtype, device=like.device)
@@ -119,11 +117,13 @@ class Torch(TorchPrimitives):
         self, search: Search, config: Any, queries: Array, keys: Array
     ) -> tuple[Array, Array]:
         """Return the scores and the indices of the best keys; one node of a graph."""
-        if torch.compiler.is_compiling() and not any(wanted_of((queries, keys))):
+        constant = not any(wanted_of((queries, keys)))
+        if torch.compiler.is_compiling() and constant:
             from metricops._frameworks.torch import opaque
 
             return opaque.searched(search, config, queries, keys)
-        return search.found(self, config, queries, keys)
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not constant):
+            return search.found(self, config, queries, keys)
 
     def derived(
         self, value: Array, function: Callable[..., Array], arrays: Arrays
