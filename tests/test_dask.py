@@ -13,7 +13,7 @@ import pytest
 
 import metricops
 from tests.conftest import require
-from tests.test_docs import blocks
+from tests.pages import blocks
 from tests.test_examples import DIGITS, digits
 
 N, D = 60, 6
@@ -155,7 +155,7 @@ def test_the_example_finds_keys_that_no_worker_holds():
 
 def test_the_block_of_the_documentation_runs():
     pytest.importorskip("distributed")
-    (code,) = [code for code in blocks("distributed") if "LocalCluster" in code]
+    (code,) = [code for code in blocks("docs/distributed") if "LocalCluster" in code]
     found: dict[str, Any] = {}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that another dashboard has its port

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from tests.conftest import QUICK, require
-from tests.test_docs import blocks
+from tests.pages import blocks
 
 FEATURES, DIMENSIONS = 5, 3
 GENERATOR = np.random.default_rng(0)
@@ -537,7 +537,7 @@ def test_the_blocks_of_the_page_run(group):
     shared |= {"partial": partial, "embed": lambda x: x}
     shared |= {"model": torch.nn.Linear(3, 2), "images": torch.ones(4, 3)}
     shared |= {"texts": torch.ones(4, 3)}
-    for code in blocks("distributed"):
+    for code in blocks("docs/distributed"):
         kind = next((found for name, found in kinds.items() if name in code), None)
         if kind is None:  # another framework's, which has a test of its own
             continue

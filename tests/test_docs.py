@@ -13,6 +13,7 @@ import pytest
 
 import metricops
 from tests.conftest import require
+from tests.pages import programs, tabs
 
 DOCS = Path(__file__).parents[1] / "docs"
 # Pages whose every sort of content is looked at, at the width of a phone and a desktop.
@@ -59,19 +60,6 @@ const visible = (block) => block && block.offsetParent !== null;
 """
 
 
-def blocks(page):
-    """Return the blocks of Python of a page."""
-    text = (DOCS / f"{page}.md").read_text()
-    return re.findall(r"^```python\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
-
-
-def tabs():
-    """Return the block of each tab of the quick start by the framework's name."""
-    text = (DOCS / "quickstart.md").read_text()
-    pattern = r"^:sync: (\w+)\n\n```python\n(.*?)^```$"
-    return dict(re.findall(pattern, text, re.DOTALL | re.MULTILINE))
-
-
 @pytest.mark.parametrize("framework", tabs())
 def test_each_tab_of_the_quick_start_runs(framework):
     require(framework)
@@ -85,10 +73,8 @@ def test_each_tab_of_the_quick_start_runs(framework):
 
 
 def test_other_examples_run():
-    for code in blocks("index"):
+    for code in programs("numpy").values():
         exec(code, {})
-    (code,) = set(blocks("quickstart")) - set(tabs().values())
-    exec(code, {})
 
 
 def reference():

@@ -1,8 +1,6 @@
 """Equal to other libraries where they are right; right where they are not."""
 
 import math
-import re
-from pathlib import Path
 from typing import Any
 
 import mpmath
@@ -11,8 +9,8 @@ import pytest
 
 import metricops
 from tests.conftest import require
+from tests.pages import guides
 
-PORTING = Path(__file__).parents[1] / "docs" / "porting.md"
 LEFT, RIGHT = np.random.default_rng(0).standard_normal((2, 5, 8))
 BOTH = np.concatenate([LEFT, RIGHT])
 LABELS = np.asarray([0, 1, 2, 3, 4, 0, 1, 2, 3, 4])
@@ -181,6 +179,7 @@ def test_a_batch_without_positives_is_no_nan_as_in_optax():
 def test_the_code_in_the_porting_notes_runs():
     for peer in ("torch", "flax", "optax", "pytorch_metric_learning"):
         require(peer)
-    blocks = re.findall(r"^```python\n(.*?)^```$", PORTING.read_text(), re.M | re.S)
-    assert len(blocks) > 5
-    exec("\n".join(blocks), {})
+    programs = guides()
+    assert len(programs) == 2
+    for code in programs.values():
+        exec(code, {})

@@ -32,7 +32,7 @@ from metricops.adapters.keras import (
 
 from tests.conftest import require
 from tests.keras.conftest import BACKEND, masked, random
-from tests.test_docs import blocks
+from tests.pages import blocks
 
 tensorflow = pytest.mark.skipif(
     BACKEND != "tensorflow", reason="tf.distribute is TensorFlow's"
@@ -283,7 +283,7 @@ def test_the_block_of_the_documentation_runs(monkeypatch):
         made, distribute = strategy(), require("tensorflow").distribute
         monkeypatch.setattr(distribute, "MirroredStrategy", lambda: made)
     word = {"tensorflow": "MirroredStrategy", "jax": "DataParallel"}[BACKEND]
-    (code,) = [code for code in blocks("distributed") if word in code]
+    (code,) = [code for code in blocks("docs/distributed") if word in code]
     try:
         exec(code, {})
     finally:
