@@ -220,34 +220,54 @@ def largest_table() -> str:
     return table(["devices", *FORMS], rows)
 
 
-# What others have published: rows, width, devices, and milliseconds of the loss.
+class Published(NamedTuple):
+    """What others have published of a step."""
+
+    source: str
+    rows: int
+    width: int
+    devices: int
+    milliseconds: float
+    together: int = 8  # devices of a machine
+
+
 PUBLISHED = (
-    ("siglip-kernel", 65_536, 768, 1, 48.8),
-    ("siglip-kernel", 65_536, 768, 4, 13.1),
-    ("siglip-kernel, on two machines", 65_536, 768, 8, 10.1),
-    ("siglip-kernel", 131_072, 768, 1, 193.4),
-    ("siglip-kernel, on two machines", 131_072, 768, 8, 31.5),
+    Published("siglip-kernel", 65_536, 768, 1, 48.8),
+    Published("siglip-kernel", 65_536, 768, 4, 13.1),
+    Published("siglip-kernel, on two machines", 65_536, 768, 8, 10.1, together=4),
+    Published("siglip-kernel", 131_072, 768, 1, 193.4),
+    Published("siglip-kernel, on two machines", 131_072, 768, 8, 31.5, together=4),
 )
 
 
 def published_table(flops: float) -> str:
     """Return published times beside those that are counted here for their sizes."""
     rows = []
-    for name, n, width, devices, found in PUBLISHED:
-        together = 4 if "two" in name else 8
-        cluster = Cluster(devices, flops, together=together)
-        ours = [1e3 * form(Batch(n, width), cluster).seconds for form in (gather, ring)]
-        times = [f"{ms:.1f} ms" for ms in (found, *ours)]
-        rows.append([name, f"{n:,} x {width}", f"{devices}", *times])
+    for step in PUBLISHED:
+        cluster = Cluster(step.devices, flops, together=step.together)
+        batch = Batch(step.rows, step.width)
+        ours = (1e3 * form(batch, cluster).seconds for form in (gather, ring))
+        times = [f"{ms:.1f} ms" for ms in (step.milliseconds, *ours)]
+        size = f"{step.rows:,} x {step.width}"
+        rows.append([step.source, size, f"{step.devices}", *times])
     return table(["source", "rows", "devices", "published", "gather", "ring"], rows)
 
 
-# Rows of 768 numbers, devices, and gigabytes of the loss.
+class PublishedMemory(NamedTuple):
+    """What others have published of the memory of a step, of rows of 768 numbers."""
+
+    source: str
+    form: str
+    rows: int
+    devices: int
+    gigabytes: float
+
+
 PUBLISHED_MEMORY = (
-    ("Inf-CL", "ring", 262_144, 8, 1.45),
-    ("Inf-CL", "ring", 1_048_576, 32, 1.44),
-    ("OpenCLIP, by Inf-CL's authors", "matrix", 131_072, 8, 33.64),
-    ("OpenCLIP, by Inf-CL's authors", "matrix", 262_144, 32, 34.35),
+    PublishedMemory("Inf-CL", "ring", 262_144, 8, 1.45),
+    PublishedMemory("Inf-CL", "ring", 1_048_576, 32, 1.44),
+    PublishedMemory("OpenCLIP, by Inf-CL's authors", "matrix", 131_072, 8, 33.64),
+    PublishedMemory("OpenCLIP, by Inf-CL's authors", "matrix", 262_144, 32, 34.35),
 )
 
 
@@ -257,13 +277,14 @@ def published_memory_table() -> str:
     It has two directions, each with a matrix of its own; in a ring they take turns.
     """
     rows = []
-    for name, form, n, devices, found in PUBLISHED_MEMORY:
-        batch, cluster = Batch(n), Cluster(devices)
-        held = FORMS[form](batch, cluster).held
-        if form == "matrix":
-            held += matrix_bytes(own_rows(batch, cluster), n)
-        cells = f"{n:,}", f"{devices}", f"{found:.2f} GB", f"{held / 1e9:.2f} GB"
-        rows.append([name, form, *cells])
+    for step in PUBLISHED_MEMORY:
+        batch, cluster = Batch(step.rows), Cluster(step.devices)
+        held = FORMS[step.form](batch, cluster).held
+        if step.form == "matrix":
+            held += matrix_bytes(own_rows(batch, cluster), step.rows)
+        sizes = [f"{step.rows:,}", f"{step.devices}"]
+        memory = [f"{step.gigabytes:.2f} GB", f"{held / 1e9:.2f} GB"]
+        rows.append([step.source, step.form, *sizes, *memory])
     return table(["source", "form", "rows", "devices", "published", "here"], rows)
 
 

@@ -170,6 +170,16 @@ def pytest_collection_modifyitems(
     items[:] = [item for item in items if item not in long]
 
 
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Make the device of `fake_device` known, where some tests take it.
+
+    PyTorch counts its devices once, at the first backward pass of a process.
+    """
+    takes_device = any(item.path.stem == "test_accelerators" for item in session.items)
+    if takes_device and importlib.util.find_spec("torch") is not None:
+        importlib.import_module("tests.fake_device").register()
+
+
 def takes_long(item: pytest.Item) -> bool:
     """Return whether a test is left out without `--all`."""
     if item.name.startswith(LONG_TESTS):

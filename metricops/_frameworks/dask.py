@@ -74,13 +74,12 @@ class Dask(Library):
         self._check_known(name, x, axis)
         return self.xp.arange(x.shape[axis], chunks=(x.chunks[axis],))
 
-    def _check_positions(self, config: Any, arrays: Arrays, constants: Arrays) -> None:
+    def _check_positions(self, config: Any, given: Any, labels: Any) -> None:
         """Raise where positions matter and the rows before a chunk are not known."""
-        (anchors, candidates, *_), (labels, *_) = arrays, constants
-        if labels is None or config.exclude_diagonal:
-            self._check_known("anchors", anchors, 0)
-            if candidates is not None:
-                self._check_known("candidates", candidates, 0)
+        if labels.anchors is None or config.exclude_diagonal:
+            self._check_known("anchors", given.anchors, 0)
+            if given.candidates is not None:
+                self._check_known("candidates", given.candidates, 0)
 
     def _check_known(self, name: str, x: Array, axis: int) -> None:
         shape = self.shape(x)
@@ -130,10 +129,10 @@ class Dask(Library):
         """Return the value of `operation`; of embeddings, by one task."""
         if not _compares(config):
             return operation.value(self, config, arrays, constants)
-        self._check_positions(config, arrays, constants)
-        first, *_ = arrays
+        given: Any = arrays
+        self._check_positions(config, given, constants)
         axis = None if operation.saves_gradients(config) else 1
-        outline = [da.sum(first, axis=axis)]
+        outline = [da.sum(given.anchors, axis=axis)]
         run = partial(_value, operation, config)
         (found,) = dask_chunks.in_one_task(run, (arrays, constants), outline)
         return found

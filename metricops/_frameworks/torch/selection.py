@@ -35,8 +35,7 @@ def within(x: Array, k: int, slack: Array) -> tuple[Array, Array, Array]:
     if found is not None:
         return found
     best = torch.topk(peaks, k, dim=1, sorted=False).values
-    least = best.amin(dim=1, keepdim=True)
-    least = torch.where(least == -math.inf, math.inf, least - slack)
+    least = _less(best.amin(dim=1, keepdim=True), slack)
     rows, groups = (peaks >= least).nonzero(as_tuple=True)
     width, count = x.shape[1] // _GROUP, x.shape[1]
     # What is left of the groups are columns on their own.
@@ -56,8 +55,7 @@ def _one(x: Array, peaks: Array, slack: Array) -> tuple[Array, Array, Array] | N
     """
     width, count = x.shape[1] // _GROUP, x.shape[1]
     highest, groups = torch.topk(peaks, 3, dim=1)
-    least = highest[:, :1]
-    least = torch.where(least == -math.inf, math.inf, least - slack)
+    least = _less(highest[:, :1], slack)
     if width * _GROUP != count or bool((highest[:, 2:] >= least).any()):
         return None
     strides = width * torch.arange(_GROUP, device=x.device)
@@ -71,6 +69,11 @@ def _one(x: Array, peaks: Array, slack: Array) -> tuple[Array, Array, Array] | N
     found = torch.sort(found, dim=1).values[:, : max(most, 1)]
     there = found < count
     return torch.where(there, found, 0), there, torch.ones_like(there[:, 0])
+
+
+def _less(best: Array, slack: Array) -> Array:
+    """Return the least score that counts; infinity where the best one is nothing."""
+    return torch.where(best == -math.inf, math.inf, best - slack)
 
 
 def _maxima(x: Array) -> Array:
