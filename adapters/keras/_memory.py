@@ -14,6 +14,7 @@ from metricops.adapters._embedding_loss import check_memory
 from ._base import EmbeddingLoss, Loss, Reduction
 from ._inputs import tensor
 
+_GROWS = "A memory grows, but {} compiles for one size: compile the model with {}."
 _register = keras.saving.register_keras_serializable
 
 
@@ -26,8 +27,10 @@ class CrossBatchMemory(Loss):
     the memory are constants; they come behind those of the batch. The memory starts
     empty, and is part of the config, so that it is saved with a compiled model.
 
-    As the memory grows, a step cannot be compiled for one size of it: compile the model
-    with ``jit_compile=False``, and on JAX with ``run_eagerly=True``.
+    The memory grows, and XLA compiles a step for arrays of one size. So compile the
+    model with ``jit_compile=False``, as Keras does by itself for PyTorch and, where
+    there is no GPU, for TensorFlow. On JAX every step is compiled but with
+    ``run_eagerly=True``, which it needs there. Any other step is refused.
 
     Parameters
     ----------
@@ -179,11 +182,7 @@ class _OnHost(_Memory):
 
         def see(*arrays: Any) -> None:
             if not called:  # by a compiled step, long after this call
-                msg = (
-                    "A memory grows, which no compiled step of JAX can: compile the "
-                    "model with run_eagerly=True."
-                )
-                raise NotImplementedError(msg)
+                raise NotImplementedError(_GROWS.format("JAX", "run_eagerly=True"))
             seen.extend(np.array(x) for x in arrays)
 
         jax.debug.callback(see, embeddings, labels)
@@ -213,6 +212,10 @@ class _Variables(_Memory):
     def keep(self, embeddings: Any, labels: Any, size: int, warmup: int) -> None:
         import tensorflow as tf
 
+        from metricops._frameworks.tensorflow.private import in_xla
+
+        if in_xla():
+            raise NotImplementedError(_GROWS.format("XLA", "jit_compile=False"))
         steps = self.steps.assign_add(1)
         count = tf.where(steps > warmup, size, 0)
         self.embeddings.assign(tf.stop_gradient(embeddings)[:count])
