@@ -72,6 +72,16 @@ def test_far_triplets_do_not_overflow_a_softplus(gradient):
     np.testing.assert_array_equal(costs, [1000.0, 0.0])
 
 
+def test_a_given_triplet_that_just_keeps_its_margin_has_no_gradient(gradient):
+    near = np.asarray([1.0, 2.0, 3.0, np.nan])
+    far = np.asarray([2.0, 2.0, 9.0, 1.0])
+    found = gradient(metricops.triplet_loss, near, far, reduction="sum")
+    for got, slopes in zip(found, ([0, 1, 0], [0, -1, 0]), strict=True):
+        np.testing.assert_array_equal(got[:3], slopes)
+    losses = metricops.triplet_loss(near, far, reduction="none")
+    np.testing.assert_array_equal(losses, [0, 1, 0, np.nan])
+
+
 @having("run", "dtype", ["float16", "bfloat16"])
 def test_half_precision_is_computed_in_float32(run, dtype):
     x = run.library.asarray(X, dtype)

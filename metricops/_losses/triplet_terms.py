@@ -186,11 +186,13 @@ class Triplets(Terms):
 def cost(lib: Library, excess: Array, margin: float | None) -> tuple[Array, Array]:
     """Return what triplets cost, and the slopes, by how much the positive is farther.
 
-    Without a margin it is the softplus.
+    Without a margin it is the softplus. Where a triplet costs 0 the slope is 0 by
+    autodiff too: that of a maximum differs by framework where both are equal.
     """
     if margin is None:
         return lib.softplus(excess), lib.sigmoid(excess)
-    losses = lib.clip(excess + margin, 0.0, float("inf"))
+    losses = excess + margin
+    losses = lib.xp.where(losses <= 0, 0.0, losses)
     return losses, lib.xp.astype(losses > 0, losses.dtype)
 
 
