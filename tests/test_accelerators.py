@@ -273,6 +273,37 @@ def test_searches_multiply_halves_as_given(torch, fake, half, metric, block_size
         assert dtypes <= {getattr(torch, half), torch.float64}
 
 
+SMOOTHED: dict[str, Any] = {
+    "position": {},
+    "symmetric": {"symmetric": True, "normalize": True},
+    "labels": {"labels": np.arange(N) // 3},
+    "one set": {"labels": np.arange(N) // 3, "exclude_diagonal": True},
+}
+
+
+@pytest.mark.parametrize("half", HALVES)
+@pytest.mark.parametrize("form", SMOOTHED)
+def test_smoothed_losses_multiply_halves_too(torch, fake, monkeypatch, half, form):
+    from metricops._frameworks.torch.library import Torch
+
+    monkeypatch.setattr(Torch, "narrow_dtype", lambda *_: torch.float32)
+    sets = sides("one set" if form == "one set" else "symmetric")
+    host = [torch.tensor(x).to(getattr(torch, half)) for x in sets]
+    options = {"temperature": 0.2, "label_smoothing": 0.1, "block_size": 40}
+    options |= SMOOTHED[form]
+
+    def found(embeddings):
+        loss = metricops.npairs_loss_from_embeddings(*embeddings, **options)
+        return loss.detach(), *torch.autograd.grad(loss, embeddings)
+
+    fake.LOG.clear()
+    loss, *slopes = map(fake.here, found([fake.there(x).requires_grad_() for x in host]))
+    expected, *exact = found([x.double().requires_grad_() for x in host])
+    assert loss.item() == pytest.approx(expected.item(), abs=3e-6)
+    assert max(distances(torch, slopes, exact)) < BOUNDS[half]
+    assert multiplied(torch, fake) - {"counts"} <= {torch.float16, host[0].dtype}
+
+
 @pytest.mark.parametrize("large", [1.0, 3e4])
 def test_panels_of_float16_neither_overflow_nor_vanish(torch, fake, large):
     """The derivative by the labels of a row grows with the number of candidates."""
@@ -398,6 +429,8 @@ def test_programs_of_jax_multiply_halves_and_nothing_else(jax, platform, half):
         assert products == {(x, x, "f32") for x in halves}, form
     normalized = lowered(jax, "position", half, platform, normalize=True)
     assert normalized == {("f16", "f16", "f32")}
+    smoothed = lowered(jax, "labels", half, platform, label_smoothing=0.1)
+    assert smoothed == {(x, x, "f32") for x in {short, "f16"}}
     for name in LOSSES:
         given = [jax.numpy.asarray(x, half) for x in sides("position")]
         loss = partial(of_loss, name, (LABELS[:N], LABELS))

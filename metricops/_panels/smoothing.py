@@ -93,7 +93,7 @@ def _smoothed(problem: Problem, one: Direction) -> Direction:
     if problem.rows.labels is None:
         own = problem.candidates.bias
         own, _ = (None, None) if own is None else lib.split(own, side.anchors)
-        term = term + _score(problem, side, problem.rows.paired, own)
+        term = term + _score(problem, side, lib.wide(problem.rows.paired), own)
     found = one.losses + problem.config.objective.smoothing * term
     if one.counted is not None:
         found = xp.where(one.counted, found, 0.0)
@@ -113,7 +113,7 @@ def _gradients(problem: Problem, one: Direction, upstream: Array) -> Given:
     of_candidates = _of_rows(problem, side.anchors * each)
     of_bias = _of_rows(problem, each)[:, 0]
     if problem.rows.labels is None:
-        of_anchors = of_anchors + problem.rows.paired * own[:, None]
+        of_anchors = of_anchors + lib.wide(problem.rows.paired) * own[:, None]
         of_candidates = plus_first(lib, of_candidates, side.anchors * own[:, None])
         of_bias = plus_first(lib, of_bias, own)
     of_anchors, of_candidates = of_anchors * scale, of_candidates * scale
@@ -143,14 +143,21 @@ def _of_candidates(problem: Problem) -> tuple[Array, Array | None, Array]:
 
     Of the last, at least 1. The sums may be the same row for all.
     """
-    xp, given = problem.library.xp, problem.candidates
-    one = xp.ones_like(xp.sum(given.embeddings, axis=1, keepdims=True))
+    xp, every, given = problem.library.xp, _every(problem), problem.candidates
+    one = xp.ones_like(xp.sum(every, axis=1, keepdims=True))
     bias = [] if given.bias is None else [given.bias[:, None]]
-    found = _added(problem, xp.concat([given.embeddings, *bias, one], axis=1))
+    found = _added(problem, xp.concat([every, *bias, one], axis=1))
     count = xp.where(found[:, -1] < 1, 1.0, found[:, -1])
     if not bias:
         return found[:, :-1], None, count
     return found[:, :-2], found[:, -2], count
+
+
+def _every(problem: Problem) -> Array:
+    """Return all candidates, of which nothing is rounded to a half by us."""
+    if problem.units is not None:
+        return problem.units.unit
+    return problem.library.wide(problem.candidates.embeddings)
 
 
 def _added(problem: Problem, x: Array) -> Array:
@@ -183,7 +190,7 @@ def _of_rows(problem: Problem, x: Array) -> Array:
         rows = Spread(problem.rows, x)
         sums, _ = lib.loops.fold(body, rows, problem.candidates, problem.block)
         return sums.found
-    zero = xp.sum(problem.candidates.embeddings, axis=1, keepdims=True)
+    zero = xp.sum(_every(problem), axis=1, keepdims=True)
     total = xp.zeros_like(zero) + xp.sum(x, axis=0, keepdims=True)
     return plus_first(lib, total, -x) if problem.config.exclude_diagonal else total
 
