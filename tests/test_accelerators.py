@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 
 import metricops
+from metricops._sharded import loss_of_group
+from tests import test_rings
 from tests.conftest import require
 from tests.test_devices import CALLS, X, Y
 
@@ -289,7 +291,7 @@ def test_smoothed_losses_multiply_halves_too(torch, fake, monkeypatch, half, for
     monkeypatch.setattr(Torch, "narrow_dtype", lambda *_: torch.float32)
     sets = sides("one set" if form == "one set" else "symmetric")
     host = [torch.tensor(x).to(getattr(torch, half)) for x in sets]
-    options = {"temperature": 0.2, "label_smoothing": 0.1, "block_size": 40}
+    options: Any = {"temperature": 0.2, "label_smoothing": 0.1, "block_size": 40}
     options |= SMOOTHED[form]
 
     def found(embeddings):
@@ -297,11 +299,54 @@ def test_smoothed_losses_multiply_halves_too(torch, fake, monkeypatch, half, for
         return loss.detach(), *torch.autograd.grad(loss, embeddings)
 
     fake.LOG.clear()
-    loss, *slopes = map(fake.here, found([fake.there(x).requires_grad_() for x in host]))
+    loss, *slopes = map(
+        fake.here, found([fake.there(x).requires_grad_() for x in host])
+    )
     expected, *exact = found([x.double().requires_grad_() for x in host])
     assert loss.item() == pytest.approx(expected.item(), abs=3e-6)
     assert max(distances(torch, slopes, exact)) < BOUNDS[half]
     assert multiplied(torch, fake) - {"counts"} <= {torch.float16, host[0].dtype}
+
+
+RINGS: dict[str, Any] = {
+    "position": {"temperature": 0.07},
+    "symmetric": {"symmetric": True, "normalize": True, "temperature": 0.2},
+    "labels": {"labels": LABELS[:N], "temperature": 0.07, "block_size": 16},
+}
+
+
+@pytest.mark.parametrize("half", HALVES)
+@pytest.mark.parametrize("form", RINGS)
+def test_rings_multiply_halves_too(torch, fake, monkeypatch, half, form):
+    """And visitors travel as halves."""
+    from metricops._frameworks.torch.library import Torch
+
+    monkeypatch.setattr(Torch, "narrow_dtype", lambda *_: torch.float32)
+    npairs: Any = metricops.npairs_loss_from_embeddings
+    travelled, options = [], dict(RINGS[form])
+    labels = options.pop("labels", None)
+    host = [torch.tensor(x).to(getattr(torch, half)) for x in sides("symmetric")]
+
+    class Alone(test_rings.Thread):
+        def lap(self, visits: Any, visitor: Any, counts: Any) -> Any:
+            travelled.append(visitor.embeddings.dtype)
+            return visits.meet(visitor, True)
+
+    there = [fake.there(x).requires_grad_() for x in host]
+    own = None if labels is None else fake.there(torch.tensor(labels))
+    fake.LOG.clear()
+    alone, (first, second) = Alone(test_rings.Table(1), 0), there
+    loss = loss_of_group(alone, npairs, first, second, own, **options)
+    slopes = [fake.here(x) for x in torch.autograd.grad(loss, there)]
+    dtypes = {torch.float16, host[0].dtype}
+    assert multiplied(torch, fake) <= dtypes
+    assert set(travelled) <= dtypes
+    wide = [x.double().requires_grad_() for x in host]
+    expected = npairs(*wide, labels, **options)
+    off = 3e-5 if "normalize" in options else 3e-6
+    assert fake.here(loss.detach()).item() == pytest.approx(expected.item(), abs=off)
+    exact = torch.autograd.grad(expected, wide)
+    assert max(distances(torch, slopes, exact)) < BOUNDS[half]
 
 
 @pytest.mark.parametrize("large", [1.0, 3e4])

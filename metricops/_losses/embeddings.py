@@ -48,7 +48,8 @@ class Arguments(NamedTuple):
 def admitted(objective: Objective, asked: Arguments) -> Call:
     """Return a call of a loss, having checked its arguments."""
     config = _config(objective, asked)
-    normalize = asked.normalize if _takes_halves(objective, asked) else None
+    plain = objective.smoothing == 0 or asked.ids is asked.candidate_ids is None
+    normalize = asked.normalize if objective.takes_halves and plain else None
     if asked.candidates is None:
         inputs = float_arrays(normalize, anchors=asked.anchors)
     else:
@@ -83,16 +84,6 @@ def admitted(objective: Objective, asked: Arguments) -> Call:
         config = config._replace(roles=roles, temperature=number, operands=half)
     arrays = Given(anchors, candidates, temperature, weights, bias)
     return Call(inputs, config, arrays, labels)
-
-
-def _takes_halves(objective: Objective, asked: Arguments) -> bool:
-    """Return whether halves are multiplied, or widened first.
-
-    With ids, smoothing sums some candidates of each row by products with ones and
-    zeros, beside which halves would round the sums.
-    """
-    smooth = objective.smoothing == 0 or (asked.ids is asked.candidate_ids is None)
-    return objective.takes_halves and smooth
 
 
 def admitted_within(

@@ -8,6 +8,9 @@ cross-entropy against ``(1 - e) * t + e / k`` is::
 The objective computes the first two terms. The last is added here, from the product of
 an anchor with the sum of its candidates, which needs no panel of scores. By position
 the objective leaves e out, and ``e * (s₊ - M)`` is added.
+
+With ids each row has candidates of its own, and their sums are products with ones and
+zeros. Halves would round those, so they are widened for such a call.
 """
 
 from typing import Any, NamedTuple

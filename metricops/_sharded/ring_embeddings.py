@@ -63,22 +63,32 @@ def _lapped(
     if config.normalize:
         rows, columns = unit(lib, rows), unit(lib, columns)
     number = config.temperature
-    rows = rows * (1 / given.temperature if number is None else 1 / number)
+    scale = 1 / given.temperature if number is None else 1 / number
+    rows, beside = rows * scale, None
+    if config.operands:
+        beside = lib.stop_gradient(lib.xp.zeros_like(rows[:, :1]) + scale)
     bias = given.bias
     if bias is not None and bias.ndim == 0:
         bias = lib.xp.zeros_like(lib.xp.sum(columns, axis=1)) + bias
-    encounter = Scores(
+    static = ring.Config(group, counts, _encounter(config, both))
+    constants = (*labels_of(own, named), beside)
+    found = lib.differentiable(ring.OPERATION, static, (rows, columns, bias), constants)
+    first = Way(found[0, :], found[1, :] != 0)
+    return [first, Way(found[2, :], found[3, :] != 0)] if both else [first]
+
+
+def _encounter(config: Config, both: bool) -> Scores:
+    """Return what rows and visitors make of each other."""
+    return Scores(
         config.objective.visited_sums(),
         config.roles,
         both,
         config.exclude_diagonal,
         config.block_size,
+        # bfloat16 would round panels too much that hold positives.
+        "bfloat16, float16" if config.operands == "bfloat16" else config.operands,
+        not config.normalize,
     )
-    static = ring.Config(group, counts, encounter)
-    constants = labels_of(own, named)
-    found = lib.differentiable(ring.OPERATION, static, (rows, columns, bias), constants)
-    first = Way(found[0, :], found[1, :] != 0)
-    return [first, Way(found[2, :], found[3, :] != 0)] if both else [first]
 
 
 def _reduced(

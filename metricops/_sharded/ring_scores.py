@@ -1,7 +1,10 @@
 """Scores of rows and visitors: what a ring of similarities adds up.
 
 Rows are unit vectors already, where that is asked for, and divided by the temperature.
+Where halves are multiplied, they are so afterwards, and visitors travel as halves.
 Where there are no labels, a visitor other than own candidates has no targets.
+
+The module is long, as an encounter is one class.
 """
 
 from dataclasses import dataclass
@@ -24,6 +27,7 @@ class Rows(NamedTuple):
     positions: Array  # (n,): which of own candidates is each row's positive
     labels: Array | None
     ids: Array | None
+    scale: Array | None  # (n, 1): what products of halves are multiplied by
     closing: Any = None  # what the derivative needs of each row
 
 
@@ -53,21 +57,34 @@ class Scores:
     symmetric: bool
     exclude_diagonal: bool
     block_size: int | None
+    operands: str  # the half that sides are multiplied in; "": as they are
+    given: bool  # whether that is a dtype of rows as given, not of unit vectors
 
     def sides(self, lib: Library, arrays: Arrays, constants: Arrays) -> Sides:
         """Return both sides."""
         anchors, every, bias = arrays
-        labels = Labels(*constants)
+        *matched, scale = constants
+        labels = Labels(*matched)
         own = lib.positions(anchors, 0, "anchors")
+        if scale is not None:
+            anchors, every = (self._halves(lib, x) for x in (anchors / scale, every))
         return Sides(
-            Rows(anchors, own, labels.anchors, labels.ids),
+            Rows(anchors, own, labels.anchors, labels.ids, scale),
             Visitor(every, labels.candidates, labels.candidate_ids, bias),
         )
+
+    def _halves(self, lib: Library, x: Array) -> Array:
+        """Return rows as they are multiplied: those that were halves as halves."""
+        half, _, _ = self.operands.partition(", ")
+        if self.given:
+            return lib.xp.astype(x, lib.dtype_called(half))
+        return lib.multiplying(self.operands).operand(x)
 
     def gathered(
         self, lib: Library, rows: Rows, visitor: Visitor, home: bool
     ) -> Results:
         """Return the sums of own rows over a visitor, and of its columns."""
+        lib = lib.multiplying(self.operands)
 
         def body(columns: Any, rows: Rows, visitor: Visitor) -> tuple[Any, Any]:
             scores, pairs = self._panel(lib, rows, visitor, home)
@@ -83,8 +100,9 @@ class Scores:
     def nothing(self, lib: Library, sides: Sides) -> Results:
         """Return the sums of no scores."""
         rows, visitor = sides
+        wide = lib.multiplying(self.operands).wide
         own, theirs = (
-            self.sums.nothing(lib, lib.xp.sum(lib.xp.zeros_like(x), axis=1))
+            self.sums.nothing(lib, lib.xp.sum(lib.xp.zeros_like(wide(x)), axis=1))
             for x in (rows.anchors, visitor.embeddings)
         )
         return Results(own, theirs if self.symmetric else ())
@@ -122,6 +140,7 @@ class Scores:
 
     def pulled(self, lib: Library, rows: Rows, visitor: Visitor, home: bool) -> Results:
         """Return the gradients of own rows, and of a visitor."""
+        lib = lib.multiplying(self.operands)
         turned = lib.xp.matrix_transpose
 
         def body(
@@ -130,13 +149,19 @@ class Scores:
             scores, pairs = self._panel(lib, rows, visitor, home)
             closing = rows.closing, visitor.closing
             error = self.sums.error(lib, scores, pairs, *closing)
+            of_bias = None if visitor.bias is None else lib.xp.sum(error, axis=0)
+            error, back = lib.panel_operand(error, None, False)
             of_rows = lib.product(error, visitor.embeddings)
+            anchors = rows.anchors
+            if rows.scale is not None:
+                anchors = lib.wide(anchors) * rows.scale
+            if back is not None:
+                of_rows, anchors = of_rows * back, anchors * back
             sofar = None if total is None else total.embeddings
             # Transposing the thin sum at the end costs less than transposing the panel.
-            found = lib.plus_product(sofar, turned(rows.anchors), error)
-            if visitor.bias is None:
+            found = lib.plus_product(sofar, turned(anchors), error)
+            if of_bias is None:
                 return Gradient(found), Gradient(of_rows)
-            of_bias = lib.xp.sum(error, axis=0)
             of_bias = of_bias if total is None else total.bias + of_bias
             return Gradient(found, of_bias), Gradient(of_rows)
 
@@ -165,7 +190,10 @@ class Scores:
     ) -> tuple[Array, Pairs]:
         """Return the scores of rows and a visitor, and the roles of their pairs."""
         columns = lib.xp.matrix_transpose(visitor.embeddings)
-        scores = lib.product(rows.anchors, columns)
+        if rows.scale is None:
+            scores = lib.product(rows.anchors, columns)
+        else:
+            scores = lib.scores(rows.anchors, columns, rows.scale)
         if visitor.bias is not None:
             scores = lib.plus(scores, visitor.bias[None, :])
         pairs = self._pairs(lib, rows, visitor, home, scores.dtype)
