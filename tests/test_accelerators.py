@@ -568,8 +568,8 @@ BYTES = {
     "position": 20,
     "temperature": 20,
     "symmetric": 70,
-    "labels": 80,
-    "one set": 118,
+    "labels": 63,
+    "one set": 98,
 }
 
 

@@ -76,9 +76,13 @@ class Operands(Facts):
         """Return a panel whose numbers suit a half as it is multiplied."""
         return x
 
-    def row_sums(self, x: Array) -> Array:
-        """Return the sums of the rows of a panel, which may be a half, (b, 1)."""
-        return self.xp.sum(x, axis=1, keepdims=True)
+    def row_sums(self, x: Array, axis: int = 1) -> Array:
+        """Return the sums of a panel's rows, or columns, of halves or marks, kept."""
+        return self.xp.sum(x, axis=axis, keepdims=True)
+
+    def marks(self, x: Array, dtype: Any) -> Array:
+        """Return a panel of bool as numbers that `dots`, `less` and `row_sums` take."""
+        return self.xp.astype(x, dtype)
 
     def joint_exponentials(self, x: Array, rows: Array, columns: Array) -> Array:
         """Return ``exp(x + rows) + exp(x + columns)`` as it is multiplied.

@@ -62,7 +62,9 @@ class MarginSoftmax(Objective):
             error = lib.xp.where(found.own, own, found.exponentials)
             return Slopes(losses, error, factor)
         # A row has one positive, so the mean of its targets is 1 over the classes.
-        each = self.label_smoothing * lib.xp.mean(pairs.targets, axis=1, keepdims=True)
+        targets: Array = pairs.targets
+        targets = targets * 1.0 if lib.halves else targets  # which may be bool
+        each = self.label_smoothing * lib.xp.mean(targets, axis=1, keepdims=True)
         own = (self.label_smoothing - each - pull) * found.slope
         error = lib.minus(lib.times(found.exponentials, factor), each)
         return Slopes(losses, lib.xp.where(found.own, own, error))

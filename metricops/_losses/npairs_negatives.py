@@ -40,7 +40,8 @@ class NegativeSums(Sums):
             return NegativeRows(flat, rest, zeros, zeros)
         shifted = xp.where(pairs.targets != 0, scores - safe, 0.0)
         positive = lib.dots(pairs.targets, shifted, axis)
-        return NegativeRows(flat, rest, positive, xp.sum(pairs.targets, axis=axis))
+        total = xp.squeeze(lib.row_sums(pairs.targets, axis), axis=axis)
+        return NegativeRows(flat, rest, positive, total)
 
     def nothing(self, lib: Library, zeros: Array) -> NegativeRows:
         """Return the sums of rows that have seen no candidate."""

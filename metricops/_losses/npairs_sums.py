@@ -142,7 +142,7 @@ class TargetSums(Sums):
         shifted = masked(lib, shifted, pairs, 0.0)
         positive = lib.dots(pairs.targets, shifted, axis)
         exponentials = masked(lib, lib.exp(shifted), pairs, 0.0)
-        total = xp.sum(pairs.targets, axis=axis, keepdims=True)
+        total = lib.row_sums(pairs.targets, axis)
         alone = xp.astype(total == 1, scores.dtype)
         if may_hold(lib, alone):
             exponentials = lib.less(exponentials, pairs.targets, alone)

@@ -163,7 +163,7 @@ def turned_pairs(lib: Library, pairs: Pairs) -> Pairs:
         None if x is None else turn(x) for x in (pairs.targets, pairs.exists)
     )
     if targets is not None:
-        total = lib.xp.sum(targets, axis=1, keepdims=True)
+        total = lib.row_sums(targets)
     return pairs._replace(targets=targets, total=total, exists=exists)
 
 

@@ -47,7 +47,7 @@ class ByLabels(Roles):
         self, lib: Library, labels: Array, others: Array, dtype: Any
     ) -> Array | None:
         """Return 1 where labels are equal, and 0 elsewhere."""
-        return lib.xp.astype(matches(lib, labels, others), dtype)
+        return lib.marks(matches(lib, labels, others), dtype)
 
     def positives(self, lib: Library, labels: Array, others: Array, dtype: Any) -> Any:
         """Return where labels are equal."""

@@ -22,7 +22,7 @@ def pairs_of(problem: Problem, rows: Rows, candidates: Candidates) -> Pairs:
     excluded = rows.positions if config.exclude_diagonal else None
     if excluded is not None:
         targets = lib.put(targets, excluded, 0.0)
-    total = lib.xp.sum(targets, axis=1, keepdims=True)
+    total = lib.row_sums(targets)
     pairs = Pairs(targets=targets, total=total, excluded=excluded)
     if rows.ids is None:
         return pairs

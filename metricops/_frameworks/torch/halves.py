@@ -89,9 +89,13 @@ class HalfProducts(TorchPrimitives):
         """Return a panel in the half."""
         return x if self._widens(x) else x.to(self._panels)
 
-    def row_sums(self, x: Array) -> Array:
-        """Return the sums of the rows of a panel, in float32."""
-        return torch.sum(x, 1, keepdim=True, dtype=torch.float32)
+    def row_sums(self, x: Array, axis: int = 1) -> Array:
+        """Return the sums of a panel's rows, or columns, in float32."""
+        return torch.sum(x, axis, keepdim=True, dtype=torch.float32)
+
+    def marks(self, x: Array, dtype: Any) -> Array:
+        """Return a panel of bool as it is, of a byte a pair, where nothing records."""
+        return super().marks(x, dtype) if self._widens(x) else x
 
     def scaled_peak(self, x: Array, scale: Array) -> Array:
         """Return the maxima of the rows of ``x * scale``, in one pass."""
