@@ -446,6 +446,20 @@ def test_the_gradient_of_a_distance_is_of_no_scale(gradient, scale):
         np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("scale", [1e-38, 1e-42])
+def test_the_gradient_of_a_distance_is_finite_where_its_reciprocal_is_not(
+    gradient, scale
+):
+    x = np.asarray(X, np.float32) * np.float32(scale)
+    for given in ((x,), (x, x[::-1].copy())):
+        count = len(x)
+        upstream = np.ones((count, count))
+        result = gradient(pairwise_euclidean_distance, *given, upstream=upstream)
+        assert all(np.isfinite(got).all() for got in result)
+        # Each row has a unit vector to each other, or 0.
+        assert all(np.abs(got).max() <= 2 * count for got in result)
+
+
 def test_products_above_one_keep_their_gradient(gradient):
     x, y = np.asarray([[2.0, 1.0]], np.float32), np.asarray([[3.0, 1.0]], np.float32)
     of_x, of_y = gradient(

@@ -17,6 +17,7 @@ MINING = [
     for positives, negatives in (("all", "semihard"), ("all", "all"), ("hard", "hard"))
     for margin in (1.0, None)
 ]
+LABELS = [0, 0, 1, 1]
 X = np.round(np.random.default_rng(0).standard_normal((4, 3)), 2).astype(np.float32)
 
 
@@ -70,6 +71,12 @@ def test_far_triplets_do_not_overflow_a_softplus(gradient):
         distances, distances[::-1].copy(), margin=None, reduction="none"
     )
     np.testing.assert_array_equal(costs, [1000.0, 0.0])
+
+
+def test_the_smallest_embeddings_have_finite_gradients(gradient):
+    for options in MINING:
+        (found,) = gradient(triplets, X * np.float32(1e-39), labels=LABELS, **options)
+        assert np.isfinite(found).all()
 
 
 def test_a_given_triplet_that_just_keeps_its_margin_has_no_gradient(gradient):

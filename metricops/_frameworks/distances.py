@@ -46,8 +46,11 @@ class Distances(Primitives):
         return self.xp.sqrt(x)
 
     def inverses(self, lengths: Array) -> Array:
-        """Return the reciprocals of lengths, and 0 for a length of 0."""
-        zero = lengths == 0
+        """Return the reciprocals of lengths, and 0 for a length of 0.
+
+        One so small that sums of its reciprocal overflow is as good as 0.
+        """
+        zero = lengths < self.least(lengths)
         inverse = 1 / self.xp.where(zero, self.xp.ones_like(lengths), lengths)
         return self.xp.where(zero, self.xp.zeros_like(lengths), inverse)
 

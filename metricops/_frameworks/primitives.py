@@ -92,8 +92,12 @@ class Primitives(Operands):
 
     def divisors(self, x: Array) -> Array:
         """Return sizes limited to divisors: normal numbers with a normal reciprocal."""
-        bits = self.dtype(x).bits
-        return self.clip(x, *_RANGE.get(bits, _RANGE[64]))
+        return self.clip(x, *_RANGE.get(self.dtype(x).bits, _RANGE[64]))
+
+    def least(self, x: Array) -> Any:
+        """Return a size of which some reciprocals have a sum, in the dtype of `x`."""
+        smallest, _ = _RANGE.get(self.dtype(x).bits, _RANGE[64])
+        return smallest * 16
 
     def one_integer_dtype(self, x: Array, y: Array) -> tuple[Array, Array]:
         """Return integers of two dtypes in the widest dtype there is."""
