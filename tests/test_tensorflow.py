@@ -565,3 +565,13 @@ def test_a_graph_of_no_anchors_with_constant_labels_runs(tf):
     command = [sys.executable, "-c", EMPTY]
     run = subprocess.run(command, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr[-2000:]
+
+
+def test_triplets_of_many_rows_are_traced_where_their_number_is_known(tf):
+    x = tf.constant(np.random.default_rng(0).standard_normal((400, 8)), tf.float32)
+    labels = tf.range(400) % 40
+
+    def loss(x):
+        return metricops.triplet_loss_from_embeddings(x, labels=labels)
+
+    np.testing.assert_allclose(tf.function(loss)(x), loss(x), rtol=1e-6)

@@ -37,7 +37,7 @@ def fold(body: Body, rows: Any, consts: Any, block: int, total: Any) -> tuple[An
         maximum_iterations=count,
     )
     outs = zip(heads, lists, shapes, strict=True)
-    joined = [_joined(head, handle, shape) for head, handle, shape in outs]
+    joined = [_joined(head, handle, shape, count) for head, handle, shape in outs]
     return refilled(form, carried), refilled(start, joined)
 
 
@@ -60,9 +60,12 @@ def _written(handle: Array, i: Array, item: Array) -> Array:
     return tf.raw_ops.TensorListSetItem(input_handle=handle, index=i, item=item)
 
 
-def _joined(head: Array, handle: Array, shape: list[Any]) -> Array:
+def _joined(head: Array, handle: Array, shape: list[Any], panels: Any) -> Array:
     stacked = tf.raw_ops.TensorListStack(
-        input_handle=handle, element_shape=shape, element_dtype=head.dtype
+        input_handle=handle,
+        element_shape=shape,
+        element_dtype=head.dtype,
+        num_elements=panels if isinstance(panels, int) else -1,  # else no size is known
     )
     # Not -1, which is undefined where rows have no features.
     count = _size(stacked, 0) * _size(stacked, 1)
