@@ -135,6 +135,18 @@ def test_labels_out_of_range_take_no_part(run):
     assert run(loss, X[:0], PROXIES, labels=labels[:0]) == 0
 
 
+@pytest.mark.parametrize("dtype", ["int8", "uint8", "uint64", "float16", "float64"])
+def test_labels_of_any_dtype_are_indices(run, dtype):
+    if run.library.name == "jax" and dtype[-2:] == "64":
+        return
+    proxies = np.ones((70_000, 1), np.float32)  # too many to count in few bits
+    proxies[3] = -1
+    labels = np.asarray([3, 100], dtype)
+    rows = run(loss, proxies[2:4], proxies, labels=labels, reduction="none")
+    expected = np.log(69_999) + 64 * 2.35, 64 * 2.35
+    np.testing.assert_allclose(rows, expected, rtol=1e-6)
+
+
 def test_class_indices_are_exact_in_jax():
     run, x = Run(Library("jax"), "jit"), np.eye(3, dtype=np.float32)
     rows = run(loss, x, x, labels=np.asarray([0, 2**32 + 1, 2]), reduction="none")

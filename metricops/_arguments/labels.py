@@ -19,6 +19,7 @@ from metricops._frameworks.host import (
 )
 from metricops._typing import Array
 
+_MANY = 2**31 - 128  # more rows than there are, and a number in float32
 _KINDS = ("int", "bool", "float")
 _LABELS = "of integers, bools, real floats or strings"
 _MULTIHOT = "of integers, bools or real floats where it is multi-hot"
@@ -157,3 +158,26 @@ def _refuse_beside_array(host: dict[str, Array], values: dict[str, Any]) -> None
     kind = library(other, values[other]).label
     need = f"of 32-bit numbers beside `{other}`, an array of {kind}"
     _checks.refuse_dtype(name, need, str(host[name].dtype))
+
+
+def indices(lib: Library, labels: Array, like: Array, name: str) -> Array:
+    """Return labels that are the index of a row of `like`, and -1 for others.
+
+    `name` is the argument that `like` is. Only labels that fit are cast.
+    """
+    xp, places = lib.xp, lib.positions(like, 0, name)
+    kind, count = lib.dtype(labels), lib.shape(like)[0]
+    if kind.kind == "bool":
+        labels, kind = xp.astype(labels, places.dtype), lib.dtype(places)
+    elif kind.bits < 32 and kind.kind == "float":  # its largest number is small
+        labels = xp.astype(labels, lib.dtype_called("float32"))
+    most = _MANY if count is None else min(count, _MANY)
+    if kind.kind == "int":
+        most = min(most, 2 ** (kind.bits - kind.signed))
+    fits = xp.logical_and(labels >= 0, labels <= most - 1)
+    if kind.kind == "float":
+        fits = xp.logical_and(fits, labels == xp.floor(labels))
+    found = xp.astype(xp.where(fits, labels, xp.zeros_like(labels)), places.dtype)
+    # Beside this many, a float may have been rounded.
+    fits = xp.logical_and(fits, found < lib.size(like, 0))
+    return xp.where(fits, found, -xp.ones_like(found))

@@ -78,6 +78,15 @@ def labels_from_plain(name: str, x: Any) -> Array:
     return array if exact else objects
 
 
+def indices_from_plain(name: str, x: Any) -> Array:
+    """Return numbers that may be indices of rows as small integers, -1 for others."""
+    array = from_plain(name, x)
+    if array.dtype.kind not in "biu":  # the largest number of a half is small
+        array = array.astype(np.float64)
+    fits = (array >= 0) & (array < 2**31 - 1) & (array == np.floor(array))
+    return np.where(fits, array, -1).astype(np.int32)
+
+
 def _is_same(x: float, y: Any) -> bool:
     y = y.item() if isinstance(y, np.generic) else y
     return bool(x == y) or bool(x != x and y != y)

@@ -6,13 +6,13 @@ from typing import Any
 from metricops import _checks
 from metricops._arguments.arrays import Inputs, float_arrays, numbers
 from metricops._arguments.embeddings import one_each, row_weights
-from metricops._arguments.labels import column, label_arrays
+from metricops._arguments.labels import column, indices, label_arrays
 from metricops._arguments.options import check_number, check_positive, check_share
-from metricops._frameworks.host import is_numpy, is_plain
+from metricops._frameworks.host import indices_from_plain, is_numpy, is_plain
 from metricops._losses.embeddings_call import Call
 from metricops._losses.margin_softmax_objective import MarginSoftmax
 from metricops._panels.records import Config, Given, Labels
-from metricops._panels.roles import roles_by
+from metricops._panels.roles import BY_INDEX
 from metricops._typing import Array
 
 
@@ -31,16 +31,16 @@ def admitted(
     block_size = _checks.check_block_size(block_size)
     inputs = _fitting(float_arrays(True, embeddings=embeddings, proxies=proxies))
     lib, rows = inputs.library, inputs.first
-    own, classes = _labels(inputs, labels)
+    own = _indices(inputs, labels)
     weights = None
     if sample_weight is not None:
         like = lib.multiplying(inputs.half).wide(rows[:, :1])
         weights = row_weights(lib, like, sample_weight, "embeddings")
-    temperature, roles = 1 / objective.scale, roles_by(own)
+    temperature = 1 / objective.scale
     options_of = True, False, False, 0.0, reduction, block_size
-    config = Config(objective, roles, temperature, *options_of, inputs.half)
+    config = Config(objective, BY_INDEX, temperature, *options_of, inputs.half)
     given = Given(rows, inputs.second, None, weights)
-    return Call(inputs, config, given, Labels(own, classes))
+    return Call(inputs, config, given, Labels(own, None))
 
 
 def _objective(
@@ -71,16 +71,13 @@ def _fitting(inputs: Inputs) -> Inputs:
     return inputs._replace(second=lib.agree(proxies, 1, rows, 1, need))
 
 
-def _labels(inputs: Inputs, labels: Any) -> tuple[Array, Array]:
-    """Return the labels of rows, and those of all classes to compare them with."""
+def _indices(inputs: Inputs, labels: Any) -> Array:
+    """Return the index of each row's class, -1 where it is of none."""
     lib, rows, proxies = inputs.library, inputs.first, inputs.second
-    classes, count = lib.positions(proxies, 0, "proxies"), lib.shape(proxies)[0]
     if is_plain(labels) or is_numpy(labels):
         numbers(lib, "labels", labels, "embeddings", rows, "of numbers of classes")
-        # Beside them, no label is cut to the integers that the library has.
-        classes = classes if count is None else range(count)
-    given = {"labels": labels, "proxies": classes}
-    found = label_arrays(lib, "embeddings", rows, **given)
+        labels = indices_from_plain("labels", labels)
+    found = label_arrays(lib, "embeddings", rows, labels=labels)
     own = column(lib, "labels", found["labels"])
     own = one_each(lib, "labels", own, rows, "a label", "embedding")
-    return own, found["proxies"]
+    return indices(lib, own, proxies, "proxies")

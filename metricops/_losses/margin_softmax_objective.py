@@ -26,7 +26,6 @@ from metricops._typing import Array
 class Parts(NamedTuple):
     """What the loss of a row is made of."""
 
-    own: Array  # (b, m): which class is the row's
     score: Array  # (b, 1): its score, with the margin
     slope: Array | float  # (b, 1): of that by the score without it
     exponentials: Array  # (b, m): of the others, relative to the largest
@@ -59,15 +58,12 @@ class MarginSoftmax(Objective):
         factor = pull / found.partition
         if self.label_smoothing == 0:
             own = -found.slope * found.partition
-            error = lib.xp.where(found.own, own, found.exponentials)
+            error = lib.put(found.exponentials, pairs.positive, own[:, 0])
             return Slopes(losses, error, factor)
-        # A row has one positive, so the mean of its targets is 1 over the classes.
-        targets: Array = pairs.targets
-        targets = targets * 1.0 if lib.halves else targets  # which may be bool
-        each = self.label_smoothing * lib.xp.mean(targets, axis=1, keepdims=True)
+        each = self.label_smoothing / lib.count(lib.xp.matrix_transpose(scores))
         own = (self.label_smoothing - each - pull) * found.slope
         error = lib.minus(lib.times(found.exponentials, factor), each)
-        return Slopes(losses, lib.xp.where(found.own, own, error))
+        return Slopes(losses, lib.put(error, pairs.positive, own[:, 0]))
 
     def _closed(self, lib: Library, found: Parts) -> Array:
         losses = lib.softplus(found.gap)
@@ -77,20 +73,19 @@ class MarginSoftmax(Objective):
 
     def _parts(self, lib: Library, scores: Array, pairs: Pairs) -> Parts:
         xp, low = lib.xp, -float("inf")
-        own = pairs.targets != 0
-        cosine = lib.dots(pairs.targets, scores, 1)[:, None] / self.scale
-        moved, slope = self._moved(lib, cosine)
+        moved, slope = self._moved(lib, lib.pick(scores, pairs.positive) / self.scale)
         score = self.scale * moved
         mean = None
         if self.label_smoothing != 0:
-            mean = xp.mean(xp.where(own, score, scores), axis=1, keepdims=True)
-        others = xp.where(own, low, scores)
+            scores = lib.put(scores, pairs.positive, score[:, 0])
+            mean = xp.mean(scores, axis=1, keepdims=True)
+        others = lib.put(scores, pairs.positive, low)
         peak = finite(lib, lib.peak(others, 1))
         exponentials = lib.exp(lib.minus(others, peak))
         total = xp.sum(exponentials, axis=1, keepdims=True)
         partition = xp.where(total == 0, 1.0, total)
         logs = xp.where(total == 0, low, xp.log(partition) + peak)
-        return Parts(own, score, slope, exponentials, partition, logs - score, mean)
+        return Parts(score, slope, exponentials, partition, logs - score, mean)
 
     def _moved(self, lib: Library, cosine: Array) -> tuple[Array, Array | float]:
         """Return the cosine of the own class with the margins, and the slope of it."""

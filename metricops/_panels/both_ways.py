@@ -71,7 +71,7 @@ def losses(problem: Problem) -> tuple[Direction, Direction]:
         turned = turned + 0.0
 
     def direction(scores: Array, pairs: Pairs) -> Direction:
-        counted = None if pairs.targets is None else objective.counted(lib, pairs)
+        counted = None if pairs.total is None else objective.counted(lib, pairs)
         found = objective.losses(lib, scores, pairs)
         if counted is None:
             return Direction(found, None)

@@ -10,13 +10,13 @@ from metricops._typing import Array
 class Pairs(NamedTuple):
     """The roles of the pairs of a panel of scores, shape (b, m).
 
-    `positive` says which pairs are positives where each row has only one. Otherwise
-    `targets` and `total` do.
+    `positive` says which pairs are positives where each row has only one, or none if
+    its `total` is 0. Otherwise `targets` and `total` do.
     """
 
     positive: Array = None  # (b,): the column of each row's only positive
     targets: Array | None = None  # (b, m): how much each candidate is a positive
-    total: Array | None = None  # (b, 1): the sum of each row's targets
+    total: Array | None = None  # (b, 1): the sum of each row's targets; None: all 1
     excluded: Array | None = None  # (b,): a column of each row that takes no part
     exists: Array | None = None  # (b, m): which pairs take part; None: all
     scale: Array | None = None  # what scores are still to be multiplied by; None: 1

@@ -100,7 +100,7 @@ def losses(problem: Problem) -> Direction:
     def body(_: Any, rows: Rows, candidates: Candidates) -> tuple[Any, Direction]:
         pairs = pairs_of(problem, rows, candidates)
         counted = None
-        if pairs.targets is not None:
+        if pairs.total is not None:
             counted = objective.counted(lib, pairs)
         side = side_of(problem, rows.anchors, counted)
         scores = scores_of(problem, rows, side.anchors, candidates, pairs)
@@ -175,7 +175,7 @@ def _panel(problem: Problem, rows: Rows, candidates: Candidates, share: float) -
     lib, objective = problem.library, problem.config.objective
     pairs = pairs_of(problem, rows, candidates)
     counted = None
-    if pairs.targets is not None:
+    if pairs.total is not None:
         counted = objective.counted(lib, pairs)
     side = Side(lib.wide(rows.anchors) if lib.halves else rows.anchors, None)
     if counted is not None or problem.config.normalize:

@@ -23,6 +23,13 @@ class Roles:
         """
         raise NotImplementedError
 
+    def only(self, labels: Array) -> Array | None:
+        """Return the column of each row's only positive, -1 where there is none.
+
+        None where rows may have several.
+        """
+        return None
+
     def positives(self, lib: Library, labels: Array, others: Array, dtype: Any) -> Any:
         """Return which candidates are positives of which anchors, bool."""
         return self.targets(lib, labels, others, dtype) != 0
@@ -37,6 +44,15 @@ class ByPosition(Roles):
     ) -> Array | None:
         """Return None: there is one positive, at the row's position."""
         return None
+
+
+@dataclass(frozen=True)
+class ByIndex(Roles):
+    """The label of an anchor is the index of its only positive, -1 for none."""
+
+    def only(self, labels: Array) -> Array | None:
+        """Return the labels."""
+        return labels
 
 
 @dataclass(frozen=True)
@@ -85,6 +101,7 @@ def without_equal_ids(lib: Library, pairs: Pairs, ids: Array, others: Array) -> 
     return pairs._replace(exists=exists)
 
 
+BY_INDEX: Roles = ByIndex()
 _BY_POSITION: Roles = ByPosition()
 _BY_LABELS, _BY_MULTIHOT = ByLabels(), ByMultihot()
 
@@ -97,5 +114,6 @@ def roles_by(labels: Array | None) -> Roles:
 
 
 register_record("by_position", ByPosition)
+register_record("by_index", ByIndex)
 register_record("by_labels", ByLabels)
 register_record("by_multihot", ByMultihot)

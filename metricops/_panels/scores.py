@@ -18,6 +18,11 @@ def pairs_of(problem: Problem, rows: Rows, candidates: Candidates) -> Pairs:
             return pairs
         return without_equal_ids(lib, pairs, rows.ids, candidates.ids)
     dtype = lib.wide_dtype(candidates.embeddings)
+    only = config.roles.only(rows.labels)
+    if only is not None:
+        there = only >= 0
+        columns = lib.xp.where(there, only, lib.xp.zeros_like(only))
+        return Pairs(columns, total=lib.xp.astype(there, dtype)[:, None])
     targets = config.roles.targets(lib, rows.labels, candidates.labels, dtype)
     excluded = rows.positions if config.exclude_diagonal else None
     if excluded is not None:
