@@ -95,10 +95,10 @@ class Distances(Primitives):
             x = self.xp.sqrt(self.clip(x, 0.0, float("inf")))
         return self.xp.astype(x, dtype)
 
-    def weights(self, upstream: Array, inverse: Array | None) -> Array:
-        """Return ``upstream * inverse``, or `upstream` alone, in float64."""
+    def weights(self, upstream: Array, inverse: Array | None, dtype: Any) -> Array:
+        """Return ``upstream * inverse``, or `upstream` alone, in a dtype."""
         found = upstream if inverse is None else upstream * inverse
-        return self.xp.astype(found, self.xp.float64)
+        return found if found.dtype == dtype else self.xp.astype(found, dtype)
 
 
 def root_by_one(lib: Distances, x: Array) -> Array:

@@ -4,7 +4,8 @@
 is off by at most (3 d + 8)·2⁻⁵³·(|x|² + |y|²): less than 1e-7 of itself for all pairs
 but those that are very near each other, or not finite. These are made anew from their
 differences. The gradient is two products: of W, what is upstream over the length, it is
-the rows of ``rowsum(W)·x - W·y``, once more without the pairs that are too near.
+the rows of ``rowsum(W)·x - W·y``, once more without the pairs that are too near. Where
+no pair is much nearer than rows are long, float32 holds that difference as well.
 
 Nothing need be scaled, since float64 holds the squares of all that float32 holds.
 
@@ -20,6 +21,7 @@ from metricops._similarity.panel_sums import Config, without_mean
 from metricops._typing import Array
 
 _ERROR = 1e-7  # relative, of squares from a product
+_FAR = 8.0  # how much longer than a distance rows may be, for gradients in float32
 
 
 class Rows(NamedTuple):
@@ -86,6 +88,10 @@ def pull(
     xp = lib.xp
     left, right = _prepared(lib, config, x, y, places)
     left = left._replace(upstream=upstream, inverse=inverse)
+    if _all_far(lib, left, right):
+        left, right = (
+            z._replace(centred=xp.astype(z.centred, x.dtype)) for z in (left, right)
+        )
     of_left, of_right = sides = (True, True) if y is None else wanted
 
     def panel(carry: Any, own: Arrays, others: Arrays) -> Step:
@@ -120,12 +126,11 @@ def _weights(
 ) -> Arrays:
     """Return W without the pairs that are too near, and the gradients by these."""
     xp, tau = lib.xp, _threshold(lib, own.given)
-    weights = lib.weights(own.upstream, own.inverse)
+    weights = lib.weights(own.upstream, own.inverse, own.centred.dtype)
     if config.kind == "squares":
         weights = 2 * weights
     if own.places is not None:
         weights = lib.put(weights, own.places, 0.0)
-    squares, some = _nearness(lib, config, tau, own, other)
 
     def apart() -> Arrays:
         near = _near(lib, squares(), tau, own, other)
@@ -137,8 +142,21 @@ def _weights(
         given = (z.centred for z, side in zip((own, other), sides, strict=True) if side)
         return weights, *(xp.zeros_like(z) for z in given)
 
+    if own.centred.dtype == own.given.dtype:
+        return together()
+    squares, some = _nearness(lib, config, tau, own, other)
     found: Arrays = lib.when(some, apart, together)
     return found
+
+
+def _all_far(lib: Library, left: Rows, right: Rows) -> bool:
+    """Return whether gradients need no float64, where a look is cheap."""
+    xp, inverse = lib.xp, left.inverse
+    if inverse is None or not lib.looks(inverse) or 0 in inverse.shape:
+        return False
+    size = xp.maximum(xp.max(left.norms), xp.max(right.norms))
+    peak = xp.astype(xp.max(inverse), size.dtype)
+    return bool(peak * peak * size <= _FAR * _FAR)  # False for NaN
 
 
 def _nearness(

@@ -43,11 +43,13 @@ class Reusing:
         torch.reciprocal(lengths, out=out)
         return out.nan_to_num_(nan=math.nan, posinf=0.0)
 
-    def weights(self, upstream: Array, inverse: Array | None) -> Array:
-        """Return ``upstream * inverse``, or `upstream` alone, in float64."""
+    def weights(self, upstream: Array, inverse: Array | None, dtype: Any) -> Array:
+        """Return ``upstream * inverse``, or `upstream` alone, in a dtype."""
         found = self._memory("narrowed", upstream, upstream.dtype, upstream.shape[1])
         found = upstream if inverse is None else torch.mul(upstream, inverse, out=found)
-        out = self._memory("weights", upstream, torch.float64, upstream.shape[1])
+        if found.dtype == dtype:
+            return found
+        out = self._memory("weights", upstream, dtype, upstream.shape[1])
         return out.copy_(found)
 
     def manhattan(self, x: Array, y: Array) -> Array:
