@@ -12,7 +12,7 @@ from metricops import (
     pairwise_squared_euclidean_distance,
 )
 from metricops._frameworks import library
-from tests.conftest import require
+from tests.conftest import Gradient, Library, require
 
 
 def rows(n, d, seed=0):
@@ -176,6 +176,18 @@ def test_the_gradient_of_many_rows_is_right(gradient, function, power, name):
     upstream = rows(150, 260, seed=3)
     result = gradient(function, x, y, upstream=upstream)
     for got, want in zip(result, wide_gradient(x, y, upstream, power), strict=True):
+        error = np.linalg.norm((got - want).astype(float), axis=1)
+        assert np.max(error / np.linalg.norm(want.astype(float), axis=1)) < 2e-6
+
+
+@pytest.mark.parametrize(("scale", "size"), [(1e-37, 1.0), (1e-30, 1e6), (1e37, 1.0)])
+def test_the_gradient_of_many_rows_is_of_no_scale(scale, size):
+    gradient = Gradient(Library("torch"), "eager")  # which looks where float32 will do
+    x, y = random(*SIZES)
+    upstream = np.abs(rows(150, 260, seed=3)) * np.float32(size)
+    sides = (z * np.float32(scale) for z in (x, y))
+    result = gradient(pairwise_euclidean_distance, *sides, upstream=upstream)
+    for got, want in zip(result, wide_gradient(x, y, upstream, 1), strict=True):
         error = np.linalg.norm((got - want).astype(float), axis=1)
         assert np.max(error / np.linalg.norm(want.astype(float), axis=1)) < 2e-6
 

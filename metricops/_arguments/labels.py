@@ -172,12 +172,12 @@ def indices(lib: Library, labels: Array, like: Array, name: str) -> Array:
     elif kind.bits < 32 and kind.kind == "float":  # its largest number is small
         labels = xp.astype(labels, lib.dtype_called("float32"))
     most = _MANY if count is None else min(count, _MANY)
-    if kind.kind == "int":
+    if kind.kind == "int" and kind.bits < 32:
         most = min(most, 2 ** (kind.bits - kind.signed))
-    fits = xp.logical_and(labels >= 0, labels <= most - 1)
-    if kind.kind == "float":
-        fits = xp.logical_and(fits, labels == xp.floor(labels))
+    fits = xp.logical_and(labels >= 0, labels <= max(most, 1) - 1)
     found = xp.astype(xp.where(fits, labels, xp.zeros_like(labels)), places.dtype)
+    if kind.kind == "float":
+        fits = xp.logical_and(fits, xp.astype(found, labels.dtype) == labels)
     # Beside this many, a float may have been rounded.
     fits = xp.logical_and(fits, found < lib.size(like, 0))
     return xp.where(fits, found, -xp.ones_like(found))

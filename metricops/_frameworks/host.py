@@ -84,7 +84,8 @@ def indices_from_plain(name: str, x: Any) -> Array:
     if array.dtype.kind not in "biu":  # the largest number of a half is small
         array = array.astype(np.float64)
     fits = (array >= 0) & (array < 2**31 - 1) & (array == np.floor(array))
-    return np.where(fits, array, -1).astype(np.int32)
+    known = np.where(fits, array, 0).astype(np.int32)
+    return np.where(fits, known, np.int32(-1))
 
 
 def _is_same(x: float, y: Any) -> bool:

@@ -49,10 +49,14 @@ class MarginSoftmax(Objective):
 
     def losses(self, lib: Library, scores: Array, pairs: Pairs) -> Array:
         """Return the rows' losses. The scores may be overwritten."""
+        if scores.shape[1] == 0:  # no row is of a class
+            return lib.xp.sum(scores, axis=1)
         return self._closed(lib, self._parts(lib, scores, pairs))
 
     def slopes(self, lib: Library, scores: Array, pairs: Pairs) -> Slopes:
         """Return losses and derivatives. The scores may be overwritten."""
+        if scores.shape[1] == 0:
+            return Slopes(lib.xp.sum(scores, axis=1), scores)
         found = self._parts(lib, scores, pairs)
         losses, pull = self._closed(lib, found), lib.sigmoid(found.gap)
         factor = pull / found.partition

@@ -143,7 +143,7 @@ def _slack(lib: Library, rows: Array, keys: Keys) -> Array:
     lengths = lib.xp.sqrt(lib.dots(rows, rows, 1))[:, None]
     size = lengths * keys.length + keys.length * keys.length / 2
     off = error(rows.shape[1], 32, size)
-    return 2 * off + rounded(32, lengths, keys.length)
+    return 2 * off + rounded(rows.shape[1], 32, lengths, keys.length)
 
 
 def _few(lib: Library, scores: Array, mask: Array, slack: Array) -> Few:

@@ -50,7 +50,7 @@ def prepared_queries(lib: Library, metric: str, queries: Array, keys: Keys) -> Q
     size = lengths * keys.length + keys.half
     slack = error(queries.shape[1], 32, size) * (2 * _CUT)
     if metric not in ("cosine", "inner_product"):
-        slack = slack + rounded(32, lengths, keys.length)
+        slack = slack + rounded(1, 32, lengths, keys.length)
     bounded = xp.logical_and(bounded, keys.bounded)
     return Queries(queries, lib.operand(rows), slack, bounded)
 

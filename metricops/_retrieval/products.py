@@ -122,7 +122,7 @@ def _slack(
     if metric == "cosine":  # rows of length one are themselves rounded
         return 2 * (off + 8 * ROUNDING[bits])
     if metric != "inner_product":
-        return 2 * off + rounded(bits, lengths, keys.length)
+        return 2 * off + rounded(queries.shape[1], bits, lengths, keys.length)
     # Values are not less the mean of the keys, and may be equal numbers.
     mean = lib.xp.sqrt(lib.dots(keys.centre, keys.centre, 1))[:, None]
     return 2 * (off + lengths * mean * ROUNDING[bits])

@@ -66,7 +66,8 @@ def _lapped(
     scale = 1 / given.temperature if number is None else 1 / number
     rows, beside = rows * scale, None
     if config.operands:
-        beside = lib.stop_gradient(lib.xp.zeros_like(rows[:, :1]) + scale)
+        column = lib.xp.zeros_like(lib.xp.sum(rows, axis=1, keepdims=True))
+        beside = lib.stop_gradient(column + scale)
     bias = given.bias
     if bias is not None and bias.ndim == 0:
         bias = lib.xp.zeros_like(lib.xp.sum(columns, axis=1)) + bias

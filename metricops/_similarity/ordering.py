@@ -50,10 +50,11 @@ def error(width: int, bits: int, size: Array) -> Array:
     return size * (terms * ROUNDING[bits]) + terms * _LOST[bits]
 
 
-def rounded(bits: int, lengths: Array, longest: Array) -> Array:
+def rounded(width: int, bits: int, lengths: Array, longest: Array) -> Array:
     """Return how far products may be apart of keys whose distances are equal numbers.
 
-    `lengths` are those of the rows, and `longest` that of the longest key.
+    `lengths` are those of the rows, and `longest` that of the longest key. Distances
+    of float32 are computed in float64 and rounded once; others each time.
     """
-    most = lengths + longest
-    return most * most * (2.02 * ROUNDING[bits])
+    most, times = lengths + longest, 1 if bits == 32 else width + 3
+    return most * most * (2.02 * times * ROUNDING[bits])

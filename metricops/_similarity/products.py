@@ -7,7 +7,8 @@ differences. The gradient is two products: of W, what is upstream over the lengt
 the rows of ``rowsum(W)·x - W·y``, once more without the pairs that are too near. Where
 no pair is much nearer than rows are long, float32 holds that difference as well.
 
-Nothing need be scaled, since float64 holds the squares of all that float32 holds.
+Nothing need be scaled, since float64 holds the squares of all that float32 holds; very
+long and very short rows keep to it.
 
 The module is long, as values and gradients share all that one derivation needs.
 """
@@ -28,7 +29,7 @@ class Rows(NamedTuple):
     """Rows, or a panel of them."""
 
     given: Array  # in float32
-    centred: Array  # in float64, less the mean of all rows
+    centred: Array  # less the mean of all rows; in float64, or float32 in `pull`
     norms: Array  # (n,) their squared lengths; infinite of rows that are not finite
     places: Array | None  # (n,) where a row is among those that it meets, if it is
     upstream: Array | None = None  # (n, m), in float32
@@ -85,14 +86,31 @@ def pull(
     places: Array | None = None,
 ) -> tuple[Array, ...]:
     """Return the gradients that are wanted."""
-    xp = lib.xp
     left, right = _prepared(lib, config, x, y, places)
     left = left._replace(upstream=upstream, inverse=inverse)
+    sides = (True, True) if y is None else wanted
+    found = None
     if _all_far(lib, left, right):
-        left, right = (
-            z._replace(centred=xp.astype(z.centred, x.dtype)) for z in (left, right)
+        one, other = (
+            z._replace(centred=lib.xp.astype(z.centred, x.dtype)) for z in (left, right)
         )
-    of_left, of_right = sides = (True, True) if y is None else wanted
+        found = _pulled(lib, config, one, other, sides)
+    # Sums of what is upstream may be too large for float32.
+    if found is None or not all(bool(lib.xp.all(lib.xp.isfinite(z))) for z in found):
+        found = _pulled(lib, config, left, right, sides)
+    if y is None:
+        of_rows, of_others = found
+        found = (of_rows + of_others,)
+    each = (lib.xp.astype(z, x.dtype) for z in found)
+    return tuple(without_mean(lib, config, z) for z in each)
+
+
+def _pulled(
+    lib: Library, config: Config, left: Rows, right: Rows, sides: tuple[bool, ...]
+) -> Arrays:
+    """Return the gradients of the sides that are wanted, in the dtype of `centred`."""
+    of_left, of_right = sides
+    transposed = lib.xp.matrix_transpose
 
     def panel(carry: Any, own: Arrays, others: Arrays) -> Step:
         own, (closed, *rest) = Rows(*own), others
@@ -107,18 +125,14 @@ def pull(
         total = lib.plus_product(total, _closed(lib, own.centred), weights)
         return (total, near[-1] if exact is None else exact + near[-1]), of_rows
 
-    transposed = xp.matrix_transpose
     block = _block(lib, left, right)
     consts = (_closed(lib, right.centred), *right)
+    found: Arrays
     carry, found = lib.loops.fold(panel, left, consts, block)
-    if of_right:
-        total, exact = carry
-        found = (*found, _difference(lib, right.centred, total) + exact)
-    if y is None:
-        of_rows, of_others = found
-        found = (of_rows + of_others,)
-    narrow = (xp.astype(z, x.dtype) for z in found)
-    return tuple(without_mean(lib, config, z) for z in narrow)
+    if not of_right:
+        return found
+    total, exact = carry
+    return (*found, _difference(lib, right.centred, total) + exact)
 
 
 def _weights(
@@ -150,13 +164,19 @@ def _weights(
 
 
 def _all_far(lib: Library, left: Rows, right: Rows) -> bool:
-    """Return whether gradients need no float64, where a look is cheap."""
+    """Return whether gradients need no float64, where a look is cheap.
+
+    Squares of lengths that are far from the ends of float32 keep all digits there.
+    """
     xp, inverse = lib.xp, left.inverse
     if inverse is None or not lib.looks(inverse) or 0 in inverse.shape:
         return False
+    if lib.rounds_products(left.given):
+        return False
     size = xp.maximum(xp.max(left.norms), xp.max(right.norms))
     peak = xp.astype(xp.max(inverse), size.dtype)
-    return bool(peak * peak * size <= _FAR * _FAR)  # False for NaN
+    far = bool(peak * peak * size <= _FAR * _FAR)  # False for NaN
+    return far and bool(size >= 2.0**-100) and bool(size <= 2.0**100)
 
 
 def _nearness(
