@@ -21,6 +21,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "cosface": {"scale": 8.0},
     "arcface": {"scale": 8.0, "margin": 0.0, "angular_margin": 0.5},
     "beyond pi": {"scale": 4.0, "margin": 0.1, "angular_margin": 2.5},
+    "normface": {"scale": 4.0, "margin": 0.0},
     "normface, smoothed": {"scale": 4.0, "margin": 0.0, "label_smoothing": 0.3},
     "arcface, smoothed": {"angular_margin": 0.5, "label_smoothing": 0.1},
 }
