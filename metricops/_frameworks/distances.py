@@ -50,7 +50,7 @@ class Distances(Primitives):
 
         One so small that sums of its reciprocal overflow is as good as 0.
         """
-        zero = lengths < self.least(lengths)
+        zero = lengths < self.shortest(lengths)
         inverse = 1 / self.xp.where(zero, self.xp.ones_like(lengths), lengths)
         return self.xp.where(zero, self.xp.zeros_like(lengths), inverse)
 

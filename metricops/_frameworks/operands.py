@@ -12,6 +12,12 @@ from metricops._typing import Array
 HALVES = ("float16", "bfloat16", "bfloat16, float16")
 
 
+def parts_of(half: str) -> tuple[str, str]:
+    """Return the half of the sides of scores, and that of panels, of a word."""
+    first, _, second = half.partition(", ")
+    return first, second or first
+
+
 class Operands(Facts):
     """What a library without products of halves says of them."""
 

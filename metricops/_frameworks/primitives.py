@@ -94,8 +94,11 @@ class Primitives(Operands):
         """Return sizes limited to divisors: normal numbers with a normal reciprocal."""
         return self.clip(x, *_RANGE.get(self.dtype(x).bits, _RANGE[64]))
 
-    def least(self, x: Array) -> Any:
-        """Return a size of which some reciprocals have a sum, in the dtype of `x`."""
+    def shortest(self, x: Array) -> Any:
+        """Return the least length in the dtype of `x` whose reciprocal is of use.
+
+        A sum of 64 such reciprocals is still a number.
+        """
         smallest, _ = _RANGE.get(self.dtype(x).bits, _RANGE[64])
         return smallest * 16
 

@@ -97,6 +97,7 @@ def _gradients(
 ) -> tuple[tuple[Part, ...], Array, Array]:
     lib, (of_anchors, of_candidates) = problem.library, wanted
     problem = _prepared(problem)
+    whole = partial(_whole, problem, shares, wanted)
 
     def body(
         total: Total | None, rows: Rows, candidates: Candidates
@@ -115,25 +116,33 @@ def _gradients(
         )
         return result
 
-    def whole(
-        total: Total | None, rows: Rows, candidates: Candidates
-    ) -> tuple[Total, Out]:
-        panel = _panel(problem, rows, candidates)
-        error = _error(lib, panel, shares)
-        metric, places = problem.config.metric, _places(problem, rows)
-        sides = panel.rows.side, candidates.side
-        of_rows, found = pulled(lib, metric, *sides, places, panel.saved, error, wanted)
-        if not of_candidates:
-            return Total(None), Out(panel.found.parts, of_rows)
-        if panel.found.moved is not None:
-            (share,) = shares
-            found = found + panel.found.moved * share
-        found = found if total is None else total.candidates + found
-        return Total(found), Out(panel.found.parts, of_rows)
-
     rows = problem.rows._replace(weights=weights)
     total, out = lib.loops.fold(body, rows, problem.candidates, problem.block)
     return out.parts, out.anchors, total.candidates
+
+
+def _whole(
+    problem: Problem,
+    shares: Shares,
+    wanted: tuple[bool, bool],
+    total: Total | None,
+    rows: Rows,
+    candidates: Candidates,
+) -> tuple[Total, Out]:
+    """Return the gradients of a panel, of which every distance is computed."""
+    panel = _panel(problem, rows, candidates)
+    error = _error(problem.library, panel, shares)
+    metric, places = problem.config.metric, _places(problem, rows)
+    how = places, panel.saved, error, wanted
+    sides = panel.rows.side, candidates.side
+    of_rows, found = pulled(problem.library, metric, *sides, *how)
+    if found is None:
+        return Total(None), Out(panel.found.parts, of_rows)
+    if panel.found.moved is not None:
+        (share,) = shares
+        found = found + panel.found.moved * share
+    found = found if total is None else total.candidates + found
+    return Total(found), Out(panel.found.parts, of_rows)
 
 
 def _prepared(problem: Problem) -> Problem:

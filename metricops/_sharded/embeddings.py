@@ -11,7 +11,7 @@ from metricops._panels.objective import Objective
 from metricops._panels.records import Candidates, Given, Rows, problem_of
 from metricops._panels.scores import pairs_of
 from metricops._sharded.groups import Group, gathered
-from metricops._sharded.members import is_one_set, labels_of, penalty, wide_sides
+from metricops._sharded.members import is_one_set, labels_of_sides, penalty, wide_sides
 from metricops._typing import Array
 
 # What decides which anchors count.
@@ -65,7 +65,7 @@ def loss_of_group(
 ) -> Array:
     """Return a member's loss, of its own call and of all arguments by their names."""
     lib, config = own.inputs.library, own.config
-    given, labels = Given(*own.arrays), labels_of(own, named)
+    given, labels = Given(*own.arrays), labels_of_sides(own, named)
     anchors, candidates = unwrap(named["anchors"]), unwrap(named["candidates"])
     of_rows, *_ = counts
     *_, of_columns = counts

@@ -9,7 +9,7 @@ from metricops._sharded.groups import Group
 from metricops._typing import Array
 
 
-def labels_of(own: Solvable, named: dict[str, Any]) -> Labels:
+def labels_of_sides(own: Solvable, named: dict[str, Any]) -> Labels:
     """Return the labels and ids of both sides; no labels where pairs are by position.
 
     `named` are the arguments of the call by their names.

@@ -9,7 +9,7 @@ from metricops._losses.solvable import Solvable
 from metricops._panels.records import Config, Given
 from metricops._sharded import ring
 from metricops._sharded.groups import RingGroup
-from metricops._sharded.members import is_one_set, labels_of, penalty, wide_sides
+from metricops._sharded.members import is_one_set, labels_of_sides, penalty, wide_sides
 from metricops._sharded.ring_scores import Scores
 from metricops._similarity.normalize import unit
 from metricops._typing import Array
@@ -72,7 +72,7 @@ def _lapped(
     if bias is not None and bias.ndim == 0:
         bias = lib.xp.zeros_like(lib.xp.sum(columns, axis=1)) + bias
     static = ring.Config(group, counts, _encounter(config, both))
-    constants = (*labels_of(own, named), beside)
+    constants = (*labels_of_sides(own, named), beside)
     found = lib.differentiable(ring.OPERATION, static, (rows, columns, bias), constants)
     first = Way(found[0, :], found[1, :] != 0)
     return [first, Way(found[2, :], found[3, :] != 0)] if both else [first]

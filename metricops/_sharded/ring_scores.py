@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from metricops._arguments.matches import matches
 from metricops._frameworks import Arrays, Library
+from metricops._frameworks.operands import parts_of
 from metricops._frameworks.records import each
 from metricops._panels.objective import Pairs, masked
 from metricops._panels.records import Labels, block_of
@@ -58,7 +59,7 @@ class Scores:
     exclude_diagonal: bool
     block_size: int | None
     operands: str  # the half that sides are multiplied in; "": as they are
-    given: bool  # whether that is a dtype of rows as given, not of unit vectors
+    as_given: bool  # whether that is a dtype of rows as given, not of unit vectors
 
     def sides(self, lib: Library, arrays: Arrays, constants: Arrays) -> Sides:
         """Return both sides."""
@@ -75,8 +76,8 @@ class Scores:
 
     def _halves(self, lib: Library, x: Array) -> Array:
         """Return rows as they are multiplied: those that were halves as halves."""
-        half, _, _ = self.operands.partition(", ")
-        if self.given:
+        half, _ = parts_of(self.operands)
+        if self.as_given:
             return lib.xp.astype(x, lib.dtype_called(half))
         return lib.multiplying(self.operands).operand(x)
 

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from metricops._frameworks.library import Library
+from metricops._frameworks.operands import parts_of
 from metricops._typing import Array
 
 _LARGEST = 14  # the exponent of the largest number of a panel in float16
@@ -32,8 +33,7 @@ class HalfProducts(Library):
     def __init__(self, half: str) -> None:
         super().__init__(jnp, "JAX")
         self.halves = half
-        self.scored, _, second = half.partition(", ")
-        self.panels = second or self.scored
+        self.scored, self.panels = parts_of(half)
 
     def wide(self, x: Array) -> Array:
         """Return a half in float32; others as they are."""

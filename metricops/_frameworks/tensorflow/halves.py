@@ -12,6 +12,7 @@ from typing import Any
 import tensorflow as tf
 
 from metricops._frameworks.library import Library
+from metricops._frameworks.operands import parts_of
 from metricops._frameworks.tensorflow import namespace, private
 from metricops._typing import Array
 
@@ -41,8 +42,7 @@ class HalfProducts(Library):
     def __init__(self, half: str) -> None:
         super().__init__(namespace, "TensorFlow")
         self.halves = half
-        first, _, second = half.partition(", ")
-        self.scored, self.panels = tf.as_dtype(first), tf.as_dtype(second or first)
+        self.scored, self.panels = map(tf.as_dtype, parts_of(half))
 
     def rounds_products(self, x: Array) -> bool:
         """Return False: TF32 holds all digits of a half."""

@@ -38,7 +38,10 @@ class Reusing:
         return out.copy_(x.sqrt_())
 
     def inverses(self, lengths: Array) -> Array:
-        """Return the reciprocals of lengths, and 0 for a length of 0."""
+        """Return the reciprocals of lengths, and 0 for a length of 0.
+
+        However short: sums of the largest are taken in float64.
+        """
         out = self._memory("inverses", lengths, lengths.dtype, lengths.shape[1])
         torch.reciprocal(lengths, out=out)
         return out.nan_to_num_(nan=math.nan, posinf=0.0)

@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 
+from metricops._frameworks.operands import parts_of
 from metricops._frameworks.torch import private, products
 from metricops._frameworks.torch.namespace import NAMESPACE
 from metricops._frameworks.torch.primitives import TorchPrimitives
@@ -35,9 +36,9 @@ class HalfProducts(TorchPrimitives):
     def __init__(self, half: str) -> None:
         super().__init__(NAMESPACE, "PyTorch")
         self.halves = half
-        first, _, second = half.partition(", ")
-        self._half: torch.dtype = getattr(torch, first)
-        self._panels: torch.dtype = getattr(torch, second or first)
+        scored, panels = parts_of(half)
+        self._half: torch.dtype = getattr(torch, scored)
+        self._panels: torch.dtype = getattr(torch, panels)
 
     def _widens(self, x: Array) -> bool:
         """Return whether products are to be taken in float32 all the same."""
