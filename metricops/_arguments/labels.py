@@ -178,6 +178,7 @@ def indices(lib: Library, labels: Array, like: Array, name: str) -> Array:
     found = xp.astype(xp.where(fits, labels, xp.zeros_like(labels)), places.dtype)
     if kind.kind == "float":
         fits = xp.logical_and(fits, xp.astype(found, labels.dtype) == labels)
-    # Beside this many, a float may have been rounded.
-    fits = xp.logical_and(fits, found < lib.size(like, 0))
+    # Beside so many, a float may have been rounded; or they were not compared.
+    if kind.kind == "float" or type(count) is not int or count == 0:
+        fits = xp.logical_and(fits, found < lib.size(like, 0))
     return xp.where(fits, found, -xp.ones_like(found))

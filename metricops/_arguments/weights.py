@@ -34,8 +34,12 @@ def reduce_losses(
     weights: Array | None,
     reduction: str,
     counted: Array | None = None,
+    factor: Array | float | None = None,
 ) -> Array:
-    """Return the reduced loss. Losses that are not `counted` are 0 already."""
+    """Return the reduced loss. Losses that are not `counted` are 0 already.
+
+    `factor` is `factor_of` the same, if it is known.
+    """
     weighted = losses if weights is None else losses * weights
     if reduction == "none":
         return weighted
@@ -45,7 +49,9 @@ def reduce_losses(
     total = lib.xp.sum(weighted)
     if reduction == "sum":
         return total
-    return total * factor_of(lib, reduction, losses, weights, counted)
+    if factor is None:
+        factor = factor_of(lib, reduction, losses, weights, counted)
+    return total * factor
 
 
 def factor_of(
@@ -108,5 +114,4 @@ def mass_of(
 
 def reciprocal(lib: Library, mass: Array) -> Array:
     """Return 1 over a mass, 0 where there is none."""
-    nothing = mass == 0
-    return lib.xp.where(nothing, 0.0, 1 / lib.xp.where(nothing, 1.0, mass))
+    return 1 / lib.xp.where(mass == 0, float("inf"), mass)

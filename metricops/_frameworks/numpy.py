@@ -83,6 +83,15 @@ class NumPy(Library):
         """Return ``x - y``, in place."""
         return np.subtract(x, y, out=x)
 
+    def only(self, x: Array, kept: Array) -> Array:
+        """Return `x`, and 0 where it is not `kept`, in place."""
+        np.copyto(x, 0.0, where=~kept)
+        return x
+
+    def over(self, x: Array, y: Array) -> Array:
+        """Return ``x / y``, in place."""
+        return np.divide(x, y, out=x)
+
     def less(self, x: Array, y: Array, factor: Array) -> Array:
         """Return ``x - y * factor``, in place."""
         return numpy_panels.less(x, y, factor)

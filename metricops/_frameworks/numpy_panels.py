@@ -9,10 +9,10 @@ _PART = 2**16  # numbers at a time: a panel of what is between would be new memo
 
 def less(x: Array, y: Array, factor: Array) -> Array:
     """Return ``x - y * factor``, in place."""
-    if x.size <= _PART:
+    if x.size <= _PART or x.ndim == 1:
         return np.subtract(x, y * factor, out=x)
-    step = max(_PART // x.shape[1], 1)
-    room = np.empty((step, x.shape[1]), x.dtype)
+    step = max(_PART * x.shape[0] // x.size, 1)
+    room = np.empty((step, *x.shape[1:]), x.dtype)
     for i in range(0, x.shape[0], step):
         rows = slice(i, min(i + step, x.shape[0]))
         own = factor[rows] if factor.shape[0] == x.shape[0] else factor

@@ -86,6 +86,15 @@ class Primitives(Operands):
             return self.xp.sum(x, axis=axis, keepdims=True)
         return self.xp.max(self.stop_gradient(x), axis=axis, keepdims=True)
 
+    def lengths(self, x: Array, axes: tuple[int, ...]) -> Array:
+        """Return the lengths of vectors along `axes`, kept; inf of zero vectors.
+
+        So a zero vector over its length is zero, and has a gradient, which is zero too.
+        The squares of the entries must be normal numbers.
+        """
+        squares = self.xp.sum(x * x, axis=axes, keepdims=True)
+        return self.xp.sqrt(self.xp.where(squares == 0, float("inf"), squares))
+
     def clip(self, x: Array, low: float, high: float) -> Array:
         """Return `x` limited to the range from `low` to `high`; NaN stays NaN."""
         return self.xp.minimum(self.xp.maximum(x, low), high)
@@ -223,6 +232,14 @@ class Primitives(Operands):
     def times(self, x: Array, y: Array) -> Array:
         """Return ``x * y``."""
         return x * y
+
+    def only(self, x: Array, kept: Array) -> Array:
+        """Return `x`, and 0 where it is not `kept`."""
+        return self.xp.where(kept, x, 0.0)
+
+    def over(self, x: Array, y: Array) -> Array:
+        """Return ``x / y``."""
+        return x / y
 
     def less(self, x: Array, y: Array, factor: Array) -> Array:
         """Return ``x - y * factor``."""

@@ -77,8 +77,7 @@ class MarginSoftmax(Objective):
 
     def _parts(self, lib: Library, scores: Array, pairs: Pairs) -> Parts:
         xp, low = lib.xp, -float("inf")
-        moved, slope = self._moved(lib, lib.pick(scores, pairs.positive) / self.scale)
-        score = self.scale * moved
+        score, slope = self._moved(lib, lib.pick(scores, pairs.positive))
         mean = None
         if self.label_smoothing != 0:
             scores = lib.put(scores, pairs.positive, score[:, 0])
@@ -87,15 +86,16 @@ class MarginSoftmax(Objective):
         peak = finite(lib, lib.peak(others, 1))
         exponentials = lib.exp(lib.minus(others, peak))
         total = xp.sum(exponentials, axis=1, keepdims=True)
-        partition = xp.where(total == 0, 1.0, total)
-        logs = xp.where(total == 0, low, xp.log(partition) + peak)
+        alone = total == 0
+        partition = xp.where(alone, 1.0, total)
+        logs = xp.where(alone, low, xp.log(partition) + peak)
         return Parts(score, slope, exponentials, partition, logs - score, mean)
 
-    def _moved(self, lib: Library, cosine: Array) -> tuple[Array, Array | float]:
-        """Return the cosine of the own class with the margins, and the slope of it."""
+    def _moved(self, lib: Library, score: Array) -> tuple[Array, Array | float]:
+        """Return the score of the own class with the margins, and the slope of it."""
         if self.angular_margin == 0:
-            return cosine - self.margin, 1.0
-        xp, angle = lib.xp, self.angular_margin
+            return score - self.scale * self.margin, 1.0
+        xp, angle, cosine = lib.xp, self.angular_margin, score / self.scale
         cos, sin = math.cos(angle), math.sin(angle)
         squares = (1 - cosine) * (1 + cosine)
         apart = squares > 0
@@ -105,7 +105,8 @@ class MarginSoftmax(Objective):
         # From where on the angle would be more than pi, the slope is 1.
         within = cosine > -cos
         moved = xp.where(within, turned, cosine - angle * sin)
-        return moved - self.margin, xp.where(within, slope, 1.0)
+        moved = self.scale * (moved - self.margin)
+        return moved, xp.where(within, slope, 1.0)
 
 
 register_record("margin_softmax", MarginSoftmax)

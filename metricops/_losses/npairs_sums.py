@@ -69,8 +69,12 @@ class PositionSums(Sums):
         flat = lib.xp.squeeze(peak, axis=axis)
         positive = lib.pick(scores, pairs.positive)[:, 0] if axis == 1 else flat
         peak = finite(lib, peak)  # all rows of a column may have its id
-        shifted = lib.minus(scores, peak) if last else scores - peak
-        exponentials = lib.put(lib.exp(shifted), pairs.positive, 0.0)
+        if lib.puts_in_place():
+            shifted = lib.minus(scores, peak) if last else scores - peak
+            exponentials = lib.put(lib.exp(shifted), pairs.positive, 0.0)
+        else:  # XLA fuses an exponential with its sum if nothing is between
+            others = lib.put(scores, pairs.positive, -float("inf"))
+            exponentials = lib.exp(lib.minus(others, peak))
         return PositionRows(flat, lib.xp.sum(exponentials, axis=axis), positive)
 
     def merged(

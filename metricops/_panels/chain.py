@@ -14,6 +14,7 @@ class Direction(NamedTuple):
 
     losses: Array
     counted: Array | None  # None: all
+    factor: Array | float | None = None  # of their sum, if it is known: see `factor_of`
 
 
 class Products(NamedTuple):
@@ -35,8 +36,9 @@ def combined(
     lib: Library, config: Config, given: Given, directions: tuple[Direction, ...]
 ) -> Array:
     """Return the mean of the directions, each reduced by its own count."""
+    weights, how = given.weights, config.reduction
     parts = [
-        reduce_losses(lib, one.losses, given.weights, config.reduction, one.counted)
+        reduce_losses(lib, one.losses, weights, how, one.counted, one.factor)
         for one in directions
     ]
     loss, *others = parts

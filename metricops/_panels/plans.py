@@ -120,7 +120,8 @@ def _one_way(
     if last:
         # How many anchors count is known only after the last panel.
         factor = factor_of(lib, config.reduction, one.losses, weights, one.counted)
-        products = Products(*(None if x is None else x * factor for x in products))
+        each = (None if x is None else lib.times(x, factor) for x in products)
+        one, products = one._replace(factor=factor), Products(*each)
     found = chained(problem, given, wanted, products)
     return Gradients((one,), found, products.lost)
 

@@ -50,12 +50,12 @@ def side_of(problem: Problem, anchors: Array, counted: Array | None) -> Side:
     """Return anchors as they enter a product; 0 for those that do not count."""
     lib = problem.library
     anchors = lib.wide(anchors) if lib.halves else anchors
+    if problem.config.normalize and problem.row_units is None:
+        units = unit_and_norm(lib, anchors, kept=counted)
+        return Side(units.unit, units)
     if counted is not None:  # an anchor left out may hold NaN, and 0 * NaN is NaN
         anchors = lib.xp.where(counted, anchors, 0.0)
-    if not problem.config.normalize or problem.row_units is not None:
-        return Side(anchors, None)
-    units = unit_and_norm(lib, anchors)
-    return Side(units.unit, units)
+    return Side(anchors, None)
 
 
 def scores_of(

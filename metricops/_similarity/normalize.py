@@ -59,26 +59,36 @@ def unit(lib: Library, x: Array, axes: tuple[int, ...] = (-1,)) -> Array:
     return unit_and_norm(lib, x, axes).unit
 
 
-def unit_and_norm(lib: Library, x: Array, axes: tuple[int, ...] = (-1,)) -> Units:
+def unit_and_norm(
+    lib: Library,
+    x: Array,
+    axes: tuple[int, ...] = (-1,),
+    kept: Array | None = None,
+) -> Units:
     """Return the unit vectors of `x`, and the factors of their lengths.
 
     A zero vector gets infinite length, so that it stays zero, and its gradient too.
+    So does a vector that is not `kept`, whatever it holds.
     """
-    xp = lib.xp
-    y, scale = downscaled(lib, x, axes)
-    squares = xp.sum(y * y, axis=axes, keepdims=True)
-    length = xp.sqrt(xp.where(squares == 0, float("inf"), squares))
-    return Units(y / length, scale, length)
+    y, scale = downscaled(lib, x, axes, kept)
+    length = lib.lengths(y, axes)
+    return Units(lib.over(y, length), scale, length)
 
 
-def downscaled(lib: Library, x: Array, axes: tuple[int, ...]) -> tuple[Array, Array]:
+def downscaled(
+    lib: Library, x: Array, axes: tuple[int, ...], kept: Array | None = None
+) -> tuple[Array, Array]:
     """Return vectors whose squares are normal, and what they were divided by.
 
-    Results do not depend on the divisors, so these have no derivative.
+    Results do not depend on the divisors, so these have no derivative. Vectors that
+    are not `kept` become zero.
     """
     x = lib.unfolded(x)
     scale = lib.divisors(lib.peak(lib.xp.abs(x), axes))
-    return x / scale, scale
+    if kept is None:
+        return x / scale, scale
+    scale = lib.xp.where(kept, scale, 1.0)  # NaN would be in the gradient too
+    return lib.only(x / scale, kept), scale
 
 
 def unit_gradient(
@@ -86,7 +96,9 @@ def unit_gradient(
 ) -> Array:
     """Return the gradient of the vectors x that `units` are of, along `axes`.
 
-    With u = x / |x| and g the gradient by u, it is (g - u (g · u)) / |x|.
+    With u = x / |x| and g the gradient by u, it is (g - u (g · u)) / |x|. `upstream`,
+    which is g, may be overwritten.
     """
     along = lib.xp.sum(upstream * units.unit, axis=axes, keepdims=True)
-    return (upstream - units.unit * along) / units.length / units.scale
+    across = lib.less(upstream, units.unit, along)
+    return lib.over(lib.over(across, units.length), units.scale)

@@ -106,6 +106,7 @@ class _Run(torch.autograd.Function):
     generate_vmap_rule = True
 
     @staticmethod
+    @private.signed
     def forward(call: Call, *given: Array | None) -> Any:
         return call.values(given)
 

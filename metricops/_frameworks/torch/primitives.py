@@ -52,6 +52,13 @@ class TorchPrimitives(Library):
         """Return the roots of positive numbers, with derivatives of every order."""
         return root_by_one(self, x) if private.recorded() else torch.sqrt(x)
 
+    def lengths(self, x: Array, axes: tuple[int, ...]) -> Array:
+        """Return the lengths of vectors along `axes`, kept; inf of zero vectors."""
+        if private.recorded():
+            return super().lengths(x, axes)
+        found = torch.linalg.vector_norm(x, 2, axes, keepdim=True)
+        return found.masked_fill_(found == 0, math.inf)
+
     def clip(self, x: Array, low: float, high: float) -> Array:
         """Return `x`, no less than `low` and no more than `high`; NaN stays."""
         return torch.clamp(x, low, high)
@@ -144,6 +151,16 @@ class TorchPrimitives(Library):
     def minus(self, x: Array, y: Array) -> Array:
         """Return ``x - y``."""
         return x - y if private.recorded() else x.sub_(y)
+
+    def only(self, x: Array, kept: Array) -> Array:
+        """Return `x`, and 0 where it is not `kept`."""
+        if private.recorded():
+            return super().only(x, kept)
+        return x.masked_fill_(~kept, 0.0)
+
+    def over(self, x: Array, y: Array) -> Array:
+        """Return ``x / y``."""
+        return x / y if private.recorded() else x.div_(y)
 
     def less(self, x: Array, y: Array, factor: Array) -> Array:
         """Return ``x - y * factor``."""

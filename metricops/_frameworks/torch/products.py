@@ -10,7 +10,7 @@ from metricops._typing import Array
 
 def product(x: Array, y: Array) -> Array:
     """Return the matrix product in the dtype of both, also under autocast."""
-    if is_large(x, y) and suits_onednn(x, y):
+    if is_large(x, y) and suits_onednn(x, y) and is_wide(x, y):
         return fast_product(x, y)
     return _Product.apply(x, y) if is_autocast(x) else x @ y
 
@@ -103,6 +103,11 @@ def is_large(x: Array, y: Array) -> bool:
     if torch.compiler.is_compiling():  # a comparison would become a guard on the size
         return False
     return x.ndim == 2 and x.numel() * y.shape[-1] >= 2**22
+
+
+def is_wide(x: Array, y: Array) -> bool:
+    """Return whether a product is worth the copy that a transposed left side needs."""
+    return x.is_contiguous() or y.shape[1] > 1024
 
 
 def suits_onednn(x: Array, y: Array) -> bool:
