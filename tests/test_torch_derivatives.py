@@ -137,6 +137,9 @@ def test_forward_mode_of_distances_is_their_slope(torch, name, mode):
 CHECKED: dict[str, Any] = {
     "mean": partial(loss, {"block_size": 2}),
     "rows": partial(loss, {"block_size": 2, "reduction": "none"}),
+    "rows of unit length": partial(
+        loss, {"block_size": 2, "reduction": "none", "normalize": True}
+    ),
     "symmetric": partial(loss, {"block_size": 2, "symmetric": True}),
     "euclidean": metricops.pairwise_euclidean_distance,
 }
