@@ -2,6 +2,7 @@
 
 import math
 import re
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,8 @@ from tests.definitions import (
     reduced,
     shared_labels,
 )
+from tests.family_definitions import lifted_structure_loss
+from tests.term_definitions import contrastive_loss, sigmoid_loss, triplet_loss
 
 _GENERATOR = np.random.default_rng(5)
 ANCHORS, CANDIDATES = np.round(_GENERATOR.standard_normal((2, 4, 3)), 2)
@@ -109,6 +112,41 @@ CALLS: dict[str, Any] = {
         {"y_true": ANCHORS, "y_pred": CANDIDATES, "sample_weight": WEIGHTS},
         {"reduction": "weighted_mean"},
         of_cosines,
+    ),
+    "contrastive": (
+        metricops.contrastive_loss_from_embeddings,
+        {"anchors": ANCHORS, "candidates": CANDIDATES, "sample_weight": WEIGHTS},
+        {"labels": LABELS, "negative_margin": 3.0, "power": 1},
+        partial(contrastive_loss, labels=LABELS, negative_margin=3.0, power=1),
+    ),
+    "active contrastive": (
+        metricops.contrastive_loss_from_embeddings,
+        {"anchors": ANCHORS},
+        {"labels": LABELS, "negative_margin": 2.0, "reduction": "active_mean"},
+        partial(
+            contrastive_loss,
+            labels=LABELS,
+            negative_margin=2.0,
+            reduction="active_mean",
+        ),
+    ),
+    "triplets": (
+        metricops.triplet_loss_from_embeddings,
+        {"anchors": ANCHORS, "sample_weight": WEIGHTS},
+        {"labels": LABELS, "negatives": "all", "margin": 2.0},
+        partial(triplet_loss, labels=LABELS, negatives="all", margin=2.0),
+    ),
+    "lifted structure": (
+        metricops.lifted_structure_loss_from_embeddings,
+        {"embeddings": ANCHORS},
+        {"labels": LABELS},
+        partial(lifted_structure_loss, labels=LABELS),
+    ),
+    "sigmoid": (
+        metricops.sigmoid_loss_from_embeddings,
+        {"anchors": ANCHORS, "temperature": TEMPERATURE, "bias": np.asarray(-1.0)},
+        {"labels": LABELS},
+        partial(sigmoid_loss, labels=LABELS),
     ),
 }
 calls = pytest.mark.parametrize("call", CALLS)

@@ -109,7 +109,7 @@ def _gradients(
     """Return the parts, and the gradients of the reduced loss."""
     lib, config = problem.library, problem.config
     several = config.terms.parts > 1
-    shares: term_passes.Shares = (1.0,) * config.terms.parts
+    shares: term_passes.Shares = (None,) * config.terms.parts
     numbers = given.weights, given.scales
     if several and (config.reduction != "sum" or given.scales is not None):
         parts = () if given.scales is not None else term_passes.parts_of(problem)

@@ -8,10 +8,11 @@ from metricops._panels import mining
 from metricops._panels.among import FromSide
 from metricops._panels.distances import Distances, distances_of, pulled
 from metricops._panels.term_records import Candidates, Problem, Rows
-from metricops._panels.terms import Found, Masks, Part, sum_of
+from metricops._panels.terms import Found, Masks, Part, sum_of, weighted
 from metricops._typing import Array
 
-Shares = tuple[Array | float, ...]
+# What each part of a loss is multiplied by; None: by 1.
+Shares = tuple[Array | float | None, ...]
 
 
 class Total(NamedTuple):
@@ -140,7 +141,7 @@ def _whole(
         return Total(None), Out(panel.found.parts, of_rows)
     if panel.found.moved is not None:
         (share,) = shares
-        found = found + panel.found.moved * share
+        found = found + weighted(panel.found.moved, share)
     found = found if total is None else total.candidates + found
     return Total(found), Out(panel.found.parts, of_rows)
 
@@ -206,7 +207,7 @@ def _places(problem: Problem, rows: Rows) -> Array | None:
 def _error(lib: Library, panel: Panel, shares: Shares) -> Array:
     """Return the derivative of the loss by the distances."""
     pairs = zip(panel.found.errors, shares, strict=True)
-    error = sum_of([x if isinstance(f, float) else x * f for x, f in pairs])
+    error = sum_of([weighted(x, share) for x, share in pairs])
     if panel.rows.weights is None:
         return error
     return error * panel.rows.weights[:, None]

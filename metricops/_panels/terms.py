@@ -188,9 +188,9 @@ def of_weights(
     return sum_of(found)
 
 
-def weighted(losses: Array, weights: Array | None) -> Array:
-    """Return losses times their weights."""
-    return losses if weights is None else losses * weights
+def weighted(x: Array, weights: Array | float | None) -> Array:
+    """Return losses, or derivatives, times their weights; None: all are 1."""
+    return x if weights is None else x * weights
 
 
 def vector_of(lib: Library, numbers: tuple[Array, ...]) -> Array:

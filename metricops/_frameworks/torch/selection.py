@@ -51,24 +51,40 @@ def within(x: Array, k: int, slack: Array) -> tuple[Array, Array, Array]:
 def _one(x: Array, peaks: Array, slack: Array) -> tuple[Array, Array, Array] | None:
     """Return what `within` does for ``k=1``, in few steps; None where it takes more.
 
-    The third highest group, and the fourth highest member of the first two, are far.
+    It does where no row has more than two groups that are near its largest, and no more
+    than three columns in those. Mostly it is one of each.
     """
     width, count = x.shape[1] // _GROUP, x.shape[1]
-    highest, groups = torch.topk(peaks, 3, dim=1)
-    least = _less(highest[:, :1], slack)
-    if width * _GROUP != count or bool((highest[:, 2:] >= least).any()):
+    best = peaks.amax(dim=1, keepdim=True)
+    least = _less(best, slack)
+    near = _most(peaks >= least)
+    if width * _GROUP != count or near > 2:
         return None
     strides = width * torch.arange(_GROUP, device=x.device)
-    columns = (groups[:, :2, None] + strides).flatten(1)
-    scores, places = torch.topk(x.gather(1, columns), 4, dim=1)
-    there = scores >= least
-    most = int(there.sum(dim=1).max()) if len(x) else 1
-    if most == 4:
+    _, groups = _top(peaks, near)
+    columns = (groups[:, :, None] + strides).flatten(1)
+    members = x.gather(1, columns)
+    most = _most(members >= least)
+    if most > 3:
         return None
-    found = torch.where(there, columns.gather(1, places), count)
-    found = torch.sort(found, dim=1).values[:, : max(most, 1)]
+    scores, places = _top(members, most)
+    found = torch.where(scores >= least, columns.gather(1, places), count)
+    if most > 1:
+        found = torch.sort(found, dim=1).values
     there = found < count
     return torch.where(there, found, 0), there, torch.ones_like(there[:, 0])
+
+
+def _most(marks: Array) -> int:
+    """Return the most marks that a row has, at least 1."""
+    return max(int(marks.sum(dim=1).max()), 1) if len(marks) else 1
+
+
+def _top(x: Array, k: int) -> tuple[Array, Array]:
+    """Return the `k` largest of each row and their columns; for one, that is fast."""
+    found = x.max(dim=1, keepdim=True) if k == 1 else torch.topk(x, k, dim=1)
+    values, columns = found
+    return values, columns
 
 
 def _less(best: Array, slack: Array) -> Array:
