@@ -1,6 +1,7 @@
 """The retrieval metrics, and the progress of a search."""
 
 import math
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -280,6 +281,11 @@ def test_no_queries_have_a_metric_of_zero(run, function, definition, k):
 
     result = run(call, np.zeros((0, 3), np.float32), np.ones((3, 3), np.float32))
     assert result == 0
+
+
+@pytest.mark.parametrize("function", [mean_average_precision, mean_reciprocal_rank])
+def test_no_queries_among_themselves_have_a_metric_of_zero(run, function):
+    assert run(partial(function, query_labels=[]), np.zeros((0, 3), np.float32)) == 0
 
 
 @few

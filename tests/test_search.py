@@ -149,9 +149,14 @@ def test_recall_takes_labels_of_two_widths(library):
 # Nothing to search, nothing to search in, nothing to search by.
 
 
+# Few keys, of which each is computed, and enough of them for products.
+counts = pytest.mark.parametrize("count", [4, 300])
+
+
 @metrics
-def test_rows_of_no_width_are_all_alike(run, metric):
-    queries, keys = np.zeros((2, 0), np.float32), np.zeros((4, 0), np.float32)
+@counts
+def test_rows_of_no_width_are_all_alike(run, metric, count):
+    queries, keys = np.zeros((2, 0), np.float32), np.zeros((count, 0), np.float32)
     values, indices = run(nearest_neighbors, queries, keys, k=3, metric=metric)
     np.testing.assert_array_equal(values, np.zeros((2, 3)))
     np.testing.assert_array_equal(indices, [[0, 1, 2]] * 2)
@@ -159,16 +164,33 @@ def test_rows_of_no_width_are_all_alike(run, metric):
 
 @metrics
 @blocks
-def test_no_queries_find_nothing(run, metric, block_size):
+@counts
+@pytest.mark.parametrize("k", [1, 2])
+def test_no_queries_find_nothing(run, metric, block_size, count, k):
     values, indices = run(
         nearest_neighbors,
         np.zeros((0, 3), np.float32),
-        np.ones((4, 3), np.float32),
-        k=2,
+        np.ones((count, 3), np.float32),
+        k=k,
         metric=metric,
         block_size=block_size,
     )
+    assert values.shape == indices.shape == (0, k)
+
+
+def test_torch_compile_finds_nothing_for_no_queries(torch):
+    compiled = torch.compile(nearest_neighbors, fullgraph=True, backend="eager")
+    values, indices = compiled(torch.zeros(0, 3), torch.ones(300, 3), 2)
     assert values.shape == indices.shape == (0, 2)
+
+
+def test_a_graph_searches_rows_whose_width_it_does_not_know():
+    tf = require("tensorflow")
+    signature = [tf.TensorSpec((2, None)), tf.TensorSpec((300, None))]
+    search = tf.function(nearest_neighbors, input_signature=signature)
+    for width in (0, 3):
+        _, indices = search(tf.ones((2, width)), tf.ones((300, width)))
+        np.testing.assert_array_equal(indices, [[0], [0]])
 
 
 def test_no_queries_have_no_recall(run):

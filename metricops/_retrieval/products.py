@@ -63,7 +63,8 @@ class Candidates(NamedTuple):
 def serve(lib: Library, metric: str, queries: Array, count: int | None, k: int) -> bool:
     """Return whether products are to find the `k` best of `count` keys."""
     many = count is not None and count >= max(_FEW, 16 * k)
-    fits = many and metric in METRICS and lib.selects(queries)
+    has_features = bool(lib.shape(queries)[1])  # None: unknown
+    fits = many and has_features and metric in METRICS and lib.selects(queries)
     return fits and not lib.rounds_products(queries)
 
 

@@ -24,7 +24,7 @@ def search(
     if constant:
         given = lib.stop_gradient(queries), lib.stop_gradient(keys)
     best = Best(*lib.found(SEARCH, wanted, *given))
-    if places is not None:
+    if places is not None and lib.shape(best.indices)[1] != 0:  # 0: no rows at all
         best = _without_own(lib, best, places)
     scores = best.scores
     if constant:

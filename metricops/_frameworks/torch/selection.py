@@ -109,7 +109,8 @@ def _padded(
     rows = places // shape[1]
     counts = torch.bincount(rows, minlength=shape[0])
     complete = counts <= most
-    width = max(int(torch.where(complete, counts, 0).max()), k)
+    width = int(torch.where(complete, counts, 0).max()) if shape[0] else 0
+    width = max(width, k)
     place = (
         torch.arange(len(rows), device=rows.device) - (counts.cumsum(0) - counts)[rows]
     )
