@@ -67,7 +67,8 @@ class Loss(keras.losses.Loss):
         TypeError
             If an argument is of a wrong dtype or library.
         ValueError
-            If a shape does not fit.
+            If a shape does not fit. Also if a mean is asked for with a Keras mask and
+            with weights, of a loss in which not every entry counts once.
         """
         if is_symbolic(y_true, y_pred, sample_weight):
             return Apply(self)(y_true, y_pred, sample_weight)
@@ -75,6 +76,8 @@ class Loss(keras.losses.Loss):
         mask = _private.mask_of(y_pred)
         with keras.name_scope(self.name):
             y_pred = ops.convert_to_tensor(y_pred, dtype=self.dtype)
+            if mask is not None and reduction == "mean":
+                reduction = self._mean_of_kept(y_true, sample_weight)
             weights = self._weights(sample_weight, mask, reduction)
             loss = self.call(y_true, y_pred, weights, reduction)
             return _of_replica(loss) if reduction.endswith("mean") else loss
@@ -89,6 +92,27 @@ class Loss(keras.losses.Loss):
         # Keras 2 saved the name of the function too, which the class fixes here.
         return cls(**{key: value for key, value in config.items() if key != "fn"})
 
+    def _counts_each(self, y_true: Any) -> bool:
+        """Return whether every entry of the losses is known to count, and once.
+
+        It is not known where an anchor may lack positives, or has several terms.
+        """
+        return False
+
+    def _mean_of_kept(self, y_true: Any, sample_weight: Any) -> Reduction:
+        """Return the reduction that is the mean of what a mask keeps."""
+        if sample_weight is None:
+            # The mask is the weights: their sum is the number of those that count.
+            return "weighted_mean"
+        if not self._counts_each(y_true):
+            msg = (
+                "`sample_weight` must be None where `y_pred` has a Keras mask and the "
+                "reduction is a mean: how many of the kept entries count is not known. "
+                'Take "mean_with_sample_weight" or "sum".'
+            )
+            raise ValueError(msg)
+        return "mean"
+
     def _weights(self, sample_weight: Any, mask: Any, reduction: str) -> Any:
         if sample_weight is not None:
             sample_weight = ops.convert_to_tensor(sample_weight, dtype=self.dtype)
@@ -97,7 +121,8 @@ class Loss(keras.losses.Loss):
         mask = ops.cast(mask, self.dtype)
         if reduction == "mean":
             # metricops divides the sum by the number of all entries, and Keras by the
-            # number of those that the mask keeps.
+            # number of those that the mask keeps. Every entry counts once here, as
+            # `_mean_of_kept` makes sure, so that the mask has the share of those kept.
             mask = ops.divide_no_nan(mask, ops.mean(mask))
         if sample_weight is None:
             return mask

@@ -92,6 +92,9 @@ class SigmoidEmbeddingLoss(GatheringLoss):
             **self.options,
         )
 
+    def _counts_each(self, y_true: Any) -> bool:
+        return True
+
     def get_config(self) -> dict[str, Any]:
         """Return the arguments that make this loss again."""
         return {**super().get_config(), **self.options}
@@ -248,6 +251,9 @@ class ContrastiveLoss(AddonsLoss):
             sample_weight=sample_weight,
             reduction=reduction,
         )
+
+    def _counts_each(self, y_true: Any) -> bool:
+        return True
 
     def get_config(self) -> dict[str, Any]:
         """Return the arguments that make this loss again."""

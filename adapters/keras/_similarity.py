@@ -422,6 +422,9 @@ class MultiNegativesRankLoss(GatheringLoss):
             reduction=reduction,
         )
 
+    def _counts_each(self, y_true: Any) -> bool:
+        return True
+
     def get_config(self) -> dict[str, Any]:
         """Return the arguments that make this loss again."""
         own = {"distance": self.distance, "scale": self.scale}

@@ -6,6 +6,7 @@ The module is long, as each loss has its options and their description.
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
 import metricops
@@ -64,6 +65,9 @@ class CosineSimilarity(Loss):
         y_true = ops.convert_to_tensor(y_true, dtype=self.dtype)
         return _cosine_loss(y_true, y_pred, self.axis, sample_weight, reduction)
 
+    def _counts_each(self, y_true: Any) -> bool:
+        return True
+
     def get_config(self) -> dict[str, Any]:
         """Return the arguments that make this loss again."""
         return {**super().get_config(), "axis": self.axis}
@@ -76,7 +80,8 @@ class NPairsLoss(AddonsLoss):
     ``tfa.losses.NpairsLoss`` over `metricops.npairs_loss`. `y_true` holds the labels,
     of shape (n,) or (n, 1), and `y_pred` the similarities of anchors to candidates, of
     shape (n, n), say of `PairwiseInnerProduct`. There is a loss for each anchor; the
-    mean counts those that have a positive. Minus infinity in `y_pred` masks a pair.
+    mean counts those that have a positive. Minus infinity in `y_pred` masks a pair;
+    with a Keras mask and sample weights, it must leave each anchor a positive.
 
     Parameters
     ----------
@@ -100,6 +105,9 @@ class NPairsLoss(AddonsLoss):
         dtype: Any = None,
     ) -> None:
         super().__init__(name=name, reduction=reduction, dtype=dtype)
+
+    def _counts_each(self, y_true: Any) -> bool:
+        return True  # its own positive at least, unless minus infinity masks it
 
 
 @_register(package="metricops")
@@ -236,6 +244,13 @@ class NPairsEmbeddingLoss(GatheringLoss):
             reduction=reduction,
             **self.options,
         )
+
+    def _counts_each(self, y_true: Any) -> bool:
+        if self.options["exclude_diagonal"]:
+            return False
+        shape: tuple[Any, ...] = () if y_true is None else np.shape(y_true)
+        is_multihot = len(shape) == 2 and shape[1] != 1
+        return self.options["denominator"] != "negatives" and not is_multihot
 
     def get_config(self) -> dict[str, Any]:
         """Return the arguments that make this loss again."""

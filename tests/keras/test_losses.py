@@ -1,16 +1,23 @@
 """What the losses are of labels, weights, masks and extreme values."""
 
 import math
+from functools import partial
 from types import SimpleNamespace
+from typing import Any
 
 import keras
 import numpy as np
 import pytest
 from metricops.adapters.keras import (
+    Circle,
+    ContrastiveEmbeddingLoss,
     CosineSimilarity,
+    CrossBatchMemory,
     NPairsEmbeddingLoss,
     NPairsLoss,
     NPairsMultilabelLoss,
+    TripletEmbeddingLoss,
+    TripletSemiHardLoss,
     cosine_similarity,
     npairs_loss,
 )
@@ -25,7 +32,9 @@ from tests.definitions import (
     reduced,
     shared_labels,
 )
+from tests.family_definitions import circle_loss
 from tests.keras.conftest import BACKEND, gradient, masked, random, to_numpy
+from tests.term_definitions import contrastive_loss, triplet_loss
 
 SIMILARITY = random(5, 5)
 LABELS = [0, 1, 0, 2, 1]
@@ -227,6 +236,52 @@ def test_a_mask_of_samples_meets_a_weight_per_step():
 def test_a_mask_that_keeps_nothing_makes_zero(reduction):
     nothing = masked(SIMILARITY, np.zeros(5, bool))
     close(NPairsLoss(reduction=reduction)(LABELS, nothing), 0)
+
+
+# The last labels are of one anchor each, so that not every anchor counts.
+UNEVEN = [0, 0, 0, 1, 1, 2]
+KEPT_OF_UNEVEN = [[1, 1, 1, 0, 0, 0], [0, 0, 0, 1, 1, 0], [1, 0, 0, 1, 0, 1]]
+UNEVEN_LOSSES: dict[str, tuple[Any, Any]] = {
+    "circle": (Circle(gamma=8.0), partial(circle_loss, gamma=8.0)),
+    "triplets": (TripletSemiHardLoss(), triplet_loss),
+    "both parts": (ContrastiveEmbeddingLoss(), contrastive_loss),
+    "a memory": (CrossBatchMemory(TripletEmbeddingLoss(), 6, 9), triplet_loss),
+    "both sides": (
+        NPairsEmbeddingLoss(exclude_diagonal=True, symmetric=True),
+        partial(embeddings_loss, exclude_diagonal=True, symmetric=True),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", UNEVEN_LOSSES)
+def test_the_mean_is_of_what_counts_of_the_anchors_that_the_mask_keeps(name):
+    (loss, definition), x = UNEVEN_LOSSES[name], random(6, 3)
+    given: dict[str, Any] = {"labels": UNEVEN, "reduction": "weighted_mean"}
+    y_pred, sides = x, [x.tolist()]
+    if name == "both sides":
+        other = random(6, 3, seed=1)
+        y_pred, sides = np.stack([x, other], axis=1), [x.tolist(), other.tolist()]
+    for kept in KEPT_OF_UNEVEN:
+        expected = definition(*sides, sample_weight=kept, **given)
+        found = loss(np.asarray(UNEVEN), masked(y_pred, np.asarray(kept, bool)))
+        close(found, expected)
+
+
+@pytest.mark.parametrize("name", UNEVEN_LOSSES)
+def test_a_mask_beside_weights_has_no_mean_where_not_each_anchor_counts_once(name):
+    loss, _ = UNEVEN_LOSSES[name]
+    shape = (6, 2, 3) if name == "both sides" else (6, 3)
+    y_pred = masked(random(*shape), np.ones(6, bool))
+    with pytest.raises(ValueError, match="`sample_weight` must be None where `y_pred`"):
+        loss(np.asarray(UNEVEN), y_pred, np.ones(6))
+
+
+@pytest.mark.parametrize("labels", [None, LABELS])
+def test_a_mask_beside_weights_has_a_mean_where_each_pair_counts_once(labels):
+    weights, pairs = [1.0, 0.5, 2.0, 0.0, 3.0], random(5, 2, 3, seed=3)
+    rows = to_numpy(NPairsEmbeddingLoss(reduction="none")(labels, pairs, weights))
+    found = NPairsEmbeddingLoss()(labels, masked(pairs, KEPT), weights)
+    close(found, rows[KEPT].sum() / 3)
 
 
 # The cosine loss.
