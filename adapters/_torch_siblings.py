@@ -10,7 +10,6 @@ import torch
 import metricops
 
 from ._embedding_loss import (
-    MAX_LOG_SCALE,
     SIGMOID_OPTIONS,
     check_memory,
     log_scale,
@@ -19,6 +18,7 @@ from ._embedding_loss import (
 from ._torch_base import Module
 from ._torch_batch import LabelledLoss
 from ._torch_processes import batch_loss, processes
+from ._torch_scale import learnt_temperature
 
 
 class SigmoidEmbeddingLoss(Module):
@@ -32,8 +32,8 @@ class SigmoidEmbeddingLoss(Module):
         Added to the scores.
     learnable_temperature : bool
         Whether to learn the temperature, from `temperature` on. The parameter is
-        `logit_scale`, the log of the inverse temperature, as in `NPairsEmbeddingLoss`:
-        a scale above 100 becomes 100 at the next call in training.
+        `logit_scale`, the log of the inverse temperature. A scale above 100 counts as
+        100, and no gradient pushes it further up.
     learnable_bias : bool
         Whether to learn the bias, from `bias` on. The parameter is `logit_bias`.
     normalize, exclude_diagonal, reduction, block_size
@@ -95,7 +95,7 @@ class SigmoidEmbeddingLoss(Module):
         """The temperature as it is now."""
         if self.logit_scale is None:
             return self.initial_temperature
-        return torch.exp(-self.logit_scale.clamp(max=MAX_LOG_SCALE))
+        return learnt_temperature(self.logit_scale)
 
     @property
     def bias(self) -> float | torch.Tensor:
@@ -121,9 +121,6 @@ class SigmoidEmbeddingLoss(Module):
             As in `metricops.sigmoid_loss_from_embeddings`; with a process group, those
             that this process holds.
         """
-        if self.training and self.logit_scale is not None:
-            with torch.no_grad():  # as in `NPairsEmbeddingLoss`
-                self.logit_scale.clamp_(max=MAX_LOG_SCALE)
         return batch_loss(
             self,
             anchors,

@@ -9,7 +9,7 @@ import torch
 
 import metricops
 
-from ._embedding_loss import MAX_LOG_SCALE, OPTIONS, log_scale
+from ._embedding_loss import OPTIONS, log_scale
 from ._torch_base import Module
 from ._torch_batch import (
     BarlowTwinsLoss,
@@ -22,6 +22,7 @@ from ._torch_batch import (
     VICRegLoss,
 )
 from ._torch_processes import batch_loss, processes
+from ._torch_scale import learnt_temperature
 from ._torch_siblings import (
     ContrastiveEmbeddingLoss,
     CrossBatchMemory,
@@ -125,8 +126,8 @@ class NPairsEmbeddingLoss(Module):
         What divides the similarities; positive.
     learnable_temperature : bool
         Whether to learn the temperature, from `temperature` on. The parameter is
-        `logit_scale`, the log of the inverse temperature, clamped as in CLIP [1]_: a
-        scale above 100 becomes 100 at the next call in training.
+        `logit_scale`, the log of the inverse temperature, as in CLIP [1]_. A scale
+        above 100 counts as 100, and no gradient pushes it further up.
     normalize, symmetric, exclude_diagonal, l2_weight, label_smoothing, denominator
         As in `metricops.npairs_loss_from_embeddings`.
     reduction, block_size
@@ -204,7 +205,7 @@ class NPairsEmbeddingLoss(Module):
         """The temperature as it is now."""
         if self.logit_scale is None:
             return self.initial_temperature
-        return torch.exp(-self.logit_scale.clamp(max=MAX_LOG_SCALE))
+        return learnt_temperature(self.logit_scale)
 
     def forward(
         self,
@@ -228,11 +229,6 @@ class NPairsEmbeddingLoss(Module):
             As in `metricops.npairs_loss_from_embeddings`; with a process group, those
             that this process holds.
         """
-        if self.training and self.logit_scale is not None:
-            # The parameter itself, as CLIP does: a clamped copy of one that went too
-            # far would have no gradient, and so it would never come back.
-            with torch.no_grad():
-                self.logit_scale.clamp_(max=MAX_LOG_SCALE)
         return batch_loss(
             self,
             anchors,

@@ -201,17 +201,64 @@ def test_the_temperature_is_learnt_as_the_log_of_its_inverse():
     assert scale.grad.item() == pytest.approx((up - down).item() / (2 * bump), rel=1e-4)
 
 
-def test_a_scale_above_a_hundred_becomes_one_and_can_come_back():
-    loss = adapter.NPairsEmbeddingLoss(learnable_temperature=True).eval()
-    torch.nn.init.constant_(loss.logit_scale, 5.0)
+learning = pytest.mark.parametrize(
+    "name", ["NPairsEmbeddingLoss", "SigmoidEmbeddingLoss"]
+)
+
+
+def learner(name: str, log_scale: float = 0.0) -> tuple[Any, Any]:
+    """Return a module that learns its temperature, and its scale."""
+    loss = getattr(adapter, name)(learnable_temperature=True)
+    torch.nn.init.constant_(loss.logit_scale, log_scale)
+    return loss, loss.logit_scale
+
+
+@learning
+@pytest.mark.parametrize("compiled", [False, True])
+def test_a_scale_above_a_hundred_counts_as_one_and_only_comes_back(name, compiled):
+    torch.compiler.reset()
+    loss, scale = learner(name, 5.0)
+    how = {"fullgraph": True, "backend": "aot_eager"}
+    call, x = torch.compile(loss, **how) if compiled else loss, torch.eye(3)
     assert loss.temperature.item() == pytest.approx(0.01)
-    x = torch.eye(3)
-    found = loss(x, -0.01 * x)
-    assert loss.logit_scale.item() == 5.0  # only training changes parameters
-    close(found, metricops.npairs_loss_from_embeddings(x, -0.01 * x, temperature=0.01))
-    loss.train()(x, -0.01 * x).backward()
-    assert loss.logit_scale.item() == pytest.approx(math.log(100))
-    assert loss.logit_scale.grad.item() > 0.0
+    slopes = []
+    for side in (x, -x):
+        found = call(0.1 * x, side)
+        close(found, learner(name, math.log(100))[0](0.1 * x, side))
+        slopes += torch.autograd.grad(found, scale)
+    aligned, opposed = slopes
+    assert aligned == 0.0  # a higher scale would be better yet
+    assert opposed > 0.0
+    assert scale.item() == 5.0
+
+
+@learning
+def test_a_learnt_temperature_serves_several_calls_before_backward(name):
+    (loss, scale), (x, y) = learner(name), map(torch.tensor, (X, Y))
+    apart = [torch.autograd.grad(loss(*z), scale) for z in ((x, y), (y, x))]
+    (both,) = torch.autograd.grad(loss(x, y) + loss(y, x), scale)
+    close(both, sum(slope for (slope,) in apart))
+
+
+@learning
+@pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated")
+def test_a_call_with_other_parameters_leaves_them(name):
+    (loss, own), (x, y) = learner(name), map(torch.tensor, (X, Y))
+    given = {"logit_scale": torch.tensor(7.0)}
+
+    def along(scale: Any) -> Any:
+        return torch.func.functional_call(loss, {"logit_scale": scale}, (x, y))
+
+    found = torch.func.functional_call(loss, given, (x, y))
+    assert given["logit_scale"].item() == 7.0
+    close(found, along(torch.tensor(math.log(100))))
+    start = torch.tensor(2.0)
+    slope = torch.func.grad(along)(start)
+    both = torch.func.vmap(torch.func.grad(along))(torch.stack([start, start]))
+    close(both, torch.stack([slope, slope]))
+    _, forward = torch.func.jvp(along, (start,), (torch.ones(()),))
+    close(forward, slope)
+    assert own.item() == 0.0
 
 
 def test_a_fixed_temperature_is_no_parameter():
