@@ -434,16 +434,19 @@ def test_no_gradient_is_nan_at_zero_and_constant_rows(gradient):
         assert all(np.all(np.isfinite(got)) for got in result), function
 
 
-@pytest.mark.parametrize("scale", [1e30, 1e-30])
-def test_the_gradient_of_a_distance_is_of_no_scale(gradient, scale):
+@pytest.mark.parametrize(
+    ("scale", "size"), [(1e30, 1.0), (1e-30, 1.0), (1e30, 1e-9), (1e-30, 1e10)]
+)
+def test_the_gradient_of_a_distance_is_of_no_scale(gradient, scale, size):
     x, y = (
         np.asarray(X, np.float32) * np.float32(scale),
         np.asarray(Y, np.float32) * np.float32(scale),
     )
-    result = gradient(pairwise_euclidean_distance, x, y, upstream=UPSTREAM)
+    upstream = np.asarray(UPSTREAM) * size
+    result = gradient(pairwise_euclidean_distance, x, y, upstream=upstream)
     expected = numeric_gradient(lambda x, y: weighted(euclidean, UPSTREAM, x, y), X, Y)
     for got, want in zip(result, expected, strict=True):
-        np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(got / size, want, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("scale", [1e-38, 1e-42])

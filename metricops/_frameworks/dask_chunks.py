@@ -73,8 +73,10 @@ def pairs(function: Callable[..., Array], x: Array, y: Array) -> Array:
     )
 
 
-def summed(function: Callable[..., Array], x: Array, y: Array, weights: Array) -> Array:
-    """Return ``function(lib, x, y, weights)``, the sum of what chunks of `y` give."""
+def summed(
+    function: Callable[..., Array], x: Array, y: Array, *factors: Array
+) -> Array:
+    """Return ``function(lib, x, y, *factors)``, the sum of what chunks of `y` give."""
     rank = x.ndim
     leading, n, m, d = tuple(range(rank - 2)), rank, rank + 1, rank + 2
     found = da.blockwise(
@@ -86,8 +88,7 @@ def summed(function: Callable[..., Array], x: Array, y: Array, weights: Array) -
         (*leading, n, d),
         y.rechunk({rank - 1: -1}),
         (*leading, m, d),
-        weights,
-        (*leading, n, m),
+        *(part for factor in factors for part in (factor, (*leading, n, m))),
         dtype=x.dtype,
         adjust_chunks={m: 1},
         meta=np.empty((0,) * x.ndim, x.dtype),

@@ -70,7 +70,7 @@ class Distances(Primitives):
         """Return ``function(config, lib, *arrays)``; None where there are no chunks.
 
         For each row of x (..., n, d) it is a sum over the rows of y (..., m, d), with
-        weights (..., n, m); the arrays are these three.
+        factors (..., n, m); the arrays are x, y and these.
         """
         return None
 
@@ -96,9 +96,13 @@ class Distances(Primitives):
         return self.xp.astype(x, dtype)
 
     def weights(self, upstream: Array, inverse: Array | None, dtype: Any) -> Array:
-        """Return ``upstream * inverse``, or `upstream` alone, in a dtype."""
-        found = upstream if inverse is None else upstream * inverse
-        return found if found.dtype == dtype else self.xp.astype(found, dtype)
+        """Return ``upstream * inverse``, or `upstream` alone, in a dtype.
+
+        The product may be too small, or too large, for the dtype of the two.
+        """
+        given = [upstream] if inverse is None else [upstream, inverse]
+        wide = [x if x.dtype == dtype else self.xp.astype(x, dtype) for x in given]
+        return wide[0] if inverse is None else wide[0] * wide[1]
 
 
 def root_by_one(lib: Distances, x: Array) -> Array:

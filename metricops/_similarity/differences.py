@@ -36,7 +36,7 @@ class Weighted(NamedTuple):
     """Rows, and the weights of their pairs with the rows of the other side."""
 
     vectors: Array
-    weights: Array
+    factors: tuple[Array, ...]  # the weights, and the reciprocals of lengths if given
 
 
 class Sums(NamedTuple):
@@ -95,26 +95,31 @@ def pull(
     x: Array,
     y: Array,
     weights: Array,
+    inverse: Array | None = None,
     few: bool = False,
 ) -> Array:
     """Return the weighted sums of each row's differences, or of their signs.
 
-    `few` says that most weights are 0, so that it pays to look for panels without any.
+    The differences are multiplied by their `inverse` first, if it is given: it times a
+    weight may be too small, or too large, for a number. `few` says that most weights
+    are 0, so that it pays to look for panels without any.
     """
-    chunked = lib.summed_by_chunks(_pull, (config, few), x, y, weights)
+    factors = [weights] if inverse is None else [weights, inverse]
+    chunked = lib.summed_by_chunks(_pull, (config, few), x, y, *factors)
     if chunked is not None:
         return chunked
-    x, y, weights = (moved(lib, z, -2, 0) for z in (x, y, weights))
+    x, y, *factors = (moved(lib, z, -2, 0) for z in (x, y, *factors))
     rows, columns = _panels(lib, x, y)
 
     def row_panel(_: Any, own: Weighted, others: Rows) -> tuple[Any, Sums]:
         def panel(
             total: Sums | None, other: Weighted, own: Rows
         ) -> tuple[Sums, tuple[()]]:
-            weight = moved(lib, other.weights, 0, -1)
+            weight, *scale = (moved(lib, z, 0, -1) for z in other.factors)
 
             def part() -> Array:
-                return panel_weighted(lib, config, own.vectors, other.vectors, weight)
+                sides = own.vectors, other.vectors
+                return panel_weighted(lib, config, *sides, weight, *scale)
 
             def nothing() -> Array:
                 return lib.xp.zeros_like(own.vectors)
@@ -123,19 +128,26 @@ def pull(
             found = part() if some is None else lib.when(some, part, nothing)
             return Sums(found if total is None else total.sums + found), ()
 
-        other = Weighted(others.vectors, moved(lib, own.weights, -1, 0))
+        factors = tuple(moved(lib, z, -1, 0) for z in own.factors)
+        other = Weighted(others.vectors, factors)
         total, _ = lib.loops.fold(panel, other, Rows(own.vectors, None), columns)
         return (), total
 
-    _, found = lib.loops.fold(row_panel, Weighted(x, weights), Rows(y, None), rows)
+    own = Weighted(x, tuple(factors))
+    _, found = lib.loops.fold(row_panel, own, Rows(y, None), rows)
     return without_mean(lib, config, moved(lib, found.sums, 0, -2))
 
 
 def _pull(
-    how: tuple[Config, bool], lib: Library, x: Array, y: Array, weights: Array
+    how: tuple[Config, bool],
+    lib: Library,
+    x: Array,
+    y: Array,
+    weights: Array,
+    inverse: Array | None = None,
 ) -> Array:
     config, few = how
-    return pull(lib, config, x, y, weights, few)
+    return pull(lib, config, x, y, weights, inverse, few)
 
 
 def is_one_panel(lib: Library, x: Array, y: Array) -> bool:

@@ -134,12 +134,12 @@ def _pull(
     places: Array | None = None,
 ) -> tuple[Array, ...]:
     """Return the gradients that are wanted."""
-    weights = upstream if inverse is None else upstream * inverse
-    weights = weights * 2 if config.kind == "squares" else weights
-    turned = lib.xp.matrix_transpose(weights)
-    if y is None:
-        return (differences.pull(lib, config, x, x, weights + turned),)
-    sides = ((x, y, weights), (y, x, turned))
+    weights = upstream * 2 if config.kind == "squares" else upstream
+    turn = lib.xp.matrix_transpose
+    if y is None:  # equal rows have equal distances both ways
+        return (differences.pull(lib, config, x, x, weights + turn(weights), inverse),)
+    back = None if inverse is None else turn(inverse)
+    sides = ((x, y, weights, inverse), (y, x, turn(weights), back))
     return tuple(
         differences.pull(lib, config, *side)
         for side, there in zip(sides, wanted, strict=True)

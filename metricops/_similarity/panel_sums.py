@@ -61,10 +61,17 @@ def panel_sums(lib: Library, config: Config, own: Rows, other: Rows) -> Array:
 
 
 def panel_weighted(
-    lib: Library, config: Config, x: Array, y: Array, weights: Array
+    lib: Library,
+    config: Config,
+    x: Array,
+    y: Array,
+    weights: Array,
+    inverse: Array | None = None,
 ) -> Array:
     """Return a panel's part of the weighted sums, shape (b, ..., d)."""
     differences = _differences(lib, x, y)
+    if inverse is not None:
+        differences = lib.times(differences, inverse[..., None])
     if config.kind == "absolute":
         # The sign: `xp.sign` of array-api-compat takes more passes over the panel.
         least = lib.asarray(_scales(lib, x).least, x, x.dtype)

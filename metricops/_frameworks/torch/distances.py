@@ -48,12 +48,15 @@ class Reusing:
 
     def weights(self, upstream: Array, inverse: Array | None, dtype: Any) -> Array:
         """Return ``upstream * inverse``, or `upstream` alone, in a dtype."""
-        found = self._memory("narrowed", upstream, upstream.dtype, upstream.shape[1])
-        found = upstream if inverse is None else torch.mul(upstream, inverse, out=found)
+        found, columns = upstream, upstream.shape[1]
+        if inverse is not None:
+            if upstream.dtype != dtype and not _multiply(upstream, inverse):
+                return upstream.to(dtype) * inverse
+            found = self._memory("narrowed", upstream, upstream.dtype, columns)
+            found = torch.mul(upstream, inverse, out=found)
         if found.dtype == dtype:
             return found
-        out = self._memory("weights", upstream, dtype, upstream.shape[1])
-        return out.copy_(found)
+        return self._memory("weights", upstream, dtype, columns).copy_(found)
 
     def manhattan(self, x: Array, y: Array) -> Array:
         """Return the sums of absolute differences of rows."""
@@ -68,6 +71,15 @@ class Reusing:
         if found is None or found.shape != shape:
             found = self._last[name] = like.new_empty(shape, dtype=dtype)
         return found
+
+
+def _multiply(x: Array, y: Array) -> bool:
+    """Return whether the largest product of two arrays is far from the ends of float32.
+
+    Then one that is too small is nothing beside it.
+    """
+    largest = [float(torch.stack(torch.aminmax(z)).abs().max()) for z in (x, y)]
+    return 2.0**-80 <= largest[0] * largest[1] <= 2.0**126
 
 
 def may_be_looked_at(arrays: Arrays, records: Callable[[], bool]) -> bool:
