@@ -679,6 +679,11 @@ def test_l2_weight_is_a_number(value):
     assert str(caught.value) == f"`l2_weight` must be a number; got {value!r}."
 
 
+def test_l2_weight_is_not_nan():
+    with pytest.raises(ValueError, match="^`l2_weight` must be a number; got nan.$"):
+        embeddings(X, X, l2_weight=float("nan"))
+
+
 @pytest.mark.parametrize("number", [np.float32(0.5), np.float64(0.5), np.float16(0.5)])
 def test_a_number_of_numpy_is_a_number(library, number):
     x, y = library.asarray(X), library.asarray(X[::-1])

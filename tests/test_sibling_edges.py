@@ -119,6 +119,14 @@ def test_near_neighbours_far_from_the_origin_keep_their_distances(run):
     np.testing.assert_allclose(found, expected, rtol=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("bias", "error"), [(None, TypeError), (float("nan"), ValueError)]
+)
+def test_a_sigmoid_has_a_bias(bias, error):
+    with pytest.raises(error, match=f"`bias` must be a number.*; got {bias}"):
+        metricops.sigmoid_loss_from_embeddings(X, bias=bias)
+
+
 def test_margins_and_words_are_checked():
     with pytest.raises(ValueError, match="`margin` must be a number; got nan"):
         triplets(X, labels=[0, 1, 0, 1], margin=float("nan"))

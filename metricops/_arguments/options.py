@@ -25,6 +25,8 @@ def scalar_of(lib: Library, name: str, main: str, like: Array, value: Any) -> Ar
     """Return a number, or an array of shape (), as such an array."""
     if isinstance(value, (bool, str)):
         _checks.refuse_type(name, "a number or an array", value)
+    if is_number(value):
+        check_number(name, value)
     need, kinds = "of a real number", ("float", "int")
     array = numbers(lib, name, value, main, like, need, kinds)
     if lib.shape(array) != ():
@@ -34,8 +36,7 @@ def scalar_of(lib: Library, name: str, main: str, like: Array, value: Any) -> Ar
 
 def check_l2_weight(value: Any) -> None:
     """Raise unless `value` is a number, of Python or NumPy."""
-    if type(value) is not float and not is_number(value):
-        _checks.refuse_type("l2_weight", "a number", value)
+    check_number("l2_weight", value)
 
 
 def check_number(name: str, value: Any) -> float:

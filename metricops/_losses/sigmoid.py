@@ -1,16 +1,22 @@
 """The public sigmoid loss of embeddings."""
 
-from functools import partial
 from typing import Any
 
+from metricops import _checks
 from metricops._frameworks.public import public
 from metricops._losses.embeddings import admitted_within
-from metricops._losses.embeddings_call import loss_of, solvable_by
+from metricops._losses.embeddings_call import Call, loss_of, solvable_by
 from metricops._losses.sigmoid_objective import Sigmoids
 from metricops._typing import Array, Reduction
 
 _NAMES = ("anchors", "candidates", "temperature", "sample_weight", "bias")
-_admitted = partial(admitted_within, Sigmoids())
+
+
+def _admitted(*, bias: Any, **given: Any) -> Call:
+    """Return a call, having checked its arguments."""
+    if bias is None:  # which stands for a loss without one
+        _checks.refuse_type("bias", "a number or an array", bias)
+    return admitted_within(Sigmoids(), bias=bias, **given)
 
 
 @public
