@@ -124,7 +124,7 @@ def test_near_neighbours_far_from_the_origin_keep_their_distances(run):
 )
 def test_a_sigmoid_has_a_bias(bias, error):
     with pytest.raises(error, match=f"`bias` must be a number.*; got {bias}"):
-        metricops.sigmoid_loss_from_embeddings(X, bias=bias)
+        metricops.sigmoid_loss_from_embeddings(X, X, bias=bias)
 
 
 def test_margins_and_words_are_checked():

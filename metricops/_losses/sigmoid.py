@@ -2,25 +2,16 @@
 
 from typing import Any
 
-from metricops import _checks
 from metricops._frameworks.public import public
-from metricops._losses.embeddings import admitted_within
-from metricops._losses.embeddings_call import Call, loss_of, solvable_by
-from metricops._losses.sigmoid_objective import Sigmoids
+from metricops._losses.embeddings_call import loss_of, solvable_by
+from metricops._losses.sigmoid_arguments import admitted
 from metricops._typing import Array, Reduction
 
 _NAMES = ("anchors", "candidates", "temperature", "sample_weight", "bias")
 
 
-def _admitted(*, bias: Any, **given: Any) -> Call:
-    """Return a call, having checked its arguments."""
-    if bias is None:  # which stands for a loss without one
-        _checks.refuse_type("bias", "a number or an array", bias)
-    return admitted_within(Sigmoids(), bias=bias, **given)
-
-
 @public
-@solvable_by(_admitted, _NAMES)
+@solvable_by(admitted, _NAMES)
 def sigmoid_loss_from_embeddings(
     anchors: Array,
     candidates: Array | None = None,
@@ -105,7 +96,7 @@ def sigmoid_loss_from_embeddings(
     >>> round(float(sigmoid_loss_from_embeddings(images, texts)), 4)
     1.4191
     """
-    call = _admitted(
+    call = admitted(
         anchors=anchors,
         candidates=candidates,
         labels=labels,
