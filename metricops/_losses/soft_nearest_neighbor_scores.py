@@ -3,7 +3,7 @@
 On squared distances the score is ``-|a - c|**2 / t = 2 a · c / t - |c|**2 / t - ...``:
 what is left depends on the row alone, and cancels. The second term is a bias of the
 candidate. Both sides are taken relative to the mean of the candidates, which changes no
-distance: so it is exact also far from the origin.
+distance: so digits depend on how far the rows reach from there, not on where they are.
 """
 
 from typing import Any, cast
