@@ -11,7 +11,7 @@ from keras import ops
 import metricops
 
 from ._base import AddonsLoss, EmbeddingLoss, Loss, Reduction
-from ._inputs import Apply, dense, is_symbolic, tensor
+from ._inputs import Apply, dense, held, is_symbolic, tensor
 
 _register = keras.saving.register_keras_serializable
 
@@ -417,7 +417,8 @@ class MarginSoftmaxLoss(keras.layers.Layer):
         block_size: int | None = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
+        # Keras would cast labels that are floats to the dtype of the layer, a half too.
+        super().__init__(**{**kwargs, "autocast": False})
         self.num_classes, self.embedding_size = num_classes, embedding_size
         self.options: dict[str, Any] = {
             "scale": scale,
@@ -432,11 +433,18 @@ class MarginSoftmaxLoss(keras.layers.Layer):
             name="proxies",
         )
 
+    def __call__(self, embeddings: Any, labels: Any, **kwargs: Any) -> Any:
+        """Return what `call` does, of tensors, NumPy arrays or lists."""
+        embeddings = embeddings if is_symbolic(embeddings) else tensor(embeddings)
+        if not is_symbolic(labels):
+            labels = held("labels", labels)
+        return super().__call__(embeddings, labels, **kwargs)
+
     def call(self, embeddings: Any, labels: Any) -> Any:
         """Return the loss of embeddings, shape (n, d), with their `labels`, (n,)."""
         loss = metricops.margin_softmax_loss_from_embeddings(
-            embeddings,
-            ops.convert_to_tensor(self.proxies, dtype=embeddings.dtype),
+            ops.cast(embeddings, self.compute_dtype),
+            ops.convert_to_tensor(self.proxies, dtype=self.compute_dtype),
             ops.reshape(labels, (-1,)),
             **self.options,
         )

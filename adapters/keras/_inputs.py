@@ -4,7 +4,13 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
+
+from metricops import _checks
+from metricops._arguments.labels import is_held
+from metricops._frameworks import library
+from metricops._frameworks.host import is_plain, labels_from_plain
 
 
 def is_symbolic(*given: Any) -> bool:
@@ -23,6 +29,22 @@ def dense(labels: Any) -> Any:
     if not ops.is_tensor(labels):
         return labels
     return ops.convert_to_tensor(labels, sparse=False)
+
+
+def held(name: str, labels: Any) -> Any:
+    """Return labels as a tensor, having made sure that the backend holds them.
+
+    JAX would cut integers of 64 bits, and no backend computes with strings.
+    """
+    if ops.is_tensor(labels):
+        return dense(labels)
+    host = labels_from_plain(name, labels) if is_plain(labels) else np.asarray(labels)
+    like = ops.zeros(())
+    lib = library(name, like)
+    if not is_held(lib, like, host):
+        need = f"of numbers that {lib.label} holds, as they become a tensor"
+        _checks.refuse_dtype(name, need, str(host.dtype))
+    return ops.convert_to_tensor(host)
 
 
 def same_rank(x: Any, y: Any) -> tuple[Any, Any]:

@@ -106,6 +106,33 @@ def test_proxies_are_learnt_and_saved(tmp_path):
     np.testing.assert_array_equal(again.get_weights()[-1], model.get_weights()[-1])
 
 
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "float16"])
+@pytest.mark.parametrize("dtype", ["float32", "int32"])
+def test_labels_of_proxies_are_not_rounded_to_a_half(policy, dtype):
+    x, labels = keras.Input((4,)), keras.Input((), dtype=dtype)
+    own = adapter.MarginSoftmaxLoss(2051, 4, dtype=policy)
+    model = keras.Model([x, labels], own(x, labels))
+    exact = adapter.MarginSoftmaxLoss(2051, 4)
+    exact.set_weights([own.get_weights()[0].astype("float32")])
+    given = random(3, 4), np.asarray([257, 2049, 999], dtype)
+    found = model(list(given))
+    assert keras.backend.standardize_dtype(found.dtype) == own.compute_dtype
+    np.testing.assert_allclose(to_numpy(found), to_numpy(exact(*given)), rtol=1e-2)
+    again = adapter.MarginSoftmaxLoss.from_config(own.get_config())
+    assert not again.autocast
+
+
+def test_labels_of_proxies_that_the_backend_would_cut_are_refused():
+    loss, x = adapter.MarginSoftmaxLoss(4, 3), random(2, 3)
+    expected = to_numpy(loss(x, [-1, 3]))
+    if BACKEND == "jax":
+        with pytest.raises(TypeError, match="`labels` must be of numbers that JAX hol"):
+            loss(x, np.asarray([2**32 + 1, 3]))
+    else:  # it is of no class
+        found = to_numpy(loss(x, np.asarray([2**32 + 1, 3])))
+        np.testing.assert_array_equal(found, expected)
+
+
 def test_other_distances_are_taken_from_their_matrix():
     x, labels = random(6, 3), np.asarray(LABELS)
     loss = adapter.TripletLoss("l1", "hard", "hard", margin=1.0)
