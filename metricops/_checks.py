@@ -119,8 +119,15 @@ def check_same_shape(name: str, shape: Shape, other: str, expected: Shape) -> No
 
 def check_reduction(reduction: Any, allowed: tuple[str, ...] = REDUCTIONS) -> None:
     """Raise unless `reduction` is one of those `allowed`."""
-    if reduction not in allowed:
-        refuse_value("reduction", one_of(allowed), reduction)
+    check_word("reduction", reduction, allowed)
+
+
+def check_word(name: str, value: Any, allowed: tuple[str, ...]) -> None:
+    """Raise unless `value` is one of the words that are `allowed`."""
+    if tuple(getattr(value, "shape", ())):
+        refuse_type(name, one_of(allowed), value)
+    if value not in allowed:
+        refuse_value(name, one_of(allowed), value)
 
 
 def one_of(names: tuple[str, ...]) -> str:

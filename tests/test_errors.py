@@ -679,6 +679,13 @@ def test_l2_weight_is_a_number(value):
     assert str(caught.value) == f"`l2_weight` must be a number; got {value!r}."
 
 
+@pytest.mark.parametrize("option", ["reduction", "denominator"])
+def test_a_word_is_no_array(option):
+    words = rf'^`{option}` must be ".*"; got an array of shape \(2,\)'
+    with pytest.raises(TypeError, match=words):
+        embeddings(X, X, **{option: np.asarray(["all", "mean"])})
+
+
 def test_l2_weight_is_not_nan():
     with pytest.raises(ValueError, match="`l2_weight` must be a number; got nan"):
         embeddings(X, X, l2_weight=float("nan"))

@@ -122,7 +122,7 @@ def _config(objective: Objective, asked: Arguments) -> Config:
 
     Positives are by position, and the temperature is 1.
     """
-    if asked.reduction not in _checks.REDUCTIONS:
+    if type(asked.reduction) is not str or asked.reduction not in _checks.REDUCTIONS:
         _checks.check_reduction(asked.reduction)
     alone = asked.candidates is None or asked.candidate_labels is not None
     if asked.labels is None and (alone or asked.exclude_diagonal):

@@ -145,7 +145,8 @@ def npairs_loss_from_embeddings(
     0.1429
     """
     objective = _NPAIRS
-    if denominator != "all" or type(label_smoothing) is not float or label_smoothing:
+    plain = type(denominator) is str and denominator == "all"
+    if not plain or type(label_smoothing) is not float or label_smoothing:
         objective = objective_of(denominator, label_smoothing, labels)
     call = admitted(
         objective,
@@ -231,10 +232,11 @@ def npairs_loss_and_grad(
     >>> of_anchors.round(4).tolist()
     [[-0.1192, 0.1192], [0.1192, -0.1192]]
     """
-    if reduction not in ("mean", "sum"):
+    if type(reduction) is not str or reduction not in ("mean", "sum"):
         _checks.check_reduction(reduction, ("mean", "sum"))
     objective = _NPAIRS
-    if denominator != "all" or type(label_smoothing) is not float or label_smoothing:
+    plain = type(denominator) is str and denominator == "all"
+    if not plain or type(label_smoothing) is not float or label_smoothing:
         objective = objective_of(denominator, label_smoothing, labels)
     call = admitted(
         objective,
@@ -261,9 +263,7 @@ def npairs_loss_and_grad(
 
 def objective_of(denominator: Any, label_smoothing: Any, labels: Any) -> Objective:
     """Return the objective with options other than the default, or raise."""
-    if denominator not in _DENOMINATORS:
-        need = _checks.one_of(_DENOMINATORS)
-        _checks.refuse_value("denominator", need, denominator)
+    _checks.check_word("denominator", denominator, _DENOMINATORS)
     smoothing = check_share("label_smoothing", label_smoothing)
     if smoothing != 0 and denominator != "all":
         need = '0 where `denominator` is not "all"'

@@ -278,8 +278,8 @@ def _terms(
     margin: Any, positives: Any, negatives: Any, swap: Any, reduction: str
 ) -> Triplets:
     """Return the terms of a call, having checked its words and numbers."""
-    _check_word("positives", positives, _POSITIVES)
-    _check_word("negatives", negatives, _NEGATIVES)
+    _checks.check_word("positives", positives, _POSITIVES)
+    _checks.check_word("negatives", negatives, _NEGATIVES)
     if margin is None and reduction == "active_mean":
         need = 'a number where `reduction` is "active_mean"'
         _checks.refuse_value("margin", need, margin)
@@ -289,9 +289,3 @@ def _terms(
 def _margin(margin: Any) -> float | None:
     """Return a margin as a number, or None."""
     return None if margin is None else check_number("margin", margin)
-
-
-def _check_word(name: str, value: Any, words: tuple[str, ...]) -> None:
-    """Raise unless an argument is one of some words."""
-    if value not in words:
-        _checks.refuse_value(name, _checks.one_of(words), value)

@@ -138,8 +138,7 @@ def check_alike(inputs: Inputs, name: str, value: Any) -> None:
 
 def check_gather(gather: Any, argument: str, group: Any) -> bool:
     """Return whether candidates are to be passed around a group that is given."""
-    if gather not in GATHERS:
-        _checks.refuse_value("gather", _checks.one_of(GATHERS), gather)
+    _checks.check_word("gather", gather, GATHERS)
     if gather == "ring" and group is None:
         _checks.refuse_value(argument, 'given where `gather` is "ring"', None)
     return bool(gather == "ring")
