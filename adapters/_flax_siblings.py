@@ -19,6 +19,7 @@ from ._embedding_loss import (
 from ._flax_batch import LabelledLoss
 from ._jax import AxisName, capped, loss_over_axis
 from ._jax_siblings import Memory, beside, nothing
+from ._memory import check_options
 
 
 class SigmoidEmbeddingLoss(nnx.Module):
@@ -251,6 +252,9 @@ class CrossBatchMemory(nnx.Module):
     empty; `nnx.jit` traces a step anew while it warms up and fills.
     Embeddings in it are constants; they come behind those of the batch.
 
+    As of `nnx.BatchNorm`, its attribute `use_running_average` is what `train()` and
+    `eval()` set: in evaluation the memory is read, and stays as it is.
+
     Parameters
     ----------
     loss : module
@@ -280,10 +284,12 @@ class CrossBatchMemory(nnx.Module):
     """
 
     def __init__(self, loss: Any, memory_size: int, warmup_steps: int = 0) -> None:
+        check_options(loss, memory_size, warmup_steps)
         loss.exclude_diagonal = True
         self.loss = loss
         self.memory_size = memory_size
         self.warmup_steps = warmup_steps
+        self.use_running_average = False
         start = nothing()
         self.embeddings = Remembered(start.embeddings)
         self.labels = Remembered(start.labels)
@@ -298,18 +304,24 @@ class CrossBatchMemory(nnx.Module):
     ) -> jax.Array:
         """Return the loss of embeddings, shape (n, d), with their `labels`, shape (n,).
 
-        They go into the memory then.
+        In training copies of them go into the memory then.
         """
         held = self.embeddings, self.labels, self.calls
         memory = Memory(*(x.get_value() for x in held))
         found = beside(memory, embeddings, labels, self.memory_size, self.warmup_steps)
-        for variable, value in zip(held, found.memory, strict=True):
-            variable.set_value(value)
         loss: jax.Array = self.loss(
             embeddings,
             found.embeddings,
-            labels,
-            candidate_labels=found.labels,
+            found.labels,
+            candidate_labels=found.candidate_labels,
             sample_weight=sample_weight,
         )
+        if not self.use_running_average:
+            for variable, value in zip(held, found.memory, strict=True):
+                variable.set_value(value)
         return loss
+
+    def set_view(self, use_running_average: bool | None = None) -> None:
+        """Read the memory without a change to it, or fill it, in an `nnx.view`."""
+        if use_running_average is not None:
+            self.use_running_average = use_running_average

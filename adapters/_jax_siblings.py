@@ -1,11 +1,11 @@
 """What the nnx and the Linen modules of the losses with a memory share."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from ._embedding_loss import check_memory
+from ._memory import labels_to_hold
 
 
 class Memory(NamedTuple):
@@ -21,6 +21,7 @@ class Beside(NamedTuple):
 
     embeddings: jax.Array
     labels: jax.Array
+    candidate_labels: jax.Array
     memory: Memory
 
 
@@ -32,16 +33,19 @@ def nothing() -> Memory:
 
 
 def beside(
-    memory: Memory, embeddings: jax.Array, labels: jax.Array, size: int, warmup: int
+    memory: Memory, embeddings: jax.Array, labels: Any, size: int, warmup: int
 ) -> Beside:
     """Return a batch, and what is remembered behind it, `size` in all."""
-    check_memory(size, len(embeddings))
+    held = memory.embeddings, memory.labels
+    labels = labels_to_hold(held, embeddings, labels, size)
     if len(memory.calls) < warmup:
         calls = jnp.zeros((len(memory.calls) + 1, 0), memory.calls.dtype)
-        return Beside(embeddings, labels, memory._replace(calls=calls))
+        return Beside(embeddings, labels, labels, memory._replace(calls=calls))
     every, theirs = embeddings, labels
     if len(memory.labels):
-        every = jnp.concatenate([embeddings, memory.embeddings])[:size]
-        theirs = jnp.concatenate([labels, memory.labels])[:size]
-    kept = jax.lax.stop_gradient(every)
-    return Beside(every, theirs, Memory(kept, theirs, memory.calls))
+        room = size - len(labels)
+        every = jnp.concatenate([embeddings, memory.embeddings[:room]])
+        theirs = jnp.concatenate([labels, memory.labels[:room]])
+    # Copies, as an array of JAX may lie in one of NumPy.
+    kept = jax.lax.stop_gradient(every).copy(), theirs.copy()
+    return Beside(every, labels, theirs, Memory(*kept, memory.calls))

@@ -20,6 +20,7 @@ from ._embedding_loss import (
 from ._jax import AxisName, capped, loss_over_axis
 from ._jax_siblings import Memory, beside, nothing
 from ._linen_batch import LabelledLoss
+from ._memory import check_options
 
 
 class SigmoidEmbeddingLoss(nn.Module):
@@ -195,7 +196,7 @@ class CrossBatchMemory(nn.Module):
 
     The memory is the collection "memory", which a step of training has to have
     `mutable`, and starts empty; `jax.jit` traces a step anew while it warms up and
-    fills.
+    fills. Where it is not mutable, as in evaluation, it is read, and stays as it is.
     Embeddings in it are constants; they come behind those of the batch.
 
     Parameters
@@ -231,6 +232,10 @@ class CrossBatchMemory(nn.Module):
     memory_size: int
     warmup_steps: int = 0
 
+    def __post_init__(self) -> None:
+        check_options(self.loss, self.memory_size, self.warmup_steps)
+        super().__post_init__()
+
     @nn.compact
     def __call__(
         self,
@@ -241,7 +246,7 @@ class CrossBatchMemory(nn.Module):
     ) -> jax.Array:
         """Return the loss of embeddings, shape (n, d), with their `labels`, shape (n,).
 
-        They go into the memory then.
+        Copies of them go into the memory then, if it is mutable.
         """
         start = nothing()
         held = [
@@ -250,14 +255,14 @@ class CrossBatchMemory(nn.Module):
         ]
         memory = Memory(*(x.value for x in held))
         found = beside(memory, embeddings, labels, self.memory_size, self.warmup_steps)
-        if self.is_mutable_collection("memory") and not self.is_initializing():
-            for variable, value in zip(held, found.memory, strict=True):
-                variable.value = value
         loss: jax.Array = self.loss.copy(exclude_diagonal=True)(
             embeddings,
             found.embeddings,
-            labels,
-            candidate_labels=found.labels,
+            found.labels,
+            candidate_labels=found.candidate_labels,
             sample_weight=sample_weight,
         )
+        if self.is_mutable_collection("memory") and not self.is_initializing():
+            for variable, value in zip(held, found.memory, strict=True):
+                variable.value = value
         return loss

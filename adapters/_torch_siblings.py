@@ -11,10 +11,10 @@ import metricops
 
 from ._embedding_loss import (
     SIGMOID_OPTIONS,
-    check_memory,
     log_scale,
     option_names,
 )
+from ._memory import check_options, labels_to_hold
 from ._torch_base import Module
 from ._torch_batch import LabelledLoss
 from ._torch_processes import batch_loss, processes
@@ -256,7 +256,8 @@ class CrossBatchMemory(Module):
     """A loss of a batch against itself and the embeddings of batches before it [1]_.
 
     The memory is part of the state of the module, is saved with it, and starts empty.
-    Embeddings in it are constants; they come behind those of the batch.
+    Embeddings in it are constants; they come behind those of the batch. In evaluation,
+    after ``eval()``, it is read, and stays as it is.
 
     Parameters
     ----------
@@ -295,6 +296,7 @@ class CrossBatchMemory(Module):
         self, loss: torch.nn.Module, memory_size: int, warmup_steps: int = 0
     ) -> None:
         super().__init__()
+        check_options(loss, memory_size, warmup_steps)
         loss.exclude_diagonal = True
         self.loss = loss
         self.memory_size = memory_size
@@ -312,17 +314,16 @@ class CrossBatchMemory(Module):
     ) -> torch.Tensor:
         """Return the loss of embeddings, shape (n, d), with their `labels`, shape (n,).
 
-        In training they go into the memory then.
+        In training copies of them go into the memory then.
         """
-        check_memory(self.memory_size, len(embeddings))
+        held = self.embeddings, self.labels
+        labels = labels_to_hold(held, embeddings, labels, self.memory_size)
         every, theirs = embeddings, labels
-        if self._is_warm():
-            if len(self.labels):
-                every = torch.cat([embeddings, self.embeddings])[: self.memory_size]
-                theirs = torch.cat([labels, self.labels])[: self.memory_size]
-            if self.training:
-                self.embeddings = every.detach()
-                self.labels = theirs
+        recalled = len(self.labels) > 0 and self._is_warm()
+        if recalled:
+            room = self.memory_size - len(labels)
+            every = torch.cat([embeddings, self.embeddings[:room]])
+            theirs = torch.cat([labels, self.labels[:room]])
         found: torch.Tensor = self.loss(
             embeddings,
             every,
@@ -330,16 +331,23 @@ class CrossBatchMemory(Module):
             candidate_labels=theirs,
             sample_weight=sample_weight,
         )
+        if self.training:
+            kept = every.detach(), theirs
+            # What the caller has may change.
+            self._hold(*(kept if recalled else (x.clone() for x in kept)))
         return found
 
-    def _is_warm(self) -> bool:
-        """Return whether the memory is used; in training, count this call."""
-        if self.warmup_steps == 0:  # no look at a tensor
-            return True
-        steps = int(self.steps)
-        if self.training:
+    def _hold(self, embeddings: torch.Tensor, labels: torch.Tensor) -> None:
+        """Hold embeddings and labels, or nothing while warming up."""
+        if self._is_warm():
+            self.embeddings, self.labels = embeddings, labels
+        if self.warmup_steps:
             self.steps = self.steps + 1
-        return steps >= self.warmup_steps
+
+    def _is_warm(self) -> bool:
+        """Return whether the memory is used."""
+        # Without warming up, no look at a tensor.
+        return self.warmup_steps == 0 or int(self.steps) >= self.warmup_steps
 
     def _load_from_state_dict(self, state: Any, prefix: str, *rest: Any) -> None:
         for name in ("embeddings", "labels"):

@@ -5,9 +5,8 @@ from typing import Any, NamedTuple, Protocol
 
 from metricops import _checks
 from metricops._arguments.arrays import Inputs
-from metricops._arguments.labels import is_held
+from metricops._arguments.labels import check_held
 from metricops._frameworks import Library, unwrap
-from metricops._frameworks.host import is_numpy, is_plain, labels_from_plain
 from metricops._typing import Array
 
 GATHERS = ("all", "ring")
@@ -127,13 +126,8 @@ def _words(x: Any) -> str:
 
 def check_alike(inputs: Inputs, name: str, value: Any) -> None:
     """Raise if labels became codes, which each member would assign differently."""
-    lib, like, value = inputs.library, inputs.first, unwrap(value)
-    if is_plain(value):
-        value = labels_from_plain(name, value)
-    if not is_numpy(value) or lib.traces_numpy() or is_held(lib, like, value):
-        return
-    need = f"of numbers that {lib.label} holds where a group shares the batch"
-    _checks.refuse_dtype(name, need, str(value.dtype))
+    where = "where a group shares the batch"
+    check_held(inputs.library, inputs.first, name, value, where)
 
 
 def check_gather(gather: Any, argument: str, group: Any) -> bool:
