@@ -186,6 +186,17 @@ def test_rows_whose_squares_are_no_numbers_are_searched_without_a_warning(librar
     np.testing.assert_allclose(found[1][0], found[0][0] * 2.0**600, rtol=1e-14)
 
 
+@metrics
+@pytest.mark.parametrize("name", ["numpy", "dask"])
+def test_rows_of_longdouble_are_searched(name, metric):
+    library = Library(name)
+    x, y = rows_of(random, "longdouble")
+    given = library.asarray(x), library.asarray(y)
+    found = library.to_numpy(nearest_neighbors(*given, K, metric=metric))
+    assert found[0].dtype == np.longdouble
+    assert_sorted(found, metric, x, y, K)
+
+
 @pytest.mark.parametrize("name", ["numpy", "torch"])
 @pytest.mark.parametrize("metric", ["inner_product", "euclidean"])
 def test_values_that_are_rounded_to_equal_numbers_come_by_index(name, metric):

@@ -64,7 +64,9 @@ def serve(lib: Library, metric: str, queries: Array, count: int | None, k: int) 
     """Return whether products are to find the `k` best of `count` keys."""
     many = count is not None and count >= max(_FEW, 16 * k)
     has_features = bool(lib.shape(queries)[1])  # None: unknown
-    fits = many and has_features and metric in METRICS and lib.selects(queries)
+    has_bound = lib.dtype(queries).bits in ROUNDING
+    ordered = metric in METRICS and has_features and has_bound
+    fits = many and ordered and lib.selects(queries)
     return fits and not lib.rounds_products(queries)
 
 
