@@ -1,5 +1,6 @@
 """Search by products finds what a full sort of exact values finds."""
 
+import itertools
 import math
 import tracemalloc
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from metricops import nearest_neighbors
+from metricops import nearest_neighbors, pairwise_manhattan_distance
 from tests.conftest import Library, require
 
 METRICS = ("inner_product", "cosine", "euclidean", "squared_euclidean")
@@ -195,6 +196,33 @@ def test_rows_of_longdouble_are_searched(name, metric):
     found = library.to_numpy(nearest_neighbors(*given, K, metric=metric))
     assert found[0].dtype == np.longdouble
     assert_sorted(found, metric, x, y, K)
+
+
+@pytest.mark.parametrize(
+    ("metric", "width"),
+    [("inner_product", 37), ("cosine", 129), ("euclidean", 37), ("manhattan", 37)],
+)
+def test_equal_keys_come_by_index(library, metric, width):
+    """A product may round equal columns differently, at the edge of a tile."""
+    rng = np.random.default_rng(1)
+    queries, key = rng.normal(size=(3, width)), rng.normal(size=(1, width))
+    for dtype, count in (("float32", 203), ("float64", 203), ("float64", 1003)):
+        with library.x64():
+            keys = library.asarray(np.repeat(key, count, axis=0), dtype)
+            given = library.asarray(queries, dtype), keys
+            values, indices = library.to_numpy(
+                nearest_neighbors(*given, K, metric=metric)
+            )
+        np.testing.assert_array_equal(indices, [list(range(K))] * 3)
+        assert (values == values[:, :1]).all()
+
+
+def test_manhattan_distances_of_equal_rows_are_equal_numbers():
+    rng = np.random.default_rng(0)
+    for width, dtype in itertools.product(range(1, 140, 3), ("float32", "float64")):
+        x, y = (rng.normal(size=(n, width)).astype(dtype) for n in (3, 1))
+        found = pairwise_manhattan_distance(x, np.repeat(y, 203, axis=0))
+        assert (found == found[:, :1]).all()
 
 
 @pytest.mark.parametrize("name", ["numpy", "torch"])

@@ -33,10 +33,10 @@ def absolute(x: Array, y: Array) -> Array:
 def _add_absolute(found: Array, x: Array, y: Array) -> None:
     rows, columns = 16, max(2**17 // (16 * x.shape[1]), 1)
     room = np.empty((rows, columns, x.shape[1]), x.dtype)
-    ones = np.ones(x.shape[1], x.dtype)
     for i in range(0, x.shape[0], rows):
         for j in range(0, y.shape[0], columns):
             own, others = x[i : i + rows, None, :], y[None, j : j + columns, :]
             tile = room[: own.shape[0], : others.shape[1]]
             np.abs(np.subtract(own, others, out=tile), out=tile)
-            found[i : i + rows, j : j + columns] += tile @ ones
+            # A product would round the same numbers differently in some columns.
+            found[i : i + rows, j : j + columns] += np.einsum("ijk->ij", tile)

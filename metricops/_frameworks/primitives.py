@@ -69,6 +69,20 @@ class Primitives(Operands):
         flat = self.xp.take(x, self.xp.reshape(indices, (-1,)), axis=0)
         return self.xp.reshape(flat, (*indices.shape, *x.shape[1:]))
 
+    def rows(self, x: Array, indices: Array) -> Array:
+        """Return the rows of the matrix `x` at a vector of indices."""
+        return self.xp.take(x, indices, axis=0)
+
+    def columns(self, x: Array, indices: Array) -> Array:
+        """Return the columns of the matrix `x` at a vector of indices."""
+        return self.xp.take(x, indices, axis=1)
+
+    def first_equals(self, x: Array) -> Array:
+        """Return for each number in `x` the place of the first that equals it."""
+        order = self.xp.argsort(x, stable=True)
+        ordered = self.xp.take(x, order)
+        return self.xp.take(order, self.xp.searchsorted(ordered, x))
+
     def plus_rows(self, total: Array, columns: Array, rows: Array) -> Array:
         """Return `total`, (m, d), with rows (b, w, d) added at `columns`, (b, w).
 

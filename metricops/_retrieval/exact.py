@@ -14,7 +14,25 @@ def all_scores(lib: Library, metric: str, queries: Array, keys: Array) -> Array:
     # wider dtype that is lost, and equal keys have equal scores.
     x, y = exact_rows(lib, metric, queries), exact_rows(lib, metric, keys)
     score = cosine_similarity if metric == "cosine" else inner_product
-    return lib.xp.astype(score(lib, x, y), queries.dtype)
+    found = score(lib, x, y)
+    if x.dtype != queries.dtype:
+        return lib.xp.astype(found, queries.dtype)
+    return lib.columns(found, _first_equals(lib, y))
+
+
+def _first_equals(lib: Library, keys: Array) -> Array:
+    """Return for each key the place of the first key that equals it, shape (m,)."""
+    xp = lib.xp
+    places = lib.positions(keys, 0, "keys")
+    if lib.shape(keys)[1] == 0:
+        return xp.zeros_like(places)
+    # Equal keys have equal sums, and other keys hardly ever; so that is looked at.
+    weights = 1 / (xp.astype(lib.positions(keys, 1, "keys"), keys.dtype) + 3.14)
+    sums = xp.sum(keys * weights, axis=1)
+    sums = xp.where(sums == sums, sums, xp.zeros_like(sums))  # NaN equals nothing
+    first = xp.astype(lib.first_equals(sums), places.dtype)
+    same = xp.all(lib.rows(keys, first) == keys, axis=1)
+    return xp.where(same, first, places)
 
 
 def exact_scores(
@@ -24,29 +42,36 @@ def exact_scores(
 
     `keys` are the exact ones.
     """
-    xp, dtype = lib.xp, queries.dtype
     x = exact_rows(lib, metric, queries)[:, None, :]
-    y = lib.panel_rows(keys, columns)
+    y, wide = lib.panel_rows(keys, columns), keys.dtype != queries.dtype
     if metric == "inner_product":
-        found = lib.dots(y, x, -1)
+        found = _dots(lib, y, x, wide)
     elif metric == "cosine":
-        found = lib.clip(lib.dots(y, x, -1), -1.0, 1.0)
+        found = lib.clip(_dots(lib, y, x, wide), -1.0, 1.0)
     else:
-        found = -_distances(lib, lib.minus(y, x), metric, keys.dtype != dtype)
-    return xp.astype(found, dtype)
+        found = -_distances(lib, lib.minus(y, x), metric, wide)
+    return lib.xp.astype(found, queries.dtype)
+
+
+def _dots(lib: Library, x: Array, y: Array, wide: bool) -> Array:
+    """Return inner products along the last axis; `x` may be overwritten.
+
+    Those that are not `wide` are added up in the same order, wherever they are.
+    """
+    return lib.dots(x, y, -1) if wide else lib.xp.sum(lib.times(x, y), axis=-1)
 
 
 def _distances(lib: Library, differences: Array, metric: str, wide: bool) -> Array:
     """Return the lengths of differences, or their squares."""
     xp = lib.xp
     if metric == "squared_euclidean":
-        return lib.dots(differences, differences, -1)
+        return _dots(lib, differences, differences, wide)
     scale = None
     if not wide:
         # Their squares may be too small for a number.
         scale = lib.divisors(lib.peak(xp.abs(differences), axis=-1))
         differences = differences / scale
-    squares = lib.dots(differences, differences, -1)
+    squares = _dots(lib, differences, differences, wide)
     zero = squares == 0
     lengths = xp.sqrt(xp.where(zero, xp.ones_like(squares), squares))
     lengths = lengths if scale is None else lengths * scale[..., 0]

@@ -155,6 +155,15 @@ class Jax(Library):
         """Return one column of each row of the matrix `x`, shape (n, 1)."""
         return jnp.take_along_axis(x, columns[:, None], axis=1)
 
+    def first_equals(self, x: Array) -> Array:
+        """Return for each number in `x` the place of the first that equals it."""
+        order = jnp.argsort(x, stable=True)
+        ordered, places = x[order], self.positions(x, 0, "keys")
+        # `searchsorted` takes no sizes that are symbols.
+        is_first = ordered != jnp.roll(ordered, 1)
+        first = jax.lax.cummax(jnp.where(is_first, places, 0))
+        return jnp.zeros_like(order).at[order].set(order[first])
+
     def running_log_sums(self, x: Array) -> Array:
         """Return the logarithms of the cumulative sums of exp(x) along each row."""
         return jax.lax.cumlogsumexp(x, axis=1)

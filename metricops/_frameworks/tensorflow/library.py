@@ -197,6 +197,19 @@ class TensorFlow(Library):
         # The gradient of `tf.gather` would be no tensor, but `tf.IndexedSlices`.
         return tf.gather_nd(x, indices[..., None])
 
+    def rows(self, x: Array, indices: Array) -> Array:
+        """Return the rows of the matrix `x` at a vector of indices."""
+        return tf.gather(x, indices)
+
+    def columns(self, x: Array, indices: Array) -> Array:
+        """Return the columns of the matrix `x` at a vector of indices."""
+        return tf.gather(x, indices, axis=1)
+
+    def first_equals(self, x: Array) -> Array:
+        """Return for each number in `x` the place of the first that equals it."""
+        order = tf.argsort(x, stable=True)
+        return tf.gather(order, tf.searchsorted(tf.gather(x, order), x))
+
     def running_log_sums(self, x: Array) -> Array:
         """Return the logarithms of the cumulative sums of exp(x) along each row."""
         return tf.math.cumulative_logsumexp(x, axis=1)
