@@ -99,11 +99,27 @@ class _Axis:
             theirs = visits.merge(self._passed(luggage), theirs)
             return (visits.merge(found, own), coming, theirs), None
 
+        self._check_bound()
         coming = self._passed(visitor)
         found, theirs = _alike(visitor, *visits.meet(visitor, True))
         state = found, coming, theirs
         (found, _, theirs), _ = jax.lax.scan(step, state, length=self.size - 1)
         return found, self._passed(theirs)
+
+    def _check_bound(self) -> None:
+        """Raise in a lap of gradients that `vmap` no longer maps.
+
+        JAX pulls gradients back from outside of `vmap` without the name of its axis. A
+        name that was never bound is JAX's to refuse, in `meet`.
+        """
+        try:
+            jax.lax.axis_size(self.name)
+        except NameError:
+            msg = (
+                'A loss with `gather` "ring" must be differentiated inside `vmap` over '
+                f"its axis, {self.name!r}; got `vmap` inside a gradient."
+            )
+            raise NotImplementedError(msg) from None
 
     def _passed(self, record: Any) -> Any:
         """Return what the device behind this one has; this one's goes to that before.

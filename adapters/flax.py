@@ -139,7 +139,7 @@ class NPairsEmbeddingLoss(nnx.Module):
         device to device. A ring holds those of two others at most beside its own, and
         takes a fourth matrix product (with `symmetric` four instead of six). It has no
         forward mode and no second derivatives, and does not take
-        ``denominator="own"``.
+        ``denominator="own"``. Over an axis of `jax.vmap` it is differentiated inside.
     param_dtype : dtype
         Of `logit_scale`.
 

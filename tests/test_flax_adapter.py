@@ -279,6 +279,27 @@ def test_labels_and_weights_reach_the_losses(kind):
     )
 
 
+@pytest.mark.parametrize(
+    "name", ["NPairsEmbeddingLoss", "SigmoidEmbeddingLoss", "ContrastiveEmbeddingLoss"]
+)
+def test_a_ring_over_an_axis_of_vmap_is_differentiated_inside(name):
+    rows, labels = jnp.asarray(X).reshape(2, 3, 4), jnp.asarray(LABELS).reshape(2, 3)
+
+    def loss(gather: str) -> Any:
+        given = {"exclude_diagonal": True, "axis_name": "i", "gather": gather}
+        module = getattr(adapters["flax"], name)(**given)
+        return lambda x, y: module(x, labels=y)
+
+    def from_outside(gather: str) -> Any:
+        mapped = jax.vmap(loss(gather), axis_name="i")
+        return jax.eval_shape(jax.grad(lambda x: mapped(x, labels).mean()), rows)
+
+    inside = jax.vmap(jax.grad(loss("ring")), axis_name="i")
+    assert jax.eval_shape(inside, rows, labels) == from_outside("all")
+    with pytest.raises(NotImplementedError, match="differentiated inside `vmap` over"):
+        from_outside("ring")
+
+
 def test_the_example_trains_saves_loads_and_draws(tmp_path, monkeypatch, capsys):
     for library in ("matplotlib", "optax", "orbax.checkpoint", "sklearn", "tqdm"):
         require(library)
