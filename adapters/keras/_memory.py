@@ -11,10 +11,13 @@ import numpy as np
 from keras import ops
 from metricops.adapters._embedding_loss import check_memory
 
+from metricops import _checks
+
 from ._base import EmbeddingLoss, Loss, Reduction
-from ._inputs import tensor
+from ._inputs import held, tensor
 
 _GROWS = "A memory grows, but {} compiles for one size: compile the model with {}."
+_NOTHING: dict[str, Any] = {"embeddings": [], "labels": [], "dtypes": []}
 _register = keras.saving.register_keras_serializable
 
 
@@ -32,10 +35,16 @@ class CrossBatchMemory(Loss):
     there is no GPU, for TensorFlow. On JAX every step is compiled but with
     ``run_eagerly=True``, which it needs there. Any other step is refused.
 
+    Keras tells a loss nothing of whether it trains: ``model.evaluate``, also that of
+    ``fit`` with validation data, compares with the memory and puts its batches there.
+    After it, `clear` empties the memory, by a callback in ``fit``:
+    ``keras.callbacks.LambdaCallback(on_test_end=lambda logs: loss.clear())``.
+
     Parameters
     ----------
     loss : keras.losses.Loss
-        A loss of embeddings with labels, of this package, such as `TripletLoss`.
+        A loss of embeddings with labels against candidates, of this package, such as
+        `TripletLoss`.
     memory_size : int
         How many embeddings to hold, those of the batch among them.
     warmup_steps : int
@@ -70,7 +79,8 @@ class CrossBatchMemory(Loss):
     ) -> None:
         super().__init__(name=name, reduction=reduction, dtype=dtype)
         if not isinstance(loss, EmbeddingLoss):
-            msg = f"`loss` must be a loss of embeddings with labels; got {loss!r}."
+            need = "a loss of embeddings with labels that takes candidates"
+            msg = f"`loss` must be {need}; got {loss!r}."
             raise TypeError(msg)
         if loss.gather:
             msg = (
@@ -78,8 +88,8 @@ class CrossBatchMemory(Loss):
             )
             raise ValueError(msg)
         self.loss = loss
-        self.memory_size = memory_size
-        self.warmup_steps = warmup_steps
+        self.memory_size = _checks.check_positive_int("memory_size", memory_size)
+        self.warmup_steps = _checks.check_int("warmup_steps", warmup_steps)
         kinds: dict[str, type[_Memory]] = {"tensorflow": _Variables, "jax": _OnHost}
         self._memory = kinds.get(keras.config.backend(), _Memory)()
 
@@ -93,13 +103,20 @@ class CrossBatchMemory(Loss):
         """Return the losses of the anchors, of shape (n,), or their mean."""
         if y_pred.shape[0] is not None:
             check_memory(self.memory_size, y_pred.shape[0])
-        labels = ops.reshape(tensor(y_true), (-1,))
-        held = self._memory.held(y_pred, labels)
-        both = zip((y_pred, labels), held, strict=True)
+        labels = _column(held("y_true", y_true))
+        before = self._memory.held(y_pred, labels)
+        _check_alike(y_pred, labels, *before)
+        both = zip((y_pred, labels), before, strict=True)
         every, theirs = (ops.concatenate(x)[: self.memory_size] for x in both)
-        self._memory.keep(every, theirs, self.memory_size, self.warmup_steps)
         given = {"sample_weight": sample_weight, "reduction": reduction}
-        return self.loss.among(every, theirs, labels, y_pred, **given)
+        loss = self.loss.among(every, theirs, labels, y_pred, **given)
+        if not _traces_shapes():
+            self._memory.keep(every, theirs, self.memory_size, self.warmup_steps)
+        return loss
+
+    def clear(self) -> None:
+        """Forget all embeddings: the next batch is compared with itself alone."""
+        self._memory.clear()
 
     def get_config(self) -> dict[str, Any]:
         """Return the arguments that make this loss again, and the memory."""
@@ -149,26 +166,34 @@ class _Memory:
         if self.steps > warmup:
             self.embeddings, self.labels = ops.stop_gradient(embeddings), labels
 
+    def clear(self) -> None:
+        """Hold nothing; the steps go on."""
+        self.embeddings = self.labels = None
+
     def saved(self) -> dict[str, Any] | None:
-        """Return what is held as lists."""
+        """Return what is held as lists, or None where nothing was called."""
+        steps = int(self.steps)
         if self.embeddings is None:
-            return None
+            return {**_NOTHING, "steps": steps} if steps else None
         embeddings, labels = (
             np.asarray(ops.convert_to_numpy(x)) for x in (self.embeddings, self.labels)
         )
+        if not len(labels):
+            return {**_NOTHING, "steps": steps} if steps else None
         return {
             "embeddings": embeddings.tolist(),
             "labels": labels.tolist(),
             "dtypes": [embeddings.dtype.name, labels.dtype.name],
-            "steps": int(self.steps),
+            "steps": steps,
         }
 
     def restore(self, saved: Mapping[str, Any]) -> None:
         """Hold what was saved."""
-        of_embeddings, of_labels = saved["dtypes"]
-        self.embeddings = tensor(np.asarray(saved["embeddings"], of_embeddings))
-        self.labels = tensor(np.asarray(saved["labels"], of_labels))
         self.steps = saved["steps"]
+        if saved["labels"]:
+            of_embeddings, of_labels = saved["dtypes"]
+            self.embeddings = tensor(np.asarray(saved["embeddings"], of_embeddings))
+            self.labels = held("memory", np.asarray(saved["labels"], of_labels))
 
 
 class _OnHost(_Memory):
@@ -221,12 +246,44 @@ class _Variables(_Memory):
         self.embeddings.assign(tf.stop_gradient(embeddings)[:count])
         self.labels.assign(labels[:count])
 
+    def clear(self) -> None:
+        if self.embeddings is not None:  # graphs keep the variables
+            self.embeddings.assign(self.embeddings[:0])
+            self.labels.assign(self.labels[:0])
+
     def restore(self, saved: Mapping[str, Any]) -> None:
         super().restore(saved)
+        if self.embeddings is None:
+            return
         import tensorflow as tf
 
         self.embeddings, self.labels = map(_variable, (self.embeddings, self.labels))
         self.steps = tf.Variable(self.steps, trainable=False, dtype="int64")
+
+
+def _column(labels: Any) -> Any:
+    """Return labels of shape (n,) or (n, 1) in shape (n,)."""
+    shape = tuple(labels.shape)
+    if len(shape) not in (1, 2) or shape[1:] not in ((), (1,), (None,)):
+        _checks.refuse_shape("y_true", "shape (n,) or (n, 1)", shape)
+    return ops.reshape(labels, (-1,))
+
+
+def _check_alike(y_pred: Any, labels: Any, embeddings: Any, others: Any) -> None:
+    """Raise unless a batch goes with what the memory holds."""
+    shape, width = tuple(y_pred.shape), embeddings.shape[-1]
+    if shape[1:] != (width,):
+        need = f"shape (n, {width}), as in the memory"
+        _checks.refuse_shape("y_pred", need, shape)
+    given, dtype = (keras.backend.standardize_dtype(x.dtype) for x in (labels, others))
+    if given != dtype:
+        _checks.refuse_dtype("y_true", f"of dtype {dtype}, as in the memory", given)
+
+
+def _traces_shapes() -> bool:
+    """Return whether Keras looks for shapes alone, with numbers that mean nothing."""
+    with keras.SymbolicScope() as scope:
+        return scope.original_scope is not None
 
 
 def _variable(value: Any) -> Any:

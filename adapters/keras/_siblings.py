@@ -261,7 +261,7 @@ class ContrastiveLoss(AddonsLoss):
 
 
 @_register(package="metricops")
-class TripletSemiHardLoss(GatheringLoss, AddonsLoss):
+class TripletSemiHardLoss(EmbeddingLoss, AddonsLoss):
     """Triplet loss of each positive and the nearest negative beyond it.
 
     ``tfa.losses.TripletSemiHardLoss`` over `metricops.triplet_loss_from_embeddings`.
@@ -300,28 +300,32 @@ class TripletSemiHardLoss(GatheringLoss, AddonsLoss):
         gather: bool = False,
     ) -> None:
         super().__init__(name, reduction, dtype, gather)
+        self.options = {}
         self.margin = margin
         self.distance_metric = distance_metric
         if gather or not callable(distance_metric):
             _metric(distance_metric, " with `gather`" if gather else "")
 
-    def call(
-        self,
-        y_true: Any,
-        y_pred: Any,
-        sample_weight: Any = None,
-        reduction: Reduction = "none",
+    def among(
+        self, candidates: Any, labels: Any, y_true: Any, y_pred: Any, **given: Any
     ) -> Any:
-        """Return the anchors' losses, of shape (n,), or the mean of the triplets'."""
-        return _triplets(
-            y_true,
+        """Return what `call` does, against candidates of which the first are `y_pred`.
+
+        Of a function, the matrix of distances is held.
+        """
+        given |= {"margin": self._margin(), **self._mined}
+        if candidates is None:
+            return _triplets(
+                y_true, y_pred, self.distance_metric, self._of_batch, **given
+            )
+        return metricops.triplet_loss_from_embeddings(
             y_pred,
-            self.distance_metric,
-            self._of_batch,
-            margin=self._margin(),
-            sample_weight=sample_weight,
-            reduction=reduction,
-            **self._mined,
+            candidates,
+            dense(y_true),
+            candidate_labels=labels,
+            exclude_diagonal=True,
+            metric=_metric(self.distance_metric, " with a memory"),
+            **given,
         )
 
     def _margin(self) -> float | None:
