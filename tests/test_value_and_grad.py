@@ -284,3 +284,20 @@ def test_what_is_no_loss_is_refused():
     loss = metricops.value_and_grad(metricops.npairs_loss)
     with pytest.raises(TypeError, match="must be given 2 arguments by position; got 3"):
         loss(SCORES, LABELS, LABELS)
+
+
+@pytest.mark.parametrize("given", [[], np.zeros(3), "npairs_loss", None])
+def test_what_is_no_function_is_refused(given):
+    with pytest.raises(TypeError, match="`loss` must be a loss of metricops; got "):
+        metricops.value_and_grad(given)
+
+
+def test_arguments_that_lack_or_are_unknown_are_those_of_the_public_function():
+    missing = r"^npairs_loss\(\) missing a required argument: 'labels'$"
+    with pytest.raises(TypeError, match=missing):
+        metricops.value_and_grad(metricops.npairs_loss)(SCORES)
+    unknown = (
+        r"^npairs_loss_from_embeddings\(\) got an unexpected keyword argument 'foo'"
+    )
+    with pytest.raises(TypeError, match=unknown):
+        metricops.value_and_grad(NPAIRS)(ANCHORS, CANDIDATES, foo=1)

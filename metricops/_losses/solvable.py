@@ -36,6 +36,8 @@ class Solvable(NamedTuple):
 class Signature(NamedTuple):
     """The arguments of a loss, and how a call of it is made."""
 
+    loss: Callable[..., Any]
+    names: frozenset[str]  # of all arguments
     positional: tuple[str, ...]
     defaults: dict[str, Any]
     solvable: Callable[..., Solvable]
@@ -51,10 +53,11 @@ def differentiated(solvable: Callable[..., Solvable]) -> Callable[[Loss], Loss]:
     """
 
     def enter(loss: Loss) -> Loss:
-        found = inspect.signature(loss).parameters.values()
+        found = [*inspect.signature(loss).parameters.values()]
         positional = tuple(x.name for x in found if x.kind is not x.KEYWORD_ONLY)
         defaults = {x.name: x.default for x in found if x.default is not x.empty}
-        SIGNATURES[loss] = Signature(positional, defaults, solvable)
+        names = frozenset(x.name for x in found)
+        SIGNATURES[loss] = Signature(loss, names, positional, defaults, solvable)
         return loss
 
     return enter

@@ -1,5 +1,6 @@
 """The value and the gradients of any loss, without autodiff."""
 
+import inspect
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -56,8 +57,9 @@ def value_and_grad(
     >>> gradients["anchors"].round(4).tolist()
     [[-0.036, 0.036], [0.036, -0.036]]
     """
-    signature = SIGNATURES.get(loss)
-    if signature is None:
+    try:
+        signature = SIGNATURES[loss]
+    except (KeyError, TypeError):  # what has no hash is no function
         _checks.refuse_type("loss", "a loss of metricops", loss)
 
     return partial(_value_and_gradients, signature)
@@ -88,7 +90,21 @@ def _bound(
         if name in named:
             msg = f"`{name}` must be given once; got it twice."
             raise TypeError(msg)
-    return {**signature.defaults, **first, **named}
+    arguments = {**signature.defaults, **first, **named}
+    if arguments.keys() != signature.names:
+        _check_names(signature.loss, given, named)
+    return arguments
+
+
+def _check_names(
+    loss: Callable[..., Array], given: tuple[Any, ...], named: dict[str, Any]
+) -> None:
+    """Raise what Python does where `loss` does not take such arguments."""
+    try:
+        inspect.signature(loss).bind(*given, **named)
+    except TypeError as error:
+        msg = f"{loss.__name__}() {error}"
+        raise TypeError(msg) from None
 
 
 def _solved(call: Solvable, arguments: dict[str, Any]) -> tuple[Array, Gradients]:
