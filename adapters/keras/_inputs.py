@@ -47,6 +47,13 @@ def held(name: str, labels: Any) -> Any:
     return ops.convert_to_tensor(host)
 
 
+def python_ints(axes: Any) -> Any:
+    """Return an int or a tuple of ints of Python, as Keras saves no others."""
+    if isinstance(axes, (tuple, list)):
+        return tuple(map(python_ints, axes))
+    return int(axes) if isinstance(axes, np.integer) else axes
+
+
 def same_rank(x: Any, y: Any) -> tuple[Any, Any]:
     """Return two tensors, one of them with a last axis of 1 if the other has it."""
     # Keras allows targets of shape (n,) with predictions of shape (n, 1).

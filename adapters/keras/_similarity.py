@@ -11,6 +11,8 @@ from keras import ops
 from metricops.adapters import distances
 
 import metricops
+from metricops import _checks
+from metricops._arguments.options import check_positive
 from metricops._losses.triplet_matrix import triplet_loss_of_matrix
 
 from ._base import EmbeddingLoss, GatheringLoss, Reduction, RowsLoss
@@ -402,7 +404,7 @@ class MultiNegativesRankLoss(GatheringLoss):
         super().__init__(name, reduction, dtype, gather)
         found = distances.distance_canonicalizer(distance).metric
         _check_word("distance", found, ("inner_product",))
-        self.distance, self.scale = found, scale
+        self.distance, self.scale = found, check_positive("scale", scale)
 
     def call(
         self,
@@ -466,6 +468,9 @@ class SimCLRLoss(RowsLoss):
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
         """Return the losses of the samples, of shape (n,)."""
+        first, second = tuple(y_true.shape), tuple(y_pred.shape)
+        _checks.check_rank("y_true", first, 2, "(n, d)")
+        _checks.check_same_shape("y_pred", second, "y_true", first)
         count = ops.shape(y_pred)[0]
         samples = ops.arange(count)
         rows = metricops.npairs_loss_from_embeddings(

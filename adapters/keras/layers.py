@@ -13,7 +13,7 @@ from keras import ops
 
 import metricops
 
-from ._inputs import tensor
+from ._inputs import python_ints, tensor
 
 _register = keras.saving.register_keras_serializable
 
@@ -60,7 +60,7 @@ class Dot(keras.layers.Dot):
     def __init__(
         self, axes: int | Sequence[int], normalize: bool = False, **kwargs: Any
     ) -> None:
-        super().__init__(_python_ints(axes), normalize, **kwargs)
+        super().__init__(python_ints(axes), normalize, **kwargs)
 
     def __call__(self, inputs: Any, *args: Any, **kwargs: Any) -> Any:
         """Return the products of a list of two inputs, tensors or nested lists."""
@@ -241,7 +241,7 @@ class MetricEmbedding(keras.layers.Dense):
             msg = f"`units` must be given, once; got units={units} and unit={unit}."
             raise TypeError(msg)
         super().__init__(operator.index(count), *args, **kwargs)
-        self.axis = _python_ints(axis)
+        self.axis = python_ints(axis)
 
     def build(self, input_shape: Shape) -> None:
         """Make the weights; raise unless `axis` is an axis of the output."""
@@ -255,13 +255,6 @@ class MetricEmbedding(keras.layers.Dense):
     def get_config(self) -> dict[str, Any]:
         """Return the arguments that make this layer again."""
         return {**super().get_config(), "axis": self.axis}
-
-
-def _python_ints(axes: Any) -> Any:
-    """Return an int or a tuple of ints of Python, as Keras saves no others."""
-    if isinstance(axes, (tuple, list)):
-        return tuple(map(_python_ints, axes))
-    return int(axes) if isinstance(axes, np.integer) else axes
 
 
 def _no_samples(shape: Shape) -> Any:

@@ -12,7 +12,7 @@ from keras import ops
 import metricops
 
 from ._base import AddonsLoss, GatheringLoss, Loss, Reduction
-from ._inputs import Apply, dense, is_symbolic, same_rank, tensor
+from ._inputs import Apply, dense, is_symbolic, python_ints, same_rank, tensor
 
 _register = keras.saving.register_keras_serializable
 
@@ -52,7 +52,7 @@ class CosineSimilarity(Loss):
         dtype: Any = None,
     ) -> None:
         super().__init__(name=name, reduction=reduction, dtype=dtype)
-        self.axis = tuple(axis) if isinstance(axis, list) else axis
+        self.axis: int | tuple[int, ...] | None = python_ints(axis)
 
     def call(
         self,

@@ -7,7 +7,7 @@ import keras
 
 import metricops
 
-from ._inputs import same_rank, tensor
+from ._inputs import python_ints, same_rank, tensor
 from ._private import set_direction
 
 
@@ -46,7 +46,7 @@ class CosineSimilarity(keras.metrics.MeanMetricWrapper):
         dtype: Any = None,
         axis: int | tuple[int, ...] = -1,
     ) -> None:
-        self.axis = tuple(axis) if isinstance(axis, list) else axis
+        self.axis: int | tuple[int, ...] = python_ints(axis)
         super().__init__(_cosine_similarity, name, dtype=dtype, axis=self.axis)
         set_direction(self, "up")
 

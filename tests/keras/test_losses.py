@@ -1,5 +1,6 @@
 """What the losses are of labels, weights, masks and extreme values."""
 
+import json
 import math
 from functools import partial
 from types import SimpleNamespace
@@ -19,6 +20,7 @@ from metricops.adapters.keras import (
     TripletEmbeddingLoss,
     TripletSemiHardLoss,
     cosine_similarity,
+    metrics,
     npairs_loss,
 )
 
@@ -354,6 +356,12 @@ def test_nothing_is_broadcast(shapes):
 def test_targets_may_lack_the_last_axis_of_predictions():
     # As in Keras, where targets of a model with one output have shape (n,).
     close(cosine_similarity([1.0, -2.0, 0.0], [[3.0], [4.0], [5.0]]), [-1.0, 1.0, 0.0])
+
+
+@pytest.mark.parametrize("cls", [CosineSimilarity, metrics.CosineSimilarity])
+@pytest.mark.parametrize("axis", [np.int64(1), [np.int64(1), 2]])
+def test_an_axis_of_numpy_is_saved(cls, axis):
+    assert "axis" in json.loads(json.dumps(cls(axis=axis).get_config()))
 
 
 @pytest.mark.parametrize("axis", [2, -3])

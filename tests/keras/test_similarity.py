@@ -184,6 +184,20 @@ def test_words_that_there_are_not_are_refused():
         adapter.SimSiamLoss("angle")
 
 
+@pytest.mark.parametrize("scale", [0, -1.0, float("inf"), "2"])
+def test_a_scale_that_is_not_positive_is_refused(scale):
+    with pytest.raises((TypeError, ValueError), match="`scale` must be "):
+        adapter.MultiNegativesRankLoss(scale=scale)
+
+
+@pytest.mark.parametrize("cls", [adapter.SimCLRLoss, adapter.SimSiamLoss])
+def test_views_of_two_shapes_are_refused(cls):
+    x = random(4, 3)
+    for first, second in ((x, x[:3]), (x[:, :1], x), (x[:, 0], x)):
+        with pytest.raises(ValueError, match=r"`y_(true|pred)` must have"):
+            cls()(first, second)
+
+
 def test_a_model_of_two_views_fits():
     model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(3)])
     model.compile("sgd", loss=adapter.SimCLRLoss())
