@@ -87,6 +87,7 @@ LONG_TESTS = (
     "test_an_infinitely_far_key_comes_before_one_that_is_nan_traced[tensorflow-graph",
     "test_no_query_is_its_own_neighbour_where_all_are_infinitely_far_traced[tensorflow",
     "test_a_traced_search_does_crowded_rows_again[tensorflow",
+    "test_snr_of_rows_of_infinite_length_is_a_number[jax-float64",
     "test_equal_keys_come_by_index[jax-cosine",
     "test_equal_keys_come_by_index[jax-euclidean",
     "test_jax_may_refuse_arrays_of_other_ranks[200",

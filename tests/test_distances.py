@@ -358,6 +358,18 @@ def test_a_constant_anchor_has_snr_zero_to_constants_and_else_infinity(run):
     np.testing.assert_array_equal(result, [[0.0, 0.0, math.inf]])
 
 
+@pytest.mark.parametrize("count", [3, 10], ids=["one panel", "several"])
+@pytest.mark.parametrize(("dtype", "size"), [("float32", 1e37), ("float64", 1e307)])
+def test_snr_of_rows_of_infinite_length_is_a_number(library, count, dtype, size):
+    y = rows(count, 4096).astype(np.float64)
+    expected = [np.var(row - y, axis=1) / np.var(row) for row in y]
+    with library.x64():
+        result = pairwise_snr_distance(library.asarray(y * size, dtype))
+    np.testing.assert_allclose(
+        library.to_numpy(result), expected, rtol=1e-5, atol=1e-12
+    )
+
+
 def test_an_infinite_entry_is_infinitely_far(run):
     x, y = [[math.inf, 0.0]], [[1.0, 2.0]]
     for function in (pairwise_euclidean_distance, pairwise_manhattan_distance):

@@ -21,6 +21,11 @@ ALIASES = {
 """The metrics, and what TensorFlow Similarity calls them too."""
 
 
+# A quarter of the largest number, and what makes sums of a million of them finite.
+_QUARTER = {32: 2.0**125, 64: 2.0**1021}
+_SHORTER = 2.0**24
+
+
 def canonical(metric: Any, argument: str = "metric") -> str:
     """Return the name of a metric that may be given by an alias."""
     if not isinstance(metric, str):
@@ -73,8 +78,9 @@ def euclidean(lib: Library, x: Array, y: Array | None) -> Array:
 def snr(lib: Library, x: Array, y: Array | None) -> Array:
     """Return the variances of the differences of rows over those of the rows of `x`."""
     xp = lib.xp
-    rows = _without_offset(lib, x)
-    columns = None if y is None else _without_offset(lib, y)
+    divisor = _common_divisor(lib, x, y)
+    rows = _without_offset(lib, x / divisor)
+    columns = None if y is None else _without_offset(lib, y / divisor)
     noise = lib.differentiable(
         operation.OPERATION, Config("length", True), (rows, columns), ()
     )
@@ -88,6 +94,20 @@ def snr(lib: Library, x: Array, y: Array | None) -> Array:
     endless = xp.logical_and(constant, noise > 0)
     ratio = xp.where(endless, xp.full_like(ratio, float("inf")), ratio)
     return ratio * ratio
+
+
+def _common_divisor(lib: Library, x: Array, y: Array | None) -> Array:
+    """Return a number that rows are to be divided by, or the lengths may be infinite.
+
+    It is a power of two, by which no digit is lost, and the same for all pairs.
+    """
+    xp, width = lib.xp, lib.shape(x)[-1] or 1024
+    most = _QUARTER.get(lib.dtype(x).bits, _QUARTER[64]) / width
+    size = lib.peak(xp.abs(x), axis=(-2, -1))
+    if y is not None:
+        size = xp.maximum(size, lib.peak(xp.abs(y), axis=(-2, -1)))
+    one = xp.ones_like(size)
+    return xp.where(size > most, one * _SHORTER, one)
 
 
 def _without_offset(lib: Library, x: Array) -> Array:
