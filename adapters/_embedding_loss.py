@@ -4,6 +4,7 @@ import inspect
 import math
 from typing import Any
 
+from metricops import _checks
 from metricops._sharded import Group, loss_of_group
 
 MAX_LOG_SCALE = math.log(100)
@@ -69,3 +70,27 @@ def check_memory(memory_size: int, batch: int) -> None:
             f"got {memory_size}."
         )
         raise ValueError(msg)
+
+
+def check_memory_options(loss: Any, memory_size: Any, warmup_steps: Any) -> None:
+    """Raise unless a memory of such a loss, size and number of calls can be made."""
+    if not _takes_candidates(loss):
+        got = getattr(loss, "__name__", type(loss).__name__)
+        need = "a loss module that takes `candidate_labels`"
+        msg = f"`loss` must be {need}; got {got}."
+        raise TypeError(msg)
+    _checks.check_positive_int("memory_size", memory_size)
+    if _checks.check_int("warmup_steps", warmup_steps) < 0:
+        _checks.refuse_value("warmup_steps", "at least 0", warmup_steps)
+
+
+def _takes_candidates(loss: Any) -> bool:
+    """Return whether a loss takes the labels of candidates, and can leave out itself.
+
+    A module that `torch.compile` has wrapped takes anything.
+    """
+    call = getattr(loss, "forward", loss)
+    if isinstance(loss, type) or not hasattr(loss, "exclude_diagonal"):
+        return False
+    found = inspect.signature(call).parameters.values()
+    return any(x.name == "candidate_labels" or x.kind is x.VAR_KEYWORD for x in found)

@@ -13,13 +13,13 @@ import metricops
 
 from ._embedding_loss import (
     SIGMOID_OPTIONS,
+    check_memory_options,
     log_scale,
     option_names,
 )
 from ._flax_batch import LabelledLoss
 from ._jax import AxisName, capped, loss_over_axis
 from ._jax_siblings import Memory, beside, nothing
-from ._memory import check_options
 
 
 class SigmoidEmbeddingLoss(nnx.Module):
@@ -284,7 +284,7 @@ class CrossBatchMemory(nnx.Module):
     """
 
     def __init__(self, loss: Any, memory_size: int, warmup_steps: int = 0) -> None:
-        check_options(loss, memory_size, warmup_steps)
+        check_memory_options(loss, memory_size, warmup_steps)
         loss.exclude_diagonal = True
         self.loss = loss
         self.memory_size = memory_size

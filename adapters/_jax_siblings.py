@@ -5,7 +5,9 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from ._memory import labels_to_hold
+from metricops._arguments.held import labels_to_hold
+
+from ._embedding_loss import check_memory
 
 
 class Memory(NamedTuple):
@@ -36,8 +38,8 @@ def beside(
     memory: Memory, embeddings: jax.Array, labels: Any, size: int, warmup: int
 ) -> Beside:
     """Return a batch, and what is remembered behind it, `size` in all."""
-    held = memory.embeddings, memory.labels
-    labels = labels_to_hold(held, embeddings, labels, size)
+    check_memory(size, len(embeddings))
+    labels = labels_to_hold((memory.embeddings, memory.labels), embeddings, labels)
     if len(memory.calls) < warmup:
         calls = jnp.zeros((len(memory.calls) + 1, 0), memory.calls.dtype)
         return Beside(embeddings, labels, labels, memory._replace(calls=calls))

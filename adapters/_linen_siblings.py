@@ -14,13 +14,13 @@ import metricops
 
 from ._embedding_loss import (
     SIGMOID_OPTIONS,
+    check_memory_options,
     log_scale,
     option_names,
 )
 from ._jax import AxisName, capped, loss_over_axis
 from ._jax_siblings import Memory, beside, nothing
 from ._linen_batch import LabelledLoss
-from ._memory import check_options
 
 
 class SigmoidEmbeddingLoss(nn.Module):
@@ -233,7 +233,7 @@ class CrossBatchMemory(nn.Module):
     warmup_steps: int = 0
 
     def __post_init__(self) -> None:
-        check_options(self.loss, self.memory_size, self.warmup_steps)
+        check_memory_options(self.loss, self.memory_size, self.warmup_steps)
         super().__post_init__()
 
     @nn.compact

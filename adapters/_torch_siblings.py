@@ -8,13 +8,15 @@ from typing import Any
 import torch
 
 import metricops
+from metricops._arguments.held import labels_to_hold
 
 from ._embedding_loss import (
     SIGMOID_OPTIONS,
+    check_memory,
+    check_memory_options,
     log_scale,
     option_names,
 )
-from ._memory import check_options, labels_to_hold
 from ._torch_base import Module
 from ._torch_batch import LabelledLoss
 from ._torch_processes import batch_loss, processes
@@ -296,7 +298,7 @@ class CrossBatchMemory(Module):
         self, loss: torch.nn.Module, memory_size: int, warmup_steps: int = 0
     ) -> None:
         super().__init__()
-        check_options(loss, memory_size, warmup_steps)
+        check_memory_options(loss, memory_size, warmup_steps)
         loss.exclude_diagonal = True
         self.loss = loss
         self.memory_size = memory_size
@@ -316,8 +318,9 @@ class CrossBatchMemory(Module):
 
         In training copies of them go into the memory then.
         """
+        check_memory(self.memory_size, len(embeddings))
         held = self.embeddings, self.labels
-        labels = labels_to_hold(held, embeddings, labels, self.memory_size)
+        labels = labels_to_hold(held, embeddings, labels)
         every, theirs = embeddings, labels
         recalled = len(self.labels) > 0 and self._is_warm()
         if recalled:

@@ -7,10 +7,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from metricops import _checks
-from metricops._arguments.labels import is_held
-from metricops._frameworks import library
-from metricops._frameworks.host import is_plain, labels_from_plain
+from metricops._arguments.held import check_held
 
 
 def is_symbolic(*given: Any) -> bool:
@@ -38,13 +35,8 @@ def held(name: str, labels: Any) -> Any:
     """
     if ops.is_tensor(labels):
         return dense(labels)
-    host = labels_from_plain(name, labels) if is_plain(labels) else np.asarray(labels)
-    like = ops.zeros(())
-    lib = library(name, like)
-    if not is_held(lib, like, host):
-        need = f"of numbers that {lib.label} holds, as they become a tensor"
-        _checks.refuse_dtype(name, need, str(host.dtype))
-    return ops.convert_to_tensor(host)
+    check_held(name, labels, ops.zeros(()), "as they become a tensor")
+    return ops.convert_to_tensor(np.asarray(labels))
 
 
 def python_ints(axes: Any) -> Any:

@@ -109,16 +109,6 @@ def _on_host(name: str, value: Any) -> Any:
     return value
 
 
-def check_held(lib: Library, like: Array, name: str, value: Any, where: str) -> None:
-    """Raise if labels would become codes, which mean something in one call alone."""
-    value = unwrap(value)
-    if is_plain(value):
-        value = labels_from_plain(name, value)
-    if is_numpy(value) and not (lib.traces_numpy() or is_held(lib, like, value)):
-        need = f"of numbers that {lib.label} holds {where}"
-        _checks.refuse_dtype(name, need, str(value.dtype))
-
-
 def is_held(lib: Library, like: Array, labels: Array) -> bool:
     """Return whether the library can hold NumPy labels exactly."""
     if not is_numeric(labels):

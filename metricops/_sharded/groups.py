@@ -5,7 +5,7 @@ from typing import Any, NamedTuple, Protocol
 
 from metricops import _checks
 from metricops._arguments.arrays import Inputs
-from metricops._arguments.labels import check_held
+from metricops._arguments.held import check_held
 from metricops._frameworks import Library, unwrap
 from metricops._typing import Array
 
@@ -127,7 +127,7 @@ def _words(x: Any) -> str:
 def check_alike(inputs: Inputs, name: str, value: Any) -> None:
     """Raise if labels became codes, which each member would assign differently."""
     where = "where a group shares the batch"
-    check_held(inputs.library, inputs.first, name, value, where)
+    check_held(name, value, inputs.first, where)
 
 
 def check_gather(gather: Any, argument: str, group: Any) -> bool:

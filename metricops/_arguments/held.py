@@ -1,43 +1,30 @@
-"""What a memory of batches takes, whatever the framework."""
+"""Labels that outlive a call, or leave it: in a memory, a tensor or other processes."""
 
-import inspect
 from typing import Any
 
 from metricops import _checks
 from metricops._arguments.arrays import main_arrays
-from metricops._arguments.labels import check_held, column, label_arrays
-from metricops._frameworks import Library, library
-
-from ._embedding_loss import check_memory
-
-
-def check_options(loss: Any, memory_size: Any, warmup_steps: Any) -> None:
-    """Raise unless a memory of such a loss, size and number of calls can be made."""
-    if not _takes_candidates(loss):
-        got = getattr(loss, "__name__", type(loss).__name__)
-        need = "a loss module that takes `candidate_labels`"
-        msg = f"`loss` must be {need}; got {got}."
-        raise TypeError(msg)
-    _checks.check_positive_int("memory_size", memory_size)
-    if _checks.check_int("warmup_steps", warmup_steps) < 0:
-        _checks.refuse_value("warmup_steps", "at least 0", warmup_steps)
+from metricops._arguments.labels import column, is_held, label_arrays
+from metricops._frameworks import Library, library, unwrap
+from metricops._frameworks.host import is_numpy, is_plain, labels_from_plain
+from metricops._typing import Array
 
 
-def _takes_candidates(loss: Any) -> bool:
-    """Return whether a loss takes the labels of candidates, and can leave out itself.
+def check_held(name: str, labels: Any, like: Array, where: str) -> None:
+    """Raise if labels would become codes, which mean something in one call alone.
 
-    A module that `torch.compile` has wrapped takes anything.
+    `like` is an array of the library that is to hold them, `where` is part of a
+    sentence.
     """
-    call = getattr(loss, "forward", loss)
-    if isinstance(loss, type) or not hasattr(loss, "exclude_diagonal"):
-        return False
-    found = inspect.signature(call).parameters.values()
-    return any(x.name == "candidate_labels" or x.kind is x.VAR_KEYWORD for x in found)
+    lib, labels = library(name, like), unwrap(labels)
+    if is_plain(labels):
+        labels = labels_from_plain(name, labels)
+    if is_numpy(labels) and not (lib.traces_numpy() or is_held(lib, like, labels)):
+        need = f"of numbers that {lib.label} holds {where}"
+        _checks.refuse_dtype(name, need, str(labels.dtype))
 
 
-def labels_to_hold(
-    held: tuple[Any, Any], embeddings: Any, labels: Any, memory_size: int
-) -> Any:
+def labels_to_hold(held: tuple[Any, Any], embeddings: Any, labels: Any) -> Array:
     """Return the labels of a batch as an array, of shape (n,) unless multi-hot.
 
     `held` are the embeddings and the labels in the memory, which a batch has to fit.
@@ -46,8 +33,7 @@ def labels_to_hold(
     if lib is not own:
         got = f"an array of {lib.label}"
         _checks.refuse_library("embeddings", "memory", own.label, got)
-    check_memory(memory_size, len(embeddings))
-    check_held(lib, embeddings, "labels", labels, "where a memory holds them")
+    check_held("labels", labels, embeddings, "where a memory holds them")
     found = label_arrays(lib, "embeddings", embeddings, labels=labels)["labels"]
     if found.ndim not in (1, 2):
         need = "shape (n,), (n, 1) or (n, c)"
