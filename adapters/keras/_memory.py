@@ -103,7 +103,7 @@ class CrossBatchMemory(Loss):
         """Return the losses of the anchors, of shape (n,), or their mean."""
         if y_pred.shape[0] is not None:
             check_memory(self.memory_size, y_pred.shape[0])
-        labels = _column(held("y_true", y_true))
+        labels = _widened(_column(held("y_true", y_true)))
         before = self._memory.held(y_pred, labels)
         _check_alike(y_pred, labels, *before)
         both = zip((y_pred, labels), before, strict=True)
@@ -193,7 +193,8 @@ class _Memory:
         if saved["labels"]:
             of_embeddings, of_labels = saved["dtypes"]
             self.embeddings = tensor(np.asarray(saved["embeddings"], of_embeddings))
-            self.labels = held("memory", np.asarray(saved["labels"], of_labels))
+            labels = held("memory", np.asarray(saved["labels"], of_labels))
+            self.labels = _widened(labels)
 
 
 class _OnHost(_Memory):
@@ -267,6 +268,14 @@ def _column(labels: Any) -> Any:
     if len(shape) not in (1, 2) or shape[1:] not in ((), (1,), (None,)):
         _checks.refuse_shape("y_true", "shape (n,) or (n, 1)", shape)
     return ops.reshape(labels, (-1,))
+
+
+def _widened(labels: Any) -> Any:
+    """Return integers in the widest dtype of the backend, so that any two meet."""
+    wide = "int32" if keras.config.backend() == "jax" else "int64"
+    narrow = ("int8", "uint8", "int16", "uint16", "int32")
+    dtype = keras.backend.standardize_dtype(labels.dtype)
+    return ops.cast(labels, wide) if dtype in narrow else labels
 
 
 def _check_alike(y_pred: Any, labels: Any, embeddings: Any, others: Any) -> None:

@@ -148,6 +148,21 @@ def test_labels_that_the_backend_cannot_hold_are_refused():
             assert to_numpy(loss(long, x)) == 0  # no two are of one class
 
 
+def test_integers_of_any_width_meet_in_a_memory():
+    loss = CrossBatchMemory(TripletLoss("l2"), 12)
+    x = random(4, 3)
+    expected = [to_numpy(loss(LABELS, x)) for _ in range(2)][1]
+    config = loss.get_config()
+    config["memory"]["dtypes"][1] = "int16"  # as another backend may have had them
+    config["memory"]["labels"] = LABELS.tolist()
+    config["memory"]["embeddings"] = x.tolist()
+    loss = CrossBatchMemory.from_config(config)
+    found = to_numpy(loss(LABELS.astype("uint8"), x))
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+    loss(LABELS.astype("int32"), x)
+    assert loss.get_config()["memory"]["labels"] == LABELS.tolist() * 3
+
+
 def test_a_batch_unlike_the_memory_is_refused_and_not_remembered():
     loss, x = CrossBatchMemory(TripletLoss(), 8), random(4, 3)
     with pytest.raises(ValueError, match="`labels` must have a label for each of 4"):
