@@ -139,6 +139,8 @@ LONG_TESTS = (
     "test_second_derivatives_are_those_of_the_first_in_each_order[2-one set",
     "test_second_derivatives_are_those_of_the_first_in_each_order[2-labels",
     "test_export_leaves_sizes_open[gradients",
+    "test_export_leaves_sizes_open[position",
+    "test_export_leaves_sizes_open[batch",
     "test_export_leaves_sizes_open[recall",
     "test_jax_may_refuse_arrays_of_other_ranks[3-snr",
     "test_forward_mode_is_the_gradient[None-labels",

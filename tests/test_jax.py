@@ -109,7 +109,9 @@ def test_vmap_of_each_mode_is_a_loop(x64, block_size):
 def test_checkpoint_and_shard_map_keep_each_mode(x64, block_size):
     loss, x = measured("symmetric", block_size), x64.numpy.asarray(X)
     (expected,) = numeric_gradient(defined("symmetric"), X)
-    mesh, spec = x64.make_mesh((1,), ("rows",)), x64.sharding.PartitionSpec()
+    explicit = (x64.sharding.AxisType.Explicit,)
+    mesh = x64.make_mesh((1,), ("rows",), axis_types=explicit)
+    spec = x64.sharding.PartitionSpec()
     sharded = x64.shard_map(loss, mesh=mesh, in_specs=(spec,), out_specs=spec)
     for way in (x64.checkpoint(loss), x64.jit(sharded)):
         np.testing.assert_allclose(x64.grad(way)(x), expected, atol=1e-8)

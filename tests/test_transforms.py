@@ -260,7 +260,8 @@ def test_jax_differentiates_without_jit(jax, name):
 
 @functions
 def test_jax_shard_map_is_the_function(jax, name):
-    mesh = jax.make_mesh((1,), ("rows",))
+    explicit = (jax.sharding.AxisType.Explicit,)
+    mesh = jax.make_mesh((1,), ("rows",), axis_types=explicit)
     spec = jax.sharding.PartitionSpec()
     sharded = jax.shard_map(
         FUNCTIONS[name], mesh=mesh, in_specs=(spec, spec), out_specs=spec
