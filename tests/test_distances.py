@@ -12,8 +12,11 @@ import pytest
 
 import metricops
 from metricops import (
+    cosine_similarity,
+    l2_normalize,
     nearest_neighbors,
     pairwise_cosine_distance,
+    pairwise_cosine_similarity,
     pairwise_euclidean_distance,
     pairwise_manhattan_distance,
     pairwise_snr_distance,
@@ -374,6 +377,24 @@ def test_an_infinite_entry_is_infinitely_far(run):
     x, y = [[math.inf, 0.0]], [[1.0, 2.0]]
     for function in (pairwise_euclidean_distance, pairwise_manhattan_distance):
         np.testing.assert_array_equal(run(function, x, y), [[math.inf]])
+
+
+@pytest.mark.parametrize("count", [6, 700])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_numpy_warns_of_no_infinite_entry(count, dtype):
+    """Tests take warnings as errors."""
+    x = rows(count, 8).astype(dtype)
+    x[1, 2] = math.inf
+    for function in (
+        *(pairwise_cosine_distance, pairwise_cosine_similarity, l2_normalize),
+        *(pairwise_euclidean_distance, pairwise_squared_euclidean_distance),
+        *(pairwise_manhattan_distance, pairwise_snr_distance),
+    ):
+        assert not np.isfinite(function(x)[1]).all()
+    assert np.isnan(cosine_similarity(x, x)[1])
+    for metric in ("inner_product", "cosine", "euclidean", "sql2", "manhattan", "snr"):
+        nearest_neighbors(x, k=2, metric=metric)
+        nearest_neighbors(rows(count, 8).astype(dtype) * 1e30, k=2, metric=metric)
 
 
 # Gradients.

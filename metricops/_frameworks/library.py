@@ -48,6 +48,10 @@ class Library(Distances):
         """
         return function(self, config, *arrays)
 
+    def quietly(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        """Return ``function(self, *arguments)``; infinities may become NaN in it."""
+        return function(self, *arguments)
+
     def compiled(self, function: Callable[..., Any], config: Any, *arrays: Any) -> Any:
         """Return ``function(self, config, *arrays)``, compiled if the library compiles.
 

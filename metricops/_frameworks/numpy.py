@@ -132,6 +132,19 @@ class NumPy(Library):
         """Return the scores and the indices of the best keys of each query."""
         return search.found(_Reusing(self.xp, self.label), config, queries, keys)
 
+    @np.errstate(invalid="ignore")
+    def quietly(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        """Return ``function(self, *arguments)``, without a warning of a NaN."""
+        return function(self, *arguments)
+
+    @np.errstate(invalid="ignore", over="ignore")
+    def compiled(self, function: Callable[..., Any], config: Any, *arrays: Any) -> Any:
+        """Return ``function(self, config, *arrays)``, without a warning.
+
+        A search looks at products of all pairs, and a key may be infinitely far.
+        """
+        return function(self, config, *arrays)
+
     def within(self, x: Array, k: int, slack: Array) -> tuple[Array, Array, Array]:
         """Return the columns of each row that are near its `k` largest, and more."""
         return numpy_selection.within(x, k, slack)

@@ -53,7 +53,8 @@ def row_cosines(
     _checks.check_same_shape(second, lib.shape(y), first, shape)
     for i in range(len(shape)):
         y = lib.agree(y, i, x, i, f"`{second}` must have the shape of `{first}`.")
-    return cosines(lib, x, y, _checks.check_axes(axis, len(shape)))
+    found: Array = lib.quietly(cosines, x, y, _checks.check_axes(axis, len(shape)))
+    return found
 
 
 def cosines(lib: Library, x: Array, y: Array, axes: tuple[int, ...]) -> Array:

@@ -52,8 +52,8 @@ def pairwise_cosine_distance(
     [[0.0, 0.4, 1.0], [0.4, 0.0, 1.0], [1.0, 1.0, 1.0]]
     """
     inputs, left, right = _prepared(x, y)
-    distances = metrics.cosine_distance(inputs.library, left, right, normalize)
-    return inputs.narrow(distances)
+    lib = inputs.library
+    return inputs.narrow(lib.quietly(metrics.cosine_distance, left, right, normalize))
 
 
 @public
@@ -208,7 +208,7 @@ def pairwise_snr_distance(x: Array, y: Array | None = None) -> Array:
 
 def _distances(metric: Any, x: Array, y: Array | None) -> Array:
     inputs, left, right = _prepared(x, y)
-    return inputs.narrow(metric(inputs.library, left, right))
+    return inputs.narrow(inputs.library.quietly(metric, left, right))
 
 
 def _prepared(x: Array, y: Array | None) -> tuple[Inputs, Array, Array | None]:

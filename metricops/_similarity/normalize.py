@@ -43,7 +43,7 @@ def l2_normalize(x: Array, *, axis: int | tuple[int, ...] = -1) -> Array:
     """
     inputs = float_arrays(x=x)
     axes = _checks.check_axes(axis, inputs.first.ndim)
-    return inputs.narrow(unit(inputs.library, inputs.first, axes))
+    return inputs.narrow(inputs.library.quietly(unit, inputs.first, axes))
 
 
 class Units(NamedTuple):

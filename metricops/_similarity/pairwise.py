@@ -83,8 +83,8 @@ def pairwise_cosine_similarity(x: Array, y: Array | None = None) -> Array:
     inputs = float_arrays(x=x) if y is None else float_arrays(x=x, y=y)
     lib = inputs.library
     left, right = fitting_pair(lib, inputs.first, inputs.second)
-    rows = unit(lib, left)
-    columns = rows if y is None else unit(lib, right)
+    rows = lib.quietly(unit, left)
+    columns = rows if y is None else lib.quietly(unit, right)
     cosines = lib.product(rows, lib.xp.matrix_transpose(columns))
     return inputs.narrow(lib.within_one(cosines))
 
