@@ -153,7 +153,7 @@ def test_sizes_are_refused_at_once(memory, arguments, error, words):
             X[1],
             np.asarray([0.0, 1.0, 2.0], np.float32),
             TypeError,
-            "`labels` must be of integers, as those in the memory; got dtype float32.",
+            "`labels` must be of dtype int",
         ),
         (
             X[1],
@@ -181,6 +181,12 @@ def test_what_does_not_fit_is_refused_and_not_held(memory, x, labels, error, wor
 def test_embeddings_of_another_library_are_refused(memory):
     with refusal(TypeError, "`embeddings` must be of the library of `memory`, "):
         memory(X[0], LABELS[0])
+
+
+def test_integers_of_two_widths_are_held_as_they_are(memory):
+    memory.step(0)
+    memory.step(1, memory.array(np.asarray([200, 1, 255], np.uint8)))
+    assert memory.held[1].tolist() == [200, 1, 255, *LABELS[0]]
 
 
 def test_labels_of_several_classes_are_held_too():

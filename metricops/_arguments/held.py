@@ -60,12 +60,12 @@ def _check_rows(name: str, x: Any, held: Any) -> None:
 
 def _check_kind(lib: Library, labels: Any, held: Any) -> None:
     """Raise unless labels keep their numbers beside those in the memory."""
-    kinds = [lib.dtype(x) for x in (labels, held)]
+    new, old = kinds = [lib.dtype(x) for x in (labels, held)]
     if any(x.kind == "bool" for x in kinds):
         return
-    new, old = kinds
-    if (new.kind, new.signed) != (old.kind, old.signed):
-        word = "floats" if old.kind == "float" else "integers"
-        word = word if old.signed else f"unsigned {word}"
+    # Every library has a signed integer for short unsigned ones.
+    long = [x for x in kinds if not x.signed and x.bits >= 32]
+    if new.kind != old.kind or (long and new.signed != old.signed):
+        word = "floats" if old.kind == "float" else f"dtype {old.name}"
         need = f"of {word}, as those in the memory"
         _checks.refuse_dtype("labels", need, new.name)
