@@ -155,6 +155,7 @@ LONG_TESTS = (
         '[{"labelled": true, "exclude_diagonal": true, "reduction"'
     ),
     "test_one_epoch_of_triplets_improves_recall_in_each_framework[torch-triplet",
+    "test_each_jax_vmap_is_a_loop_in_32_bits",
 )
 
 

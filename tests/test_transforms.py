@@ -238,6 +238,117 @@ def test_jax_vmap_is_a_loop(jax, name):
     np.testing.assert_allclose(result, batched(name), rtol=1e-6, atol=1e-9)
 
 
+# Where JAX has 32 bits, the calls below are computed in float64 inside. The differences
+# of 40 rows fit one panel, those of 96 rows do not.
+CLASSES = np.arange(96) % 7
+IN_32_BITS: dict[str, Any] = {
+    "euclidean": metricops.pairwise_euclidean_distance,
+    "squared": metricops.pairwise_squared_euclidean_distance,
+    "snr": metricops.pairwise_snr_distance,
+    "cosine": metricops.pairwise_cosine_distance,
+    "manhattan": metricops.pairwise_manhattan_distance,
+    "neighbours by cosine": lambda x: metricops.nearest_neighbors(x, None, 3),
+    "neighbours by euclidean": lambda x: metricops.nearest_neighbors(
+        x, None, 3, metric="euclidean"
+    ),
+    "neighbours by inner product": lambda x: metricops.nearest_neighbors(
+        x, None, 3, metric="inner_product"
+    ),
+    "recall": lambda x: metricops.recall_at_k(x, CLASSES[: len(x)], k=2),
+    "reciprocal rank": lambda x: metricops.mean_reciprocal_rank(
+        x, CLASSES[: len(x)], metric="euclidean"
+    ),
+    "contrastive": lambda x: metricops.contrastive_loss_from_embeddings(
+        x, labels=CLASSES[: len(x)], negative_margin=9.0
+    ),
+    "triplet": lambda x: metricops.triplet_loss_from_embeddings(
+        x, labels=CLASSES[: len(x)]
+    ),
+    "hard triplet": lambda x: metricops.triplet_loss_from_embeddings(
+        x, labels=CLASSES[: len(x)], positives="hard"
+    ),
+    "lifted": lambda x: metricops.lifted_structure_loss_from_embeddings(
+        x, CLASSES[: len(x)]
+    ),
+    "soft nearest": lambda x: metricops.soft_nearest_neighbor_loss_from_embeddings(
+        x, labels=CLASSES[: len(x)]
+    ),
+}
+
+
+def total(jax, function):
+    """Return the sum of all floats that a function returns."""
+    tree = jax.tree
+
+    def call(x):
+        found = [
+            jax.numpy.sum(y) for y in tree.leaves(function(x)) if y.dtype.kind == "f"
+        ]
+        return sum(found)
+
+    return call
+
+
+# How a function of one set of rows is mapped over two sets.
+WAYS: dict[str, Any] = {
+    "vmap": lambda jax, f, x: jax.vmap(f)(x),
+    "vmap of jit": lambda jax, f, x: jax.vmap(jax.jit(f))(x),
+    "jit of vmap": lambda jax, f, x: jax.jit(jax.vmap(f))(x),
+    "vmap of a loop": lambda jax, f, x: jax.vmap(
+        lambda x: jax.lax.map(f, x[None, ...])
+    )(x),
+    "vmap of checkpoint": lambda jax, f, x: jax.vmap(jax.checkpoint(f))(x),
+    "vmap of vmap": lambda jax, f, x: jax.vmap(jax.jit(jax.vmap(jax.jit(f))))(
+        x[:, None, ...]
+    ),
+    "vmap of grad": lambda jax, f, x: jax.vmap(jax.grad(total(jax, f)))(x),
+    "vmap of jit of grad": lambda jax, f, x: jax.vmap(jax.jit(jax.grad(total(jax, f))))(
+        x
+    ),
+    "grad of vmap of jit": lambda jax, f, x: jax.grad(
+        lambda x: jax.numpy.sum(jax.vmap(jax.jit(total(jax, f)))(x))
+    )(x),
+}
+
+
+def check_jax_loop(jax, name, way, n):
+    """Check that what JAX maps over two sets of rows is what it finds of each."""
+    function, rows = IN_32_BITS[name], np.random.default_rng(0).normal(size=(2, n, 32))
+    x = jax.numpy.asarray(rows.astype(np.float32))
+    one = jax.grad(total(jax, function)) if "grad" in way else function
+    expected = [jax.tree.leaves(one(rows)) for rows in x]
+    result = jax.tree.leaves(WAYS[way](jax, function, x))
+    for got, *each in zip(result, *expected, strict=True):
+        want = np.stack(each)
+        assert got.dtype == want.dtype
+        got = np.reshape(got, want.shape)
+        atol = 5e-6 * np.max(np.abs(want))
+        np.testing.assert_allclose(got, want, rtol=4e-6, atol=atol)
+
+
+@pytest.mark.parametrize(
+    ("name", "way", "n"),
+    [
+        ("euclidean", "vmap of jit", 96),
+        ("cosine", "vmap of jit of grad", 96),
+        ("neighbours by cosine", "vmap", 40),
+        ("neighbours by euclidean", "vmap of jit", 96),
+        ("neighbours by inner product", "vmap of grad", 96),
+        ("recall", "vmap", 96),
+        ("lifted", "vmap of grad", 96),
+    ],
+)
+def test_jax_vmap_is_a_loop_in_32_bits(jax, name, way, n):
+    check_jax_loop(jax, name, way, n)
+
+
+@pytest.mark.parametrize("n", [40, 96])
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("name", IN_32_BITS)
+def test_each_jax_vmap_is_a_loop_in_32_bits(jax, name, way, n):
+    check_jax_loop(jax, name, way, n)
+
+
 @losses
 def test_jax_vmap_of_grad_is_a_loop_of_gradients(jax, name):
     with jax.enable_x64(True):

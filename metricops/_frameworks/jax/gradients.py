@@ -71,7 +71,7 @@ def _second_derivatives(lib: Library, static: Any, primals: Any, tangents: Any) 
 def _array(
     lib: Library, operation: Operation, config: Any, arrays: Arrays, constants: Arrays
 ) -> Array:
-    return _run(lib, operation.value, config, arrays, constants)
+    return lib.compiled(operation.value, config, arrays, constants)
 
 
 def _forward(
@@ -80,7 +80,7 @@ def _forward(
     wanted = tuple(x is not None and x.perturbed for x in arrays)
     arrays, constants = jax.tree.map(lambda x: x.value, (arrays, constants))
     static = operation, config, wanted
-    value, saved = _run(lib, _value_and_saved, static, arrays, constants)
+    value, saved = lib.compiled(_value_and_saved, static, arrays, constants)
     # An empty tuple stands for True: a bool would be traced.
     marks = tuple(() if there else None for there in wanted)
     return value, (arrays, constants, saved, marks)
@@ -94,21 +94,10 @@ def _backward(
         return None, None
     wanted = tuple(mark is not None for mark in marks)
     static = operation, config, wanted
-    return _run(lib, _gradients, static, arrays, constants, saved, upstream), None
+    return lib.compiled(_gradients, static, arrays, constants, saved, upstream), None
 
 
 _array.defvjp(_forward, _backward, symbolic_zeros=True)
-
-
-def _run(lib: Library, function: Any, static: Any, *arrays: Any) -> Any:
-    """Return ``function(lib, static, *arrays)``, compiled unless it is traced already.
-
-    `vmap` would batch a compiled function outside of the context in which distances
-    have float64.
-    """
-    traced = any(isinstance(x, jax.core.Tracer) for x in jax.tree.leaves(arrays))
-    run = partial(function, lib) if traced else partial(lib.compiled, function)
-    return run(static, *arrays)
 
 
 def _alike(arrays: Arrays) -> Arrays:

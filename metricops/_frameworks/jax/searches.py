@@ -54,12 +54,14 @@ def found(
     lib: Library, search: Search, config: Any, queries: Array, keys: Array
 ) -> tuple[Array, Array]:
     """Return what a search finds, by way of float64 where it can be switched on."""
-    if not distances.has_float64(lib, (queries, keys)):
-        return search.found(lib, config, queries, keys)
     integer = jax.dtypes.canonicalize_dtype(jnp.int64)
-    with distances.float64():
+
+    def exact(lib: Library, queries: Array, keys: Array) -> tuple[Array, Array]:
         scores, indices = search.found(lib, config, queries, keys)
         return scores, indices.astype(integer)
+
+    scores, indices = distances.shortcut(lib, exact, exact, (queries, keys))
+    return scores, indices
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(0,))
