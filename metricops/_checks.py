@@ -172,6 +172,20 @@ def check_axes(axis: Any, rank: int) -> tuple[int, ...]:
     return axes
 
 
+def check_axes_of(name: str, rank: int, axis: Any) -> tuple[int, ...]:
+    """Return what `check_axes` does, or raise because the array `name` has no axis."""
+    if rank == 0:
+        refuse_shape(name, "at least one dimension", ())
+    return check_axes(axis, rank)
+
+
+def check_bool(name: str, value: Any) -> bool:
+    """Return `value` as a bool, or raise unless it is one, of Python or of NumPy."""
+    if not isinstance(value, bool) and type(value).__name__ not in ("bool", "bool_"):
+        refuse_type(name, "True or False", value)
+    return bool(value)
+
+
 def check_positive_int(name: str, value: Any) -> int:
     """Return `value` as an int, or raise unless it is at least 1."""
     number = check_int(name, value)

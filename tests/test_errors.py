@@ -26,6 +26,7 @@ WEIGHT = "no shape, or a leading part of the loss's shape"
 normalize: Any = metricops.l2_normalize
 cosine: Any = metricops.cosine_similarity
 cosine_loss: Any = metricops.cosine_similarity_loss
+cosine_distance: Any = metricops.pairwise_cosine_distance
 dot: Any = metricops.dot
 inner: Any = metricops.pairwise_inner_product
 cosines: Any = metricops.pairwise_cosine_similarity
@@ -56,7 +57,15 @@ SHAPES = [
         lambda a: normalize(a(X), axis=()),
         "`axis` must be an int or a tuple of different ints; got ().",
     ),
+    (
+        lambda a: normalize(a(1.0)),
+        "`x` must have at least one dimension; got shape ().",
+    ),
     # cosine_similarity and its loss
+    (
+        lambda a: cosine(a(1.0), a(1.0)),
+        "`x` must have at least one dimension; got shape ().",
+    ),
     (
         lambda a: cosine(a(X), a(SHORT)),
         "`y` must have the shape of `x`, (3, 3); got shape (2, 3).",
@@ -462,6 +471,10 @@ SHAPES = [
     ),
 ]
 TYPES = [
+    (
+        lambda a: cosine_distance(a(X), normalize="no"),
+        "`normalize` must be True or False; got 'no'.",
+    ),
     (
         lambda a: normalize(a(X), axis=1.0),
         "`axis` must be an int; got 1.0.",

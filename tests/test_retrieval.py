@@ -329,8 +329,12 @@ def test_eager_jax_compiles_a_metric_once(jax, function, definition, k):
             lambda x: mean_reciprocal_rank(x, [0, 1, 0], x),
             "`key_labels` must be given where `keys` are, and only there; got None.",
         ),
+        (
+            lambda x: precision_at_k(x, [[0, 1]] * 3, x, [0, 1, 2], k=1),
+            "`key_labels` must have a row each, as `query_labels`; got shape (3,).",
+        ),
     ],
-    ids=range(4),
+    ids=range(5),
 )
 def test_a_bad_argument_is_named(library, call, message):
     with pytest.raises(ValueError) as caught:

@@ -171,6 +171,9 @@ def _labels(
     if metric.multilabel and all(_is_multihot(lib, x) for x in arrays.values()):
         check_classes(lib, arrays)
     else:
+        if metric.multilabel and _is_multihot(lib, arrays["query_labels"]):
+            need = "a row each, as `query_labels`"
+            _checks.refuse_shape("key_labels", need, lib.shape(arrays["key_labels"]))
         arrays = {name: column(lib, name, x) for name, x in arrays.items()}
     own = _one_each(lib, "query_labels", arrays["query_labels"], inputs.first)
     if others is None:

@@ -53,7 +53,8 @@ def row_cosines(
     _checks.check_same_shape(second, lib.shape(y), first, shape)
     for i in range(len(shape)):
         y = lib.agree(y, i, x, i, f"`{second}` must have the shape of `{first}`.")
-    found: Array = lib.quietly(cosines, x, y, _checks.check_axes(axis, len(shape)))
+    axes = _checks.check_axes_of(first, len(shape), axis)
+    found: Array = lib.quietly(cosines, x, y, axes)
     return found
 
 

@@ -5,6 +5,7 @@ The module is long, as each distance is described in full.
 
 from typing import Any
 
+from metricops import _checks
 from metricops._arguments.arrays import Inputs, float_arrays
 from metricops._frameworks.public import public
 from metricops._similarity import metrics
@@ -39,7 +40,8 @@ def pairwise_cosine_distance(
     Raises
     ------
     TypeError
-        If an argument is not a real array, or they are of two libraries.
+        If an argument is not a real array, they are of two libraries, or `normalize` is
+        no bool.
     ValueError
         If `x` has fewer than two axes, or `y` does not fit it.
 
@@ -51,6 +53,7 @@ def pairwise_cosine_distance(
     >>> pairwise_cosine_distance(x).round(4).tolist()
     [[0.0, 0.4, 1.0], [0.4, 0.0, 1.0], [1.0, 1.0, 1.0]]
     """
+    normalize = _checks.check_bool("normalize", normalize)
     inputs, left, right = _prepared(x, y)
     lib = inputs.library
     return inputs.narrow(lib.quietly(metrics.cosine_distance, left, right, normalize))

@@ -32,7 +32,7 @@ def l2_normalize(x: Array, *, axis: int | tuple[int, ...] = -1) -> Array:
     TypeError
         If `x` is not a real array, or `axis` no int.
     ValueError
-        If `axis` is not an axis of `x`, or twice the same one.
+        If `x` has no dimension, or `axis` is not an axis of it, or twice the same one.
 
     Examples
     --------
@@ -42,7 +42,7 @@ def l2_normalize(x: Array, *, axis: int | tuple[int, ...] = -1) -> Array:
     [[0.6, 0.8], [0.0, 0.0]]
     """
     inputs = float_arrays(x=x)
-    axes = _checks.check_axes(axis, inputs.first.ndim)
+    axes = _checks.check_axes_of("x", inputs.first.ndim, axis)
     return inputs.narrow(inputs.library.quietly(unit, inputs.first, axes))
 
 
