@@ -421,3 +421,22 @@ def test_no_loss_promotes_a_rank_silently(jax, name, block_size):
     with jax.numpy_rank_promotion("raise"):
         gradient = jax.grad(lambda x: function(x, *proxies, labels=labels))
         jax.eval_shape(gradient, x)
+
+
+@pytest.mark.parametrize("n", [40, 400])  # all sorted, and candidates by products
+def test_no_search_promotes_a_rank_or_a_dtype_silently(jax, n):
+    x, labels = jax.ShapeDtypeStruct((n, 16), np.float32), np.arange(n) % 7
+    strict = jax.numpy_dtype_promotion("strict"), jax.numpy_rank_promotion("raise")
+    with strict[0], strict[1]:
+        for metric in ("cosine", "euclidean", "inner_product", "manhattan", "snr"):
+            search = partial(metricops.nearest_neighbors, k=3, metric=metric)
+            jax.eval_shape(lambda x, search=search: search(x, None), x)
+            jax.eval_shape(
+                jax.grad(lambda x, y, search=search: search(x, y)[0].sum()), x, x
+            )
+        for measure in (
+            partial(metricops.recall_at_k, k=2),
+            metricops.mean_average_precision,
+            metricops.mean_reciprocal_rank,
+        ):
+            jax.eval_shape(lambda x, measure=measure: measure(x, labels), x)

@@ -46,7 +46,7 @@ def _members(lib: Any, x: Array, groups: Array) -> Array:
     A column that is left of the groups has one of its own, whose first member it is.
     """
     xp, width = lib.xp, x.shape[1] // _GROUP
-    place = lib.positions(x[:, :_GROUP], 1, "keys")
+    place = lib.positions(x[:, :_GROUP], 1, "keys")[None, None, :]
     groups = groups[:, :, None]
     columns = groups + width * xp.astype(place, groups.dtype)
     alone = xp.where(place == 0, groups + width * (_GROUP - 1), x.shape[1])

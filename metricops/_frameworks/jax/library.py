@@ -186,7 +186,8 @@ class Jax(Library):
 
     def exact_dtype(self, x: Array) -> Any:
         """Return float64 where it is switched on."""
-        return jnp.promote_types(x.dtype, jnp.result_type(float))
+        with jax.numpy_dtype_promotion("standard"):
+            return jnp.promote_types(x.dtype, jnp.result_type(float))
 
     @across_meshes
     def found(
