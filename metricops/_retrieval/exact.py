@@ -28,7 +28,7 @@ def _first_equals(lib: Library, keys: Array) -> Array:
         return xp.zeros_like(places)
     # Equal keys have equal sums, and other keys hardly ever; so that is looked at.
     weights = 1 / (xp.astype(lib.positions(keys, 1, "keys"), keys.dtype) + 3.14)
-    sums = xp.sum(keys * weights, axis=1)
+    sums = xp.sum(keys * weights[None, :], axis=1)
     sums = xp.where(sums == sums, sums, xp.zeros_like(sums))  # NaN equals nothing
     first = xp.astype(lib.first_equals(sums), places.dtype)
     same = xp.all(lib.rows(keys, first) == keys, axis=1)
