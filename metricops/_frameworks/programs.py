@@ -129,9 +129,9 @@ def _resolved(value: Any, encoded: Encoded) -> Any:
     return _decoded(_RECORDS[word], value["config"], encoded)
 
 
-def _fields(record: type) -> tuple[str, ...]:
+def _fields(record: Any) -> tuple[str, ...]:
     """Return the names of the fields of a NamedTuple or a dataclass."""
-    if hasattr(record, "_fields"):
+    if issubclass(record, tuple):  # older releases of Dynamo trace no `hasattr` here
         return tuple(record._fields)
     return tuple(getattr(record, "__dataclass_fields__", ()))
 
