@@ -699,6 +699,25 @@ def test_a_word_is_no_array(option):
         embeddings(X, X, **{option: np.asarray(["all", "mean"])})
 
 
+FLAGS = [
+    ("npairs_loss_from_embeddings", "normalize"),
+    ("npairs_loss_from_embeddings", "symmetric"),
+    ("sigmoid_loss_from_embeddings", "exclude_diagonal"),
+    ("contrastive_loss_from_embeddings", "normalize"),
+    ("contrastive_loss_from_embeddings", "exclude_diagonal"),
+    ("triplet_loss_from_embeddings", "swap"),
+]
+
+
+@pytest.mark.parametrize(("name", "option"), FLAGS)
+@pytest.mark.parametrize("flag", ["no", 1, np.asarray([True])], ids=repr)
+def test_a_flag_is_a_bool(name, option, flag):
+    call = getattr(metricops, name)
+    with pytest.raises(TypeError, match=f"^`{option}` must be True or False; got "):
+        call(X, X, labels=[0, 1, 0], **{option: flag})
+    assert np.isfinite(call(X, X, labels=[0, 1, 0], **{option: np.True_}))
+
+
 def test_l2_weight_is_not_nan():
     with pytest.raises(ValueError, match="`l2_weight` must be a number; got nan"):
         embeddings(X, X, l2_weight=float("nan"))

@@ -51,7 +51,9 @@ def admitted(terms: Terms, asked: Arguments) -> Call:
     """Return what a call of a loss is made of, having made sure that all fits."""
     metric, block_size = _checked(asked)
     one = asked.candidates is None
-    diagonal = one if asked.exclude_diagonal is None else bool(asked.exclude_diagonal)
+    diagonal = one
+    if asked.exclude_diagonal is not None:
+        diagonal = _checks.check_bool("exclude_diagonal", asked.exclude_diagonal)
     main = {} if one else {"candidates": asked.candidates}
     inputs = float_arrays(anchors=asked.anchors, **main)
     lib, anchors, every = inputs.library, inputs.first, inputs.second
@@ -66,7 +68,10 @@ def admitted(terms: Terms, asked: Arguments) -> Call:
         labels = Labels(*fitting_labels(lib, anchors, every, *both))
     if asked.sample_weight is not None:
         weights = row_weights(lib, anchors, asked.sample_weight)
-    roles, normalize = roles_by(labels.anchors), bool(asked.normalize)
+    roles, normalize = (
+        roles_by(labels.anchors),
+        _checks.check_bool("normalize", asked.normalize),
+    )
     options = roles, metric, normalize, diagonal, asked.reduction, block_size
     given = Given(anchors, None if one else every, weights)
     return Call(inputs, Config(terms, *options), given, labels)

@@ -283,7 +283,9 @@ def _terms(
     if margin is None and reduction == "active_mean":
         need = 'a number where `reduction` is "active_mean"'
         _checks.refuse_value("margin", need, margin)
-    return Triplets(1, _margin(margin), positives, negatives, bool(swap))
+    return Triplets(
+        1, _margin(margin), positives, negatives, _checks.check_bool("swap", swap)
+    )
 
 
 def _margin(margin: Any) -> float | None:

@@ -56,7 +56,7 @@ def dot(
     >>> dot(x, y, axes=(1, 2)).tolist()
     [[[260, 360], [320, 445]]]
     """
-    if normalize:
+    if _checks.check_bool("normalize", normalize):
         inputs = float_arrays(x=x, y=y)
         lib = inputs.library
         left, right = _factors(lib, inputs.first, inputs.second, axes)
