@@ -124,41 +124,32 @@ def _config(objective: Objective, asked: Arguments) -> Config:
     """
     if type(asked.reduction) is not str or asked.reduction not in _checks.REDUCTIONS:
         _checks.check_reduction(asked.reduction)
-    normalize, symmetric = asked.normalize, asked.symmetric
-    diagonal = asked.exclude_diagonal
-    if not type(normalize) is type(symmetric) is type(diagonal) is bool:
-        normalize, symmetric, diagonal = _flags(asked)
+    flags = asked.normalize, asked.symmetric, asked.exclude_diagonal
+    if {*map(type, flags)} != {bool}:
+        flags = _flags(*flags)
     alone = asked.candidates is None or asked.candidate_labels is not None
-    if asked.labels is None and (alone or diagonal):
+    if asked.labels is None and (alone or asked.exclude_diagonal):
         given = asked.candidates, asked.candidate_labels, asked.exclude_diagonal
         check_unlabelled(*given)
     if type(asked.l2_weight) is not float or asked.l2_weight != 0:
         _check_penalty(asked)
-    if asked.candidate_bias is not None and symmetric:
+    if asked.candidate_bias is not None and asked.symmetric:
         need = "False where `candidate_bias` is given"
         _checks.refuse_value("symmetric", need, asked.symmetric)
     block_size = asked.block_size
     if block_size is not None:
         block_size = _checks.check_positive_int("block_size", block_size)
-    return Config(
-        objective,
-        _BY_POSITION,
-        1.0,
-        normalize,
-        symmetric,
-        diagonal,
-        float(asked.l2_weight),
-        asked.reduction,
-        block_size,
-    )
+    first, last = (objective, _BY_POSITION, 1.0), (asked.reduction, block_size)
+    return Config(*first, *flags, float(asked.l2_weight), *last)
 
 
-def _flags(asked: Arguments) -> tuple[bool, bool, bool]:
+def _flags(normalize: Any, symmetric: Any, diagonal: Any) -> tuple[bool, bool, bool]:
     """Return the options that are bools, or raise."""
-    normalize = _checks.check_bool("normalize", asked.normalize)
-    symmetric = _checks.check_bool("symmetric", asked.symmetric)
-    diagonal = _checks.check_bool("exclude_diagonal", asked.exclude_diagonal)
-    return normalize, symmetric, diagonal
+    return (
+        _checks.check_bool("normalize", normalize),
+        _checks.check_bool("symmetric", symmetric),
+        _checks.check_bool("exclude_diagonal", diagonal),
+    )
 
 
 def _labels(
