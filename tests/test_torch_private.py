@@ -41,6 +41,7 @@ def test_large_products_need_no_private_name(without):
     np.testing.assert_allclose(found, (x.double() @ y.double().mT).float(), atol=1e-4)
 
 
+@pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated")
 def test_compiled_losses_need_no_private_name(without):
     torch = without
     x, y = rows(torch, 6, D).requires_grad_(), rows(torch, 6, D)
