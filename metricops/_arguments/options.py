@@ -34,11 +34,6 @@ def scalar_of(lib: Library, name: str, main: str, like: Array, value: Any) -> Ar
     return array
 
 
-def check_l2_weight(value: Any) -> None:
-    """Raise unless `value` is a number, of Python or NumPy."""
-    check_number("l2_weight", value)
-
-
 def check_number(name: str, value: Any) -> float:
     """Return a number, or raise unless `value` is one."""
     if type(value) is not float and not is_number(value):

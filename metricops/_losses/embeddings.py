@@ -12,7 +12,7 @@ from metricops._arguments.embeddings import (
     fitting_labels,
     row_weights,
 )
-from metricops._arguments.options import check_l2_weight, scalar_of, temperature_of
+from metricops._arguments.options import check_number, scalar_of, temperature_of
 from metricops._frameworks import Library
 from metricops._losses.embeddings_call import Call
 from metricops._panels.objective import Objective
@@ -198,7 +198,7 @@ def _candidates(lib: Library, anchors: Array, every: Array, asked: Arguments) ->
 
 def _check_penalty(asked: Arguments) -> None:
     """Raise unless the weight of the penalty is a number, and fits the reduction."""
-    check_l2_weight(asked.l2_weight)
+    check_number("l2_weight", asked.l2_weight)
     if asked.reduction == "none" and asked.l2_weight != 0:
         need = 'zero where `reduction` is "none"'
         _checks.refuse_value("l2_weight", need, asked.l2_weight)

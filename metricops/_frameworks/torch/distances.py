@@ -50,7 +50,7 @@ class Reusing:
         """Return ``upstream * inverse``, or `upstream` alone, in a dtype."""
         found, columns = upstream, upstream.shape[1]
         if inverse is not None:
-            if upstream.dtype != dtype and not _multiply(upstream, inverse):
+            if upstream.dtype != dtype and not _keeps_digits(upstream, inverse):
                 return upstream.to(dtype) * inverse
             found = self._memory("narrowed", upstream, upstream.dtype, columns)
             found = torch.mul(upstream, inverse, out=found)
@@ -73,7 +73,7 @@ class Reusing:
         return found
 
 
-def _multiply(x: Array, y: Array) -> bool:
+def _keeps_digits(x: Array, y: Array) -> bool:
     """Return whether the largest product of two arrays is far from the ends of float32.
 
     Then one that is too small is nothing beside it.
