@@ -114,6 +114,9 @@ def test_a_jacobian_is_that_of_the_definition(torch, name, n, options, mode):
         return
     if mode != "eager" and name == "third" and not options:
         pytest.skip("PyTorch cannot trace third derivatives of its own functions")
+    if name == "forward over forward":
+        # PyTorch traces this of its own functions only after one forward mode.
+        traced(torch, mode, partial(TRANSFORMS["jvp"], torch, definition), x, y, x)
     found = traced(torch, mode, own, x, y)
     np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-12)
 
