@@ -228,3 +228,17 @@ def test_an_empty_batch_has_an_empty_gradient(gradient):
     empty = np.zeros((0, 3))
     (result,) = gradient(lambda s: softmax_cross_entropy(s, empty), empty)
     assert result.shape == (0, 3)
+
+
+def test_targets_have_the_gradient_of_the_definition_also_where_they_are_0(gradient):
+    given = [[1.0, 0.0, 2.0, 0.5], [0.0, 1.0, 0.0, 0.0], [0.0] * 4]
+    similarity, targets = np.asarray(MASKED), np.asarray(given)
+    _, found = gradient(softmax_cross_entropy, similarity, targets)
+    step = 1e-6  # upwards alone: a target is not negative
+    start = cross_entropy_loss(MASKED, given)
+    for i, j in ((0, 0), (0, 1), (0, 2), (1, 0), (1, 1), (1, 2), (1, 3)):
+        more = targets.copy()
+        more[i, j] += step
+        slope = (cross_entropy_loss(MASKED, more.tolist()) - start) / step
+        np.testing.assert_allclose(found[i, j], slope, atol=1e-5)
+    np.testing.assert_array_equal(found[2], 0)

@@ -151,6 +151,9 @@ def _rows(lib: Library, s: Array, t: Array) -> tuple[Array, Array]:
     counted = total != 0
     # A row that is left out may hold NaN or minus infinity alone, so it becomes 0.
     logs = lib.log_softmax(xp.where(counted[:, None], s, 0.0))
-    # Not multiplied where there is no target: 0 times minus infinity is NaN.
-    share = xp.sum(t * xp.where(t != 0, logs, 0.0), axis=1)
-    return 0.0 - share / xp.where(counted, total, 1.0), counted
+    # Not multiplied where there is neither: 0 times minus infinity is NaN. Elsewhere a
+    # target of 0 has a derivative too.
+    some = xp.logical_or(t != 0, logs > -float("inf"))
+    share = xp.sum(t * xp.where(some, logs, 0.0), axis=1)
+    losses = 0.0 - share / xp.where(counted, total, 1.0)
+    return xp.where(counted, losses, 0.0), counted
