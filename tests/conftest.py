@@ -168,6 +168,18 @@ LONG_TESTS = (
     ),
     "test_one_epoch_of_triplets_improves_recall_in_each_framework[torch-triplet",
     "test_each_jax_vmap_is_a_loop_in_32_bits",
+    "test_jax_vmap_is_a_loop_in_32_bits[lifted-vmap of grad",
+    "test_its_gradients_are_right_when_traced[tensorflow-graph-symmetric",
+    "test_gradients_are_right_when_traced[tensorflow-graph-one set-triplets hard",
+    "test_no_features_have_a_gradient_when_traced[tensorflow-graph-2-cosine",
+    "test_no_features_have_a_gradient_when_traced[tensorflow-graph-600-euclidean",
+    "test_random_calls_are_their_definition[jax-2",
+    "test_random_calls_are_their_definition[jax-3",
+    "test_mixed_precision_trains_without_nan[mixed_bfloat16-jit",
+    "test_mixed_precision_trains_without_nan[mixed_bfloat16-eager",
+    "test_the_formulas_of_a_framework_agree_and_are_timed[jax",
+    "test_one_epoch_on_the_digits_saves_a_network_that_retrieves[jax",
+    "test_one_epoch_on_the_digits_saves_a_network_that_retrieves[torch",
 )
 
 

@@ -44,17 +44,18 @@ def test_every_public_object_has_an_example_that_runs(module):
     assert runner.failures == 0
 
 
-def test_one_epoch_on_the_digits_saves_a_network_that_retrieves(tmp_path):
+@pytest.mark.parametrize("backend", [BACKEND])
+def test_one_epoch_on_the_digits_saves_a_network_that_retrieves(tmp_path, backend):
     require("sklearn")
     out = tmp_path / "digits.keras"
     script = ROOT / "docs" / "examples" / "keras_digits.py"
     words = [sys.executable, script, "--epochs", "1", "--out", out]
-    environment = {**os.environ, "KERAS_BACKEND": BACKEND}
+    environment = {**os.environ, "KERAS_BACKEND": backend}
     run = subprocess.run(
         [*map(str, words)], capture_output=True, text=True, env=environment
     )
     assert run.returncode == 0, run.stdout + run.stderr
-    assert f"on {BACKEND}" in run.stdout
+    assert f"on {backend}" in run.stdout
     before, after = map(float, re.findall(r"recall@1 ([01]\.\d+)", run.stdout))
     assert after > before
     assert out.exists()
