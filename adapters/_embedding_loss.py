@@ -5,6 +5,7 @@ import math
 from typing import Any
 
 from metricops import _checks
+from metricops._arguments.options import check_positive
 from metricops._sharded import Group, loss_of_group
 
 MAX_LOG_SCALE = math.log(100)
@@ -31,13 +32,12 @@ def log_scale(temperature: float) -> float:
 
     Raises
     ------
+    TypeError
+        If `temperature` is no number.
     ValueError
-        If `temperature` is not positive and finite.
+        If it is not positive and finite.
     """
-    if not 0 < temperature < math.inf:
-        msg = f"`temperature` must be positive and finite; got {temperature!r}."
-        raise ValueError(msg)
-    return min(-math.log(temperature), MAX_LOG_SCALE)
+    return min(-math.log(check_positive("temperature", temperature)), MAX_LOG_SCALE)
 
 
 def module_loss(module: Any, group: Group | None, *arrays: Any, **given: Any) -> Any:

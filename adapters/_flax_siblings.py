@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 import metricops
+from metricops._arguments.options import check_number
 
 from ._embedding_loss import (
     SIGMOID_OPTIONS,
@@ -84,7 +85,7 @@ class SigmoidEmbeddingLoss(nnx.Module):
         if learnable_temperature:
             scale = nnx.Param(jnp.asarray(log_scale(temperature), param_dtype))
         if learnable_bias:
-            offset = nnx.Param(jnp.asarray(bias, param_dtype))
+            offset = nnx.Param(jnp.asarray(check_number("bias", bias), param_dtype))
         self.logit_scale, self.logit_bias = scale, offset
 
     @property

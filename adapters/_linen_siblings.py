@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 import metricops
+from metricops._arguments.options import check_number
 
 from ._embedding_loss import (
     SIGMOID_OPTIONS,
@@ -98,7 +99,7 @@ class SigmoidEmbeddingLoss(nn.Module):
             scale = self.param("logit_scale", start, (), self.param_dtype)
             temperature = jnp.exp(-capped(scale))
         if self.learnable_bias:
-            start = nn.initializers.constant(self.bias)
+            start = nn.initializers.constant(check_number("bias", self.bias))
             bias = self.param("logit_bias", start, (), self.param_dtype)
         return loss_over_axis(
             self,

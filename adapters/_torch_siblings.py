@@ -9,6 +9,7 @@ import torch
 
 import metricops
 from metricops._arguments.held import labels_to_hold
+from metricops._arguments.options import check_number
 
 from ._embedding_loss import (
     SIGMOID_OPTIONS,
@@ -87,7 +88,7 @@ class SigmoidEmbeddingLoss(Module):
             start = torch.tensor(log_scale(temperature), device=device, dtype=dtype)
             scale = torch.nn.Parameter(start)
         if learnable_bias:
-            start = torch.tensor(float(bias), device=device, dtype=dtype)
+            start = torch.tensor(check_number("bias", bias), device=device, dtype=dtype)
             offset = torch.nn.Parameter(start)
         self.register_parameter("logit_scale", scale)
         self.register_parameter("logit_bias", offset)

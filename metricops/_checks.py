@@ -3,6 +3,8 @@
 One sentence each: the argument, what it must be, what it was. Nothing here knows a
 framework: callers pass names, dtypes as words and shapes as tuples, in which None is a
 size that is unknown until a graph runs.
+
+The module is long, as every sentence stands here.
 """
 
 import operator
@@ -24,7 +26,10 @@ _CONVERSIONS = {
     "DTensor": "gather it with .full_tensor()",
     "sparse matrix": "convert it with .toarray()",
     "sparse array": "convert it with .todense()",
+    "DataFrame": "convert it with .to_numpy()",
+    "Series": "convert it with .to_numpy()",
 }
+_LONGEST = 80  # letters of a value in a sentence
 
 
 def refuse_kind(name: str, kind: str) -> NoReturn:
@@ -56,9 +61,7 @@ def refuse_list_of_arrays(name: str, label: str) -> NoReturn:
 
 def refuse_type(name: str, need: str, got: Any) -> NoReturn:
     """Raise because `name` is not of the type that it `need`s to be."""
-    shape = tuple(getattr(got, "shape", ()))
-    words = f"an array of shape {shape}" if shape else repr(got)
-    msg = f"`{name}` must be {need}; got {words}."
+    msg = f"`{name}` must be {need}; got {shown(got)}."
     raise TypeError(msg)
 
 
@@ -91,8 +94,26 @@ def refuse_shape(name: str, need: str, shape: Shape) -> NoReturn:
 
 def refuse_value(name: str, need: str, got: Any) -> NoReturn:
     """Raise because the value of `name` is not what it `need`s to be."""
-    msg = f"`{name}` must be {need}; got {got!r}."
+    msg = f"`{name}` must be {need}; got {shown(got)}."
     raise ValueError(msg)
+
+
+def shown(got: Any) -> str:
+    """Return a value in words, on one line: an array by its shape, a long one cut."""
+    shape = _shape_of(got)
+    if shape:
+        return f"an array of shape {shape}"
+    words = " ".join(repr(got).split())
+    return words if len(words) <= _LONGEST else f"{words[:_LONGEST]}..."
+
+
+def _shape_of(value: Any) -> tuple[Any, ...] | None:
+    """Return the shape of an array, () of one that hides it; None of what is none."""
+    try:
+        found = getattr(value, "shape", None)
+        return None if found is None else tuple(found)
+    except (RuntimeError, TypeError, ValueError):  # of a nested tensor, say
+        return ()
 
 
 def same(left: int | None, right: int | None) -> bool:
@@ -124,10 +145,12 @@ def check_reduction(reduction: Any, allowed: tuple[str, ...] = REDUCTIONS) -> No
 
 def check_word(name: str, value: Any, allowed: tuple[str, ...]) -> None:
     """Raise unless `value` is one of the words that are `allowed`."""
-    if tuple(getattr(value, "shape", ())):
-        refuse_type(name, one_of(allowed), value)
-    if value not in allowed:
-        refuse_value(name, one_of(allowed), value)
+    if isinstance(value, str):
+        if value not in allowed:
+            refuse_value(name, one_of(allowed), value)
+        return
+    refuse = refuse_value if _shape_of(value) is None else refuse_type
+    refuse(name, one_of(allowed), value)
 
 
 def one_of(names: tuple[str, ...]) -> str:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import metricops
+from metricops import _checks
 from tests.conftest import Library
 
 X = [[2.0, 1.0, 0.0], [0.0, 2.0, 1.0], [1.0, 0.0, 2.0]]
@@ -35,6 +36,7 @@ npairs: Any = metricops.npairs_loss
 multilabel: Any = metricops.npairs_multilabel_loss
 embeddings: Any = metricops.npairs_loss_from_embeddings
 loss_and_grad: Any = metricops.npairs_loss_and_grad
+contrastive: Any = metricops.contrastive_loss_from_embeddings
 neighbors: Any = metricops.nearest_neighbors
 recall: Any = metricops.recall_at_k
 
@@ -335,6 +337,20 @@ SHAPES = [
         "`candidate_labels` must have shape (m, c), as `labels`; got shape (3,).",
     ),
     (
+        lambda a: embeddings(a(X), a(X), a([0, 1, 2]), candidate_labels=a(HOT)),
+        (
+            "`candidate_labels` must have shape (m,) or (m, 1), as `labels`; "
+            "got shape (3, 2)."
+        ),
+    ),
+    (
+        lambda a: embeddings(a(X), a(X), [[0], [1], [2]], candidate_labels=0),
+        (
+            "`candidate_labels` must have shape (m,) or (m, 1), as `labels`; "
+            "got shape ()."
+        ),
+    ),
+    (
         lambda a: embeddings(a(X), a(X), a(CUBE)),
         "`labels` must have shape (n,), (n, 1) or (n, c); got shape (2, 3, 4).",
     ),
@@ -598,7 +614,7 @@ TYPES = [
     ),
     (
         lambda a: embeddings(a(X), a(X), temperature=None),
-        "`temperature` must be a dense array; got NoneType.",
+        "`temperature` must be a number or an array; got None.",
     ),
     (
         lambda a: embeddings(a(X), a(X), temperature=np.complex64(1)),
@@ -699,6 +715,112 @@ def test_a_word_is_no_array(option):
         embeddings(X, X, **{option: np.asarray(["all", "mean"])})
 
 
+WORDS: dict[str, tuple[str, tuple[str, ...]]] = {
+    "npairs_loss_from_embeddings": ("denominator", ("all", "own", "negatives")),
+    "triplet_loss_from_embeddings": (
+        "negatives",
+        ("semihard", "hard", "easy", "all", "beyond_all"),
+    ),
+    "npairs_loss": ("reduction", ("mean", "sum", "weighted_mean", "none")),
+}
+
+
+@pytest.mark.parametrize("name", WORDS)
+def test_a_word_is_no_number_of_any_library(library, name):
+    option, words = WORDS[name]
+    listed = _checks.one_of(words)
+    with pytest.raises(TypeError) as caught:
+        getattr(metricops, name)(
+            library.asarray(X), labels=[0, 1, 0], **{option: library.asarray(1.0)}
+        )
+    assert str(caught.value).startswith(f"`{option}` must be {listed}; got ")
+
+
+@pytest.mark.parametrize("shape", [(1,), (2,), (2, 2)])
+def test_a_power_is_no_array(library, shape):
+    power = library.asarray(np.ones(shape, np.float32))
+    with pytest.raises(TypeError) as caught:
+        contrastive(library.asarray(X), labels=[0, 1, 0], power=power)
+    words = f"`power` must be 1 or 2; got an array of shape {shape}."
+    assert str(caught.value) == words
+
+
+@pytest.mark.parametrize("power", ["2", True, None, [2]], ids=repr)
+def test_a_power_is_a_number(power):
+    with pytest.raises(TypeError, match=r"^`power` must be 1 or 2; got "):
+        contrastive(X, labels=[0, 1, 0], power=power)
+    for number in (2.0, np.int64(2)):
+        expected = contrastive(X, labels=[0, 1, 0])
+        assert contrastive(X, labels=[0, 1, 0], power=number) == expected
+
+
+OF_LOSSES = {
+    "triplet_loss_from_embeddings": '"euclidean", "squared_euclidean" or "cosine"',
+    "contrastive_loss_from_embeddings": '"euclidean", "squared_euclidean" or "cosine"',
+    "lifted_structure_loss_from_embeddings": (
+        '"euclidean", "squared_euclidean" or "cosine"'
+    ),
+    "soft_nearest_neighbor_loss_from_embeddings": '"squared_euclidean" or "cosine"',
+}
+
+
+@pytest.mark.parametrize("name", OF_LOSSES)
+@pytest.mark.parametrize("metric", ["euclidian", "snr"])
+def test_a_loss_names_the_metrics_that_it_takes(name, metric):
+    with pytest.raises(ValueError, match="metric") as caught:
+        getattr(metricops, name)(X, labels=[0, 1, 0], metric=metric)
+    words = f"`metric` must be {OF_LOSSES[name]}; got '{metric}'."
+    assert str(caught.value) == words
+
+
+def test_the_loss_of_one_set_names_its_embeddings(torch):
+    with pytest.raises(TypeError) as caught:
+        metricops.lifted_structure_loss_from_embeddings(X, torch.tensor([0, 0, 1]))
+    words = "of the library of `embeddings`, NumPy; got an array of PyTorch."
+    assert str(caught.value).endswith(words)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda x: neighbors(X, k=x),
+        lambda x: neighbors(X, metric=x),
+        lambda x: neighbors(X, progress=x),
+        lambda x: recall(X, [0, 1, 2], key_labels=x, k=1),
+        lambda x: embeddings(X, X, reduction=x),
+    ],
+)
+@pytest.mark.parametrize("value", [list(range(1000)), np.arange(1000)], ids=type)
+def test_what_was_given_is_not_printed_at_length(call, value):
+    with pytest.raises((TypeError, ValueError)) as caught:
+        call(value)
+    assert len(str(caught.value)) < 200
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("word", ["DataFrame", "Series"])
+def test_a_table_is_refused_with_its_conversion(library, word):
+    table = type(word, (), {"__array__": lambda self, **_: np.asarray([0, 1, 2])})()
+    with pytest.raises(TypeError, match=rf"got {word}: convert it with \.to_numpy\("):
+        npairs(library.asarray(X), table)
+    with pytest.raises(TypeError, match=rf"got {word}: convert it with \.to_numpy\("):
+        normalize(table)
+
+
+def test_labels_are_no_records(library):
+    records = np.zeros(3, [("name", "i8")])
+    with pytest.raises(TypeError) as caught:
+        npairs(library.asarray(X), records)
+    assert str(caught.value) == f"`labels` must be {MIXED}; got dtype void64."
+
+
+def test_an_unknown_number_of_dimensions_is_called_so(tf):
+    graph = tf.function(normalize, input_signature=[tf.TensorSpec(None, "float32")])
+    with pytest.raises(ValueError, match="known number of dim") as caught:
+        graph.get_concrete_function()
+    assert "got TensorShape(None)." in str(caught.value)
+
+
 FLAGS = [
     ("npairs_loss_from_embeddings", "normalize"),
     ("npairs_loss_from_embeddings", "symmetric"),
@@ -706,11 +828,12 @@ FLAGS = [
     ("contrastive_loss_from_embeddings", "normalize"),
     ("contrastive_loss_from_embeddings", "exclude_diagonal"),
     ("triplet_loss_from_embeddings", "swap"),
+    ("soft_nearest_neighbor_loss_from_embeddings", "normalize"),
 ]
 
 
 @pytest.mark.parametrize(("name", "option"), FLAGS)
-@pytest.mark.parametrize("flag", ["no", 1, np.asarray([True])], ids=repr)
+@pytest.mark.parametrize("flag", ["no", 1, np.asarray([True, True])], ids=repr)
 def test_a_flag_is_a_bool(name, option, flag):
     call = getattr(metricops, name)
     with pytest.raises(TypeError, match=f"^`{option}` must be True or False; got "):

@@ -255,6 +255,18 @@ def test_a_temperature_must_be_positive_and_finite(temperature):
 
 
 @by_adapter
+@pytest.mark.parametrize("value", ["0.1", None, [0.1]], ids=repr)
+def test_what_is_learnt_starts_from_a_number(kind, value):
+    def call(module: Any) -> Any:
+        module.init(jax.random.key(0), X, Y) if kind == "linen" else module(X, Y)
+
+    with pytest.raises(TypeError, match=r"^`temperature` must be a number; got "):
+        call(adapters[kind].NPairsEmbeddingLoss(value, learnable_temperature=True))
+    with pytest.raises(TypeError, match=r"^`bias` must be a number; got "):
+        call(adapters[kind].SigmoidEmbeddingLoss(0.1, value, learnable_bias=True))
+
+
+@by_adapter
 def test_labels_and_weights_reach_the_losses(kind):
     def call(name: str, *arrays: Any, **given: Any) -> Any:
         module = getattr(adapters[kind], name)(**options)

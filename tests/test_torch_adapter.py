@@ -276,6 +276,14 @@ def test_a_temperature_must_be_positive_and_finite(temperature, learnable):
         )
 
 
+@pytest.mark.parametrize("value", ["0.1", None, [0.1]], ids=repr)
+def test_what_is_learnt_starts_from_a_number(value):
+    with pytest.raises(TypeError, match=r"^`temperature` must be a number; got "):
+        adapter.NPairsEmbeddingLoss(value, learnable_temperature=True)
+    with pytest.raises(TypeError, match=r"^`bias` must be a number; got "):
+        adapter.SigmoidEmbeddingLoss(0.1, value, learnable_bias=True)
+
+
 def test_labels_and_weights_reach_the_losses():
     x, y = torch.tensor(X), torch.tensor(Y)
     labels, others = torch.tensor(LABELS), torch.tensor(LABELS[::-1].copy())

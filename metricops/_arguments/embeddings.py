@@ -108,6 +108,9 @@ def _alike(lib: Library, named: dict[str, Array]) -> dict[str, Array]:
     widths = (1, None) if one_known else (1,)
     if all(_is_column(shape, widths) for shape in shapes.values()):
         return {name: column(lib, name, x) for name, x in named.items()}
+    if len(shapes["labels"]) == 1 or _is_column(shapes["labels"], (1,)):
+        need = "shape (m,) or (m, 1), as `labels`"
+        _checks.refuse_shape("candidate_labels", need, shapes["candidate_labels"])
     for name, shape in shapes.items():
         need = "(n,), (n, 1) or (n, c)" if name == "labels" else "(m, c), as `labels`"
         _checks.check_rank(name, shape, 2, need)

@@ -104,7 +104,7 @@ def _on_host(name: str, value: Any) -> Any:
         value = labels_from_plain(name, value)
     if is_numpy(value):
         refuse_subclass(name, value)
-        if value.dtype.kind == "c":
+        if value.dtype.kind == "c" or value.dtype.names is not None:
             _checks.refuse_dtype(name, _LABELS, value.dtype.name)
     return value
 

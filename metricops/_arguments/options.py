@@ -23,7 +23,7 @@ def temperature_of(
 
 def scalar_of(lib: Library, name: str, main: str, like: Array, value: Any) -> Array:
     """Return a number, or an array of shape (), as such an array."""
-    if isinstance(value, (bool, str)):
+    if value is None or isinstance(value, (bool, str)):
         _checks.refuse_type(name, "a number or an array", value)
     if is_number(value):
         check_number(name, value)
@@ -36,17 +36,22 @@ def scalar_of(lib: Library, name: str, main: str, like: Array, value: Any) -> Ar
 
 def check_number(name: str, value: Any) -> float:
     """Return a number, or raise unless `value` is one."""
-    if type(value) is not float and not is_number(value):
-        _checks.refuse_type(name, "a number", value)
-    number = float(value)
+    number = _number(name, value)
     if math.isnan(number):
         _checks.refuse_value(name, "a number", value)
     return number
 
 
+def _number(name: str, value: Any) -> float:
+    """Return a number, NaN too, or raise unless `value` is one."""
+    if type(value) is not float and not is_number(value):
+        _checks.refuse_type(name, "a number", value)
+    return float(value)
+
+
 def check_positive(name: str, value: Any) -> float:
     """Return a positive number, or raise unless `value` is one."""
-    number = check_number(name, value)
+    number = _number(name, value)
     if not 0 < number < float("inf"):
         _checks.refuse_value(name, "positive and finite", value)
     return number
@@ -54,8 +59,7 @@ def check_positive(name: str, value: Any) -> float:
 
 def check_share(name: str, value: Any) -> float:
     """Return a number from 0 to 1, or raise unless `value` is one."""
-    if type(value) is not float and not is_number(value):
-        _checks.refuse_type(name, "a number", value)
-    if not 0 <= value <= 1:
+    number = _number(name, value)
+    if not 0 <= number <= 1:
         _checks.refuse_value(name, "from 0 to 1", value)
-    return float(value)
+    return number

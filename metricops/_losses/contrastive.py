@@ -11,6 +11,7 @@ from metricops._arguments.arrays import float_arrays, numbers
 from metricops._arguments.options import check_number
 from metricops._arguments.weights import reduce_losses, sample_weights
 from metricops._frameworks import Library
+from metricops._frameworks.host import is_number
 from metricops._frameworks.public import public
 from metricops._losses.contrastive_terms import Contrastive
 from metricops._losses.distances import (
@@ -256,6 +257,8 @@ def contrastive_loss_from_embeddings(
 
 def _terms(positive_margin: Any, negative_margin: Any, power: Any) -> Contrastive:
     """Return the terms of a call, having checked its numbers."""
+    if not is_number(power):
+        _checks.refuse_type("power", "1 or 2", power)
     if power not in (1, 2):
         _checks.refuse_value("power", "1 or 2", power)
     near = check_number("positive_margin", positive_margin)

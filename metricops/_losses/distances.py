@@ -16,7 +16,7 @@ from metricops._panels.roles import roles_by
 from metricops._panels.term_operation import OPERATION, value_and_gradients
 from metricops._panels.term_records import Config, Given, Labels
 from metricops._panels.terms import Terms
-from metricops._similarity.metrics import canonical
+from metricops._similarity.metrics import canonical_among
 from metricops._typing import Array
 
 REDUCTIONS = ("mean", "sum", "weighted_mean", "active_mean", "none")
@@ -80,9 +80,7 @@ def admitted(terms: Terms, asked: Arguments) -> Call:
 def _checked(asked: Arguments) -> tuple[str, int | None]:
     """Return the metric and the rows of a panel, having checked the options."""
     _checks.check_reduction(asked.reduction, REDUCTIONS)
-    metric = canonical(asked.metric)
-    if metric not in METRICS:
-        _checks.refuse_value("metric", _checks.one_of(METRICS), asked.metric)
+    metric = canonical_among(METRICS, asked.metric)
     if asked.labels is None:
         given = asked.candidates, asked.candidate_labels, asked.exclude_diagonal
         check_unlabelled(*given)

@@ -4,6 +4,7 @@ from typing import Any
 
 from metricops import _checks
 from metricops._arguments.arrays import float_arrays
+from metricops._arguments.labels import label_arrays
 from metricops._arguments.options import check_number
 from metricops._frameworks.public import public
 from metricops._losses.distances import Arguments, Call, admitted, loss_of, solvable
@@ -26,7 +27,9 @@ def _admitted(
     inputs = float_arrays(embeddings=embeddings)
     shape = inputs.library.shape(inputs.first)
     _checks.check_rank("embeddings", shape, 2, "(n, d)")
-    options = {**options, "labels": labels, "reduction": reduction}
+    inputs.library.check_whole("embeddings", inputs.first)
+    given = label_arrays(inputs.library, "embeddings", inputs.first, labels=labels)
+    options = {**options, **given, "reduction": reduction}
     call = admitted(terms, Arguments(inputs.first, **options))
     return call._replace(inputs=inputs)
 

@@ -16,7 +16,7 @@ from metricops._losses.soft_nearest_neighbor_objective import LogShares
 from metricops._losses.solvable import Solvable
 from metricops._panels.operation import value_and_gradients
 from metricops._panels.records import Config, Given, Labels, Wanted
-from metricops._similarity.metrics import canonical
+from metricops._similarity.metrics import canonical_among
 from metricops._typing import Array
 
 METRICS = ("squared_euclidean", "cosine")
@@ -40,11 +40,9 @@ def solvable_scores(**given: Any) -> Solvable:
 
 def _admitted(metric: Any, normalize: Any, **given: Any) -> tuple[Call, bool]:
     """Return a call of inner products, and whether distances are to be squared."""
-    word = canonical(metric)
-    if word not in METRICS:
-        _checks.refuse_value("metric", _checks.one_of(METRICS), metric)
-    squared = word != "cosine"
-    call = admitted_within(LogShares(), normalize=normalize or not squared, **given)
+    squared = canonical_among(METRICS, metric) != "cosine"
+    units = _checks.check_bool("normalize", normalize) or not squared
+    call = admitted_within(LogShares(), normalize=units, **given)
     return call, squared
 
 

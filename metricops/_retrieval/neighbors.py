@@ -88,7 +88,8 @@ def _shown(
 ) -> tuple[Array, Array]:
     """Return what a search finds, by the panels that `progress` iterates over."""
     if not callable(progress):
-        msg = f"`progress` must wrap an iterable of panels; got {progress!r}."
+        msg = "`progress` must wrap an iterable of panels; "
+        msg += f"got {_checks.shown(progress)}."
         raise TypeError(msg)
     lib, rows, keys = inputs.library, inputs.first, inputs.second
     count = lib.known_rows(rows)

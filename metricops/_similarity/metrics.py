@@ -4,6 +4,7 @@ import difflib
 from collections.abc import Callable
 from typing import Any
 
+from metricops import _checks
 from metricops._frameworks import Library
 from metricops._similarity import operation
 from metricops._similarity.normalize import unit, unit_and_norm
@@ -26,21 +27,35 @@ _QUARTER = {32: 2.0**125, 64: 2.0**1021}
 _SHORTER = 2.0**24
 
 
+_NAMES = {alias: name for name, rest in ALIASES.items() for alias in (name, *rest)}
+
+
 def canonical(metric: Any, argument: str = "metric") -> str:
     """Return the name of a metric that may be given by an alias."""
-    if not isinstance(metric, str):
-        msg = f"`{argument}` must be a string; got {metric!r}."
-        raise TypeError(msg)
-    wanted = metric.strip().lower()
-    names = {alias: name for name, rest in ALIASES.items() for alias in (name, *rest)}
-    if wanted in names:
-        return names[wanted]
-    (nearest,) = difflib.get_close_matches(wanted, names, n=1, cutoff=0)
+    wanted = _word(metric, argument)
+    if wanted in _NAMES:
+        return _NAMES[wanted]
+    (nearest,) = difflib.get_close_matches(wanted, _NAMES, n=1, cutoff=0)
     msg = (
         f"`{argument}` must be one of {', '.join(ALIASES)}; got {metric!r}. "
         f"Nearest: {nearest!r}."
     )
     raise ValueError(msg)
+
+
+def canonical_among(allowed: tuple[str, ...], metric: Any) -> str:
+    """Return the name of a metric that may be given by an alias, one of a few."""
+    name = _NAMES.get(_word(metric, "metric"), "")
+    if name not in allowed:
+        _checks.refuse_value("metric", _checks.one_of(allowed), metric)
+    return name
+
+
+def _word(metric: Any, argument: str) -> str:
+    """Return the name of a metric as it is looked up."""
+    if not isinstance(metric, str):
+        _checks.refuse_type(argument, "a string", metric)
+    return metric.strip().lower()
 
 
 def cosine_similarity(lib: Library, x: Array, y: Array) -> Array:

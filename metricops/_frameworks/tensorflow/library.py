@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from metricops._checks import Shape, refuse_shape
+from metricops._checks import Shape, refuse_value
 from metricops._frameworks.distances import root_by_one
 from metricops._frameworks.dtypes import LONG_DOUBLES
 from metricops._frameworks.library import Library
@@ -54,7 +54,7 @@ class TensorFlow(Library):
         """Return the tensor in the variable `x`."""
         tensor = tf.convert_to_tensor(x)
         if tensor.shape.rank is None:
-            refuse_shape(name, "a known number of dimensions", ())
+            refuse_value(name, "of a known number of dimensions", tensor.shape)
         return tensor
 
     def default_float(self, like: Array) -> Any:
