@@ -19,11 +19,17 @@ def loss_over_axis(
 ) -> jax.Array:
     """Return the loss of a module; with `axis_name` it is the same on every device."""
     ring = check_gather(getattr(module, "gather", "all"), "axis_name", axis_name)
-    group = None if axis_name is None else _Axis(axis_name, ring)
+    if axis_name is None or _is_initializing(module):
+        return module_loss(module, None, *arrays, **given)
+    group = _Axis(axis_name, ring)
     loss: jax.Array = module_loss(module, group, *arrays, **given)
-    if group is None or module.reduction == "none":
-        return loss
-    return jax.lax.pmean(loss, axis_name)
+    return loss if module.reduction == "none" else jax.lax.pmean(loss, axis_name)
+
+
+def _is_initializing(module: Any) -> bool:
+    """Return whether Linen makes parameters, which it does outside of a mapped axis."""
+    asked = getattr(module, "is_initializing", None)  # which modules of nnx lack
+    return asked is not None and bool(asked())
 
 
 @jax.custom_vjp

@@ -5,6 +5,7 @@ import math
 import re
 import runpy
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -310,6 +311,24 @@ def test_a_ring_over_an_axis_of_vmap_is_differentiated_inside(name):
     assert jax.eval_shape(inside, rows, labels) == from_outside("all")
     with pytest.raises(NotImplementedError, match="differentiated inside `vmap` over"):
         from_outside("ring")
+
+
+@pytest.mark.parametrize("gather", ["all", "ring"])
+@pytest.mark.parametrize("name", ["NPairsEmbeddingLoss", "SigmoidEmbeddingLoss"])
+def test_linen_makes_parameters_outside_of_the_mapped_axis(name, gather):
+    options: dict[str, Any] = {"learnable_temperature": True, "gather": gather}
+    module = getattr(adapters["linen"], name)(axis_name="i", **options)
+    rows = jnp.asarray(X).reshape(2, 3, 4)
+    variables = module.init(jax.random.key(0), *rows)
+    assert sorted(variables["params"]) == ["logit_scale"]
+    mapped = jax.vmap(partial(module.apply, variables), axis_name="i")
+    whole = getattr(adapters["linen"], name)(learnable_temperature=True)
+    expected = whole.apply(variables, jnp.asarray(X), jnp.asarray(X))
+    close(mapped(rows, rows)[0], expected)
+    memory = adapters["linen"].CrossBatchMemory(
+        adapters["linen"].ContrastiveEmbeddingLoss(axis_name="i", gather=gather), 6
+    )
+    assert "memory" in memory.init(jax.random.key(0), rows[0], LABELS[:3])
 
 
 def test_the_example_trains_saves_loads_and_draws(tmp_path, monkeypatch, capsys):
