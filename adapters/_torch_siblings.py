@@ -258,9 +258,13 @@ class ContrastiveEmbeddingLoss(LabelledLoss):
 class CrossBatchMemory(Module):
     """A loss of a batch against itself and the embeddings of batches before it [1]_.
 
-    The memory is part of the state of the module, is saved with it, and starts empty.
-    Embeddings in it are constants; they come behind those of the batch. In evaluation,
-    after ``eval()``, it is read, and stays as it is.
+    The memory is saved with the module, moves with it, and starts empty. Embeddings in
+    it are constants; they come behind those of the batch. In evaluation, after
+    ``eval()``, it is read, and stays as it is.
+
+    Each process remembers its own rows: the memory is no buffer, of which
+    `DistributedDataParallel` would copy that of process 0 into the others. Where `loss`
+    has a process group, a batch is compared with what all processes remember.
 
     Parameters
     ----------
@@ -291,9 +295,7 @@ class CrossBatchMemory(Module):
     """
 
     _shown = ("memory_size", "warmup_steps")
-    embeddings: torch.Tensor
-    labels: torch.Tensor
-    steps: torch.Tensor
+    _saved = ("embeddings", "labels", "steps")
 
     def __init__(
         self, loss: torch.nn.Module, memory_size: int, warmup_steps: int = 0
@@ -304,9 +306,9 @@ class CrossBatchMemory(Module):
         self.loss = loss
         self.memory_size = memory_size
         self.warmup_steps = warmup_steps
-        self.register_buffer("embeddings", torch.zeros((0, 0)))
-        self.register_buffer("labels", torch.zeros((0,), dtype=torch.int64))
-        self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
+        self.embeddings = torch.zeros((0, 0))
+        self.labels = torch.zeros((0,), dtype=torch.int64)
+        self.steps = torch.zeros((), dtype=torch.int64)
 
     def forward(
         self,
@@ -319,9 +321,7 @@ class CrossBatchMemory(Module):
 
         In training copies of them go into the memory then.
         """
-        check_memory(self.memory_size, len(embeddings))
-        held = self.embeddings, self.labels
-        labels = labels_to_hold(held, embeddings, labels)
+        labels = self._labels(embeddings, labels)
         every, theirs = embeddings, labels
         recalled = len(self.labels) > 0 and self._is_warm()
         if recalled:
@@ -341,6 +341,22 @@ class CrossBatchMemory(Module):
             self._hold(*(kept if recalled else (x.clone() for x in kept)))
         return found
 
+    def _labels(self, embeddings: torch.Tensor, labels: Any) -> torch.Tensor:
+        """Return the labels of a batch as they are held.
+
+        Where it does not fit, raise, having told the other processes of the loss.
+        """
+        try:
+            check_memory(self.memory_size, len(embeddings))
+            held = self.embeddings, self.labels
+            found: torch.Tensor = labels_to_hold(held, embeddings, labels)
+        except (TypeError, ValueError) as error:
+            group = getattr(self.loss, "group", None)
+            if group is not None:
+                group.fail(error)
+            raise
+        return found
+
     def _hold(self, embeddings: torch.Tensor, labels: torch.Tensor) -> None:
         """Hold embeddings and labels, or nothing while warming up."""
         if self._is_warm():
@@ -353,10 +369,28 @@ class CrossBatchMemory(Module):
         # Without warming up, no look at a tensor.
         return self.warmup_steps == 0 or int(self.steps) >= self.warmup_steps
 
-    def _load_from_state_dict(self, state: Any, prefix: str, *rest: Any) -> None:
-        for name in ("embeddings", "labels"):
-            saved = state.get(prefix + name)
-            if saved is not None:  # a memory is as long as it was when it was saved
-                own = getattr(self, name)
-                setattr(self, name, own.new_empty(saved.shape, dtype=saved.dtype))
-        super()._load_from_state_dict(state, prefix, *rest)
+    def _apply(self, function: Any, recurse: bool = True) -> Any:
+        super()._apply(function, recurse)
+        self.embeddings = function(self.embeddings)
+        self.labels = self.labels.to(self.embeddings.device)  # and of no other dtype
+        self.steps = self.steps.to(self.embeddings.device)
+        return self
+
+    def _save_to_state_dict(self, state: Any, prefix: str, *rest: Any) -> None:
+        super()._save_to_state_dict(state, prefix, *rest)
+        for name in self._saved:
+            state[prefix + name] = getattr(self, name)
+
+    def _load_from_state_dict(
+        self, state: Any, prefix: str, info: Any, strict: Any, missing: Any, *rest: Any
+    ) -> None:
+        keys = {prefix + name: name for name in self._saved}
+        others = {key: x for key, x in state.items() if key not in keys}
+        super()._load_from_state_dict(others, prefix, info, strict, missing, *rest)
+        for key, name in keys.items():
+            if key not in state:
+                missing.append(key)
+                continue
+            own = getattr(self, name)
+            device = state[key].device if own.is_meta else own.device
+            setattr(self, name, state[key].detach().to(device, copy=True))

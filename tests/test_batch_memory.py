@@ -227,6 +227,34 @@ def test_calls_are_counted_in_training_alone():
     np.testing.assert_array_equal(memory.held[1], LABELS[1])
 
 
+def test_a_memory_is_saved_and_moves_with_its_model(tmp_path):
+    torch = require("torch")
+    memory, other = Memory("torch"), Memory("torch")
+    memory.step(0, memory.array(np.asarray([0.1, 1e9, 0.1])))
+    model, again = (torch.nn.Sequential(x.module) for x in (memory, other))
+    assert not list(model.buffers())  # which processes would have alike
+    torch.save(model.state_dict(), tmp_path / "state")
+    state = torch.load(tmp_path / "state")
+    assert list(state) == ["0.embeddings", "0.labels", "0.steps"]
+    again.load_state_dict(state)
+    for found, expected in zip(other.held, memory.held, strict=True):
+        np.testing.assert_array_equal(found, expected)
+    labels = memory.array(np.asarray([0.1, 1e9, 2.0]))
+    assert other.step(1, labels) == memory.step(1, labels)
+    assert state["0.labels"].tolist() == [0.1, 1e9, 0.1]  # a copy is held
+    again.half()
+    assert other.module.embeddings.dtype == torch.float16
+    np.testing.assert_array_equal(other.held[1], memory.held[1])
+    assert again.to("meta")[0].labels.is_meta
+    again.load_state_dict(state, assign=True)
+    assert other.held[1].tolist() == [0.1, 1e9, 0.1]
+    del state["0.labels"]
+    with pytest.raises(
+        RuntimeError, match=r'Missing key\(s\) in state_dict: "0.labels"'
+    ):
+        again.load_state_dict(state)
+
+
 @pytest.mark.parametrize("kind", ["torch", "nnx"])
 def test_a_compiled_step_has_the_same_memory(kind):
     memory, compiled = Memory(kind), Memory(kind)
