@@ -62,15 +62,22 @@ class Sent:
         return self._form
 
 
-class AllGather(torch.autograd.Function):
+class _Collective(torch.autograd.Function):
+    """What processes exchange of a tensor; `torch.func` sees it too."""
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+        _, ctx.group = inputs
+
+
+class AllGather(_Collective):
     """The parts of all processes, stacked; its gradient is summed and scattered."""
 
     @staticmethod
-    def forward(ctx: Any, x: torch.Tensor, group: dist.ProcessGroup) -> torch.Tensor:
-        ctx.group = group
+    def forward(x: torch.Tensor, group: dist.ProcessGroup) -> torch.Tensor:
         gathered = x.new_empty((group.size(), *x.shape))
         with answers():
-            dist.all_gather(list(gathered), x.contiguous(), group=group)
+            dist.all_gather(_sendable(gathered), *_sendable(x[None]), group=group)
         return gathered
 
     @staticmethod
@@ -78,12 +85,11 @@ class AllGather(torch.autograd.Function):
         return ReduceScatter.apply(upstream, ctx.group), None
 
 
-class ReduceScatter(torch.autograd.Function):
+class ReduceScatter(_Collective):
     """The sum over the processes of the part that is this one's."""
 
     @staticmethod
-    def forward(ctx: Any, x: torch.Tensor, group: dist.ProcessGroup) -> torch.Tensor:
-        ctx.group = group
+    def forward(x: torch.Tensor, group: dist.ProcessGroup) -> torch.Tensor:
         own = x.new_empty(x.shape[1:])
         with answers():
             dist.reduce_scatter(own, list(x.contiguous()), group=group)
@@ -94,12 +100,11 @@ class ReduceScatter(torch.autograd.Function):
         return AllGather.apply(upstream, ctx.group), None
 
 
-class AllReduce(torch.autograd.Function):
+class AllReduce(_Collective):
     """The sum over the processes, and of its gradients."""
 
     @staticmethod
-    def forward(ctx: Any, x: torch.Tensor, group: dist.ProcessGroup) -> torch.Tensor:
-        ctx.group = group
+    def forward(x: torch.Tensor, group: dist.ProcessGroup) -> torch.Tensor:
         total = x.clone()
         with answers():
             dist.all_reduce(total, group=group)
@@ -108,3 +113,9 @@ class AllReduce(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, upstream: torch.Tensor) -> tuple[torch.Tensor, None]:
         return AllReduce.apply(upstream, ctx.group), None
+
+
+def _sendable(x: torch.Tensor) -> list[torch.Tensor]:
+    """Return the rows of a tensor; integers as bytes, as groups lack some kinds."""
+    x = x.contiguous()
+    return list(x if x.is_floating_point() else x.view(torch.uint8))

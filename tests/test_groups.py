@@ -102,6 +102,8 @@ def mistakes(rank: int, group: Any) -> dict[str, str]:
     labels = torch.tensor([0, 1])
     double = x.double()
     sigmoid = adapter.SigmoidEmbeddingLoss(process_group=group)
+    contrastive = adapter.ContrastiveEmbeddingLoss(process_group=group)
+    memory = adapter.CrossBatchMemory(contrastive, 1 if last else 2)
     calls = {
         "argument": npairs(labels=[0] if last else [0, 1]),
         "temperature": npairs(temperature=0.5 if last else 1.0),
@@ -112,6 +114,9 @@ def mistakes(rank: int, group: Any) -> dict[str, str]:
         "labels": npairs(labels=None if last else labels),
         "loss": (lambda: sigmoid(x, x)) if last else npairs(),
         "panels": npairs(block_size=1 if last else None),
+        "lists": npairs(labels=[0.5, 1.5] if last else [0, 1]),
+        "gradient": npairs(x if last else x.clone().requires_grad_()),
+        "memory": lambda: memory(x, [0, 1]),
     }
     return {name: message_of(call) for name, call in calls.items()}
 
@@ -172,6 +177,54 @@ def sharded(group: Any) -> dict[str, Any]:
     return found
 
 
+def labelled(rank: int, group: Any) -> dict[str, float]:
+    """Return the losses of labels in several forms, of float64 embeddings."""
+    torch: Any = require("torch")
+    adapter = require("metricops.adapters.torch")
+    x, y = (torch.tensor(ROWS[name][part_of(rank)]) for name in PAIRS)
+    own = ROWS["labels"][part_of(rank)]
+    forms: dict[str, Any] = {"list": own.tolist(), "bool": torch.tensor(own > 1)}
+    kinds = "int16", "uint16", "uint32", "uint64", "float64"
+    forms |= {kind: torch.tensor(own).to(getattr(torch, kind)) for kind in kinds}
+    loss = adapter.NPairsEmbeddingLoss(process_group=group)
+    return {form: loss(x, y, labels).item() for form, labels in forms.items()}
+
+
+def functional(rank: int, group: Any) -> Any:
+    """Return the gradient by own candidates, by `torch.func`."""
+    torch: Any = require("torch")
+    adapter = require("metricops.adapters.torch")
+    x, y = (torch.tensor(ROWS[name][part_of(rank)]) for name in PAIRS)
+    loss = adapter.NPairsEmbeddingLoss(process_group=group, symmetric=True)
+    return torch.func.grad(lambda y: loss(x, y))(y).numpy()
+
+
+def remembered(rank: int, shared: bool) -> dict[str, Any]:
+    """Return the memory of a process after three batches, and a gradient by them."""
+    torch: Any = require("torch")
+    adapter = require("metricops.adapters.torch")
+
+    class Model(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            start = torch.arange(1.0, 2 * WIDTH + 1, dtype=torch.float64)
+            self.map = torch.nn.Parameter(start.sin().reshape(WIDTH, 2))
+            self.loss = adapter.CrossBatchMemory(adapter.ContrastiveEmbeddingLoss(), 4)
+
+        def forward(self, x: Any, labels: Any) -> Any:
+            return self.loss(x @ self.map, labels)
+
+    model = Model()
+    run = torch.nn.parallel.DistributedDataParallel(model) if shared else model
+    rows = torch.tensor(ROWS["anchors"]).tensor_split(3)[rank][: rank + 1]
+    # All before the first is differentiated.
+    losses = [run(rows * k, torch.arange(len(rows)) % 2) for k in (1, 2, 3)]
+    sum(losses).backward()
+    found = model.loss.embeddings, model.loss.labels, model.map.grad
+    names = "embeddings", "labels", "gradient"
+    return {name: x.numpy() for name, x in zip(names, found, strict=True)}
+
+
 def part_of(rank: int) -> slice:
     """Return which rows a process has."""
     first = sum(COUNTS[:rank])
@@ -206,6 +259,9 @@ def torch_process(rank: int, folder: Any) -> None:
     found["mistakes"] = mistakes(rank, group)
     found["steps"] = counted(rank, group)
     found["sharded"] = sharded(group)
+    found["labelled"] = labelled(rank, group)
+    found["functional"] = functional(rank, group)
+    found["remembered"] = remembered(rank, True)
     found["silent"] = silent(rank)
     dist.barrier()
     if rank == 2:
@@ -287,17 +343,57 @@ MISTAKES = {
     "width": "an array of torch.float32 of shape (n, 4) in process 0 and an array of ",
     "labels": "`labels` must be alike in all processes of the group; got an array of",
     "loss": "`loss` must be alike in all processes of the group; got npairs_loss_from",
+    "lists": "torch.int64 of shape (n) in process 0 and an array of torch.float64",
+    "gradient": "of shape (n, 4) that has a gradient in process 0 and an array of ",
+    "memory": (
+        "ValueError: Process 2 of the group has raised ValueError: `memory_size` must "
+    ),
+}
+# Of the last process, where it has not called the loss that all have.
+OWN = {
+    "argument": "ValueError: `labels` must have a label for each",
+    "memory": "ValueError: `memory_size` must be at least the size of a batch",
 }
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)
 def test_all_processes_raise_what_one_has_wrong(processes, mistake):
     said = [found["mistakes"][mistake] for found in processes]
-    if mistake == "argument":
-        assert said.pop().startswith("ValueError: `labels` must have a label for each")
+    if mistake in OWN:
+        assert said.pop().startswith(OWN[mistake])
     for words in said:
         assert MISTAKES[mistake] in words
         assert words.startswith("ValueError: ")
+
+
+def test_labels_of_any_kind_are_exchanged(processes):
+    torch: Any = require("torch")
+    loss = require("metricops.adapters.torch").NPairsEmbeddingLoss()
+    x, y = (torch.tensor(ROWS[name]) for name in PAIRS)
+    for form in processes[0]["labelled"]:
+        labels = ROWS["labels"] > 1 if form == "bool" else ROWS["labels"]
+        found = np.mean([x["labelled"][form] for x in processes])
+        expected = loss(x, y, torch.tensor(labels)).item()
+        assert found == pytest.approx(expected, rel=1e-12), form
+
+
+def test_gradients_of_a_group_are_functional_too(processes):
+    torch: Any = require("torch")
+    loss = require("metricops.adapters.torch").NPairsEmbeddingLoss(symmetric=True)
+    x, y = (torch.tensor(ROWS[name]) for name in PAIRS)
+    expected = torch.func.grad(lambda y: loss(x, y))(y)
+    found = np.concatenate([x["functional"] for x in processes]) / 3
+    np.testing.assert_allclose(found, expected, rtol=1e-11, atol=1e-13)
+
+
+def test_a_process_remembers_its_own_rows_where_gradients_are_averaged(processes):
+    alone = [remembered(rank, False) for rank in range(3)]
+    gradient = np.mean([x["gradient"] for x in alone], axis=0)
+    for found, expected in zip(processes, alone, strict=True):
+        held = found["remembered"]
+        np.testing.assert_array_equal(held["embeddings"], expected["embeddings"])
+        np.testing.assert_array_equal(held["labels"], expected["labels"])
+        np.testing.assert_allclose(held["gradient"], gradient, rtol=1e-12)
 
 
 def test_processes_may_have_panels_of_their_own(processes):

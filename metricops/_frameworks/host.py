@@ -69,6 +69,8 @@ def is_number(x: Any) -> bool:
 def labels_from_plain(name: str, x: Any) -> Array:
     """Return a list of labels as a NumPy array that keeps them apart."""
     array = from_plain(name, x)
+    if array.size == 0:  # of which NumPy makes floats
+        return array.astype(np.int64)
     if array.dtype.kind in "biuc":
         return array
     objects = np.asarray(x, dtype=object)

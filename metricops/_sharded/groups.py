@@ -6,7 +6,7 @@ from typing import Any, NamedTuple, Protocol
 from metricops import _checks
 from metricops._arguments.arrays import Inputs
 from metricops._arguments.held import check_held
-from metricops._frameworks import Library, unwrap
+from metricops._frameworks import Library, known_library, unwrap
 from metricops._typing import Array
 
 GATHERS = ("all", "ring")
@@ -109,19 +109,22 @@ def _gathered_alike(
     return found
 
 
-def described(named: dict[str, Any]) -> dict[str, str]:
+def described(lib: Library, named: dict[str, Any]) -> dict[str, str]:
     """Return in words what the members of a group must have alike in a call."""
-    return {name: _words(x) for name, x in named.items() if name != "block_size"}
+    return {name: _words(lib, x) for name, x in named.items() if name != "block_size"}
 
 
-def _words(x: Any) -> str:
+def _words(lib: Library, x: Any) -> str:
     x = unwrap(x)
     if isinstance(x, (list, tuple)):
         return "a list"
     if not (hasattr(x, "shape") and hasattr(x, "dtype")):
         return repr(x)
     sizes = ["n", *map(str, x.shape[1:])] if len(x.shape) else []
-    return f"an array of {x.dtype} of shape ({', '.join(sizes)})"
+    words = f"an array of {x.dtype} of shape ({', '.join(sizes)})"
+    # Members exchange gradients only where all of them have some.
+    recorded = known_library(x) is lib and lib.recorded(x)
+    return f"{words} that has a gradient" if recorded else words
 
 
 def check_alike(inputs: Inputs, name: str, value: Any) -> None:

@@ -37,7 +37,8 @@ def loss_of_group(
         raise
     sides = (anchors,) if candidates is None else (anchors, candidates)
     words = {"loss": loss.__name__, "gather": repr("ring" if group.ring else "all")}
-    counts = group.meet(words | described(named), sides)
+    told = described(call.inputs.library, named | _labels_of_lists(call, named))
+    counts = group.meet(words | told, sides)
     terms = isinstance(call.config, term_records.Config)
     if group.ring:
         ring = ring_distances if terms else ring_embeddings
@@ -45,6 +46,12 @@ def loss_of_group(
     if terms:
         return distances.loss_of_group(group, call, named, counts)
     return embeddings.loss_of_group(group, loss, call, named, counts)
+
+
+def _labels_of_lists(call: Solvable, named: dict[str, Any]) -> dict[str, Array]:
+    """Return the arrays that labels and ids have become which are given as lists."""
+    pairs = zip(_COMPARED, call.constants, strict=False)
+    return {name: x for name, x in pairs if isinstance(named.get(name), (list, tuple))}
 
 
 def _admitted(
