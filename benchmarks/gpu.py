@@ -171,7 +171,9 @@ def attempt(run: Callable[[], dict[str, float]]) -> dict[str, Any]:
 
 def main(arguments: list[str]) -> None:
     """Run all, and write a line each."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--out", type=Path, default=OUT)

@@ -120,7 +120,9 @@ def environment() -> dict[str, Any]:
 
 def main() -> None:
     """Measure every case, and print a line for each."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--rounds", type=int, default=21)
     parser.add_argument("--steps", type=int, default=100)
     parser.add_argument("--out", type=Path, help="a file of JSON lines to add to")

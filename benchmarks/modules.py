@@ -81,7 +81,9 @@ def extra(framework: str, name: str, rounds: int, number: int) -> float:
 
 def main() -> None:
     """Print a JSON line for each class, and fail if one takes too long."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument(
         "--framework", choices=FRAMEWORKS, nargs="+", default=FRAMEWORKS
     )

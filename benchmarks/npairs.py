@@ -31,7 +31,9 @@ ENVIRONMENT = {
 
 def parser() -> argparse.ArgumentParser:
     """Return the command line."""
-    found = argparse.ArgumentParser(description=__doc__)
+    found = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     add = found.add_argument
     add("--framework", nargs="+", default=FRAMEWORKS, choices=FRAMEWORKS)
     add("--sizes", nargs="+", default=SIZES, metavar="ROWSxDIM")

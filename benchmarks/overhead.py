@@ -301,7 +301,9 @@ def measure(name: str, rounds: int, repeats: int) -> list[dict[str, Any]]:
 
 def main() -> None:
     """Measure what the command line asks for."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument(
         "--framework", nargs="+", default=FRAMEWORKS, choices=FRAMEWORKS
     )

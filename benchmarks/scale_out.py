@@ -344,7 +344,9 @@ def filled(page: str, tables: dict[str, str]) -> str:
 
 def main() -> None:
     """Print the tables, or fill the page with them."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--flops", type=float, default=Cluster(1).flops)
     parser.add_argument("--kernel", type=Path, default=None)
     parser.add_argument("--page", type=Path, default=None)

@@ -13,6 +13,15 @@ ADAPTERS = {
     "flax": "Flax NNX modules",
     "linen": "Flax linen modules",
     "keras": "Keras losses, layers and metrics",
+    "distances": "Distance objects",
+}
+# Of the modules of adapters that need no framework: what they are for.
+ALONE = {
+    "distances": (
+        "In ``metricops.adapters.distances``: the distance objects of TensorFlow "
+        "Similarity, with their names, aliases and configs, for arrays of any library "
+        "and without TensorFlow or Keras."
+    )
 }
 GROUPS: dict[str, tuple[str, str, Callable[[str], bool]]] = {
     "losses-of-embeddings": (
@@ -100,6 +109,7 @@ def adapter_page(name: str, title: str) -> str:
     """Return the page of a module of adapters."""
     module = importlib.import_module(f"metricops.adapters.{name}")
     words = f"In ``metricops.adapters.{name}``, which needs the framework installed."
+    words = ALONE.get(name, words)
     parts = [heading(title, "="), words, ""]
     for member in adapter_names(module):
         kind = "class" if inspect.isclass(getattr(module, member)) else "function"

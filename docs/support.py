@@ -306,7 +306,9 @@ def page(found: dict[str, dict[str, dict[str, bool]]]) -> str:
 
 def main() -> None:
     """Try one library and print a record, or all of them and write the page."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--library", help="one alone, printed as JSON")
     options = parser.parse_args()
     warnings.simplefilter("ignore")

@@ -62,8 +62,11 @@ def progress(name: str) -> None:
 
 def main() -> None:
     """Print the report that the command line asks for."""
-    parser = argparse.ArgumentParser("python -m metricops", description=__doc__)
-    parser.add_argument("--json", action="store_true", help="everything, as JSON")
+    words = (__doc__ or "").partition("\n")[0]
+    parser = argparse.ArgumentParser("python -m metricops", description=words)
+    parser.add_argument(
+        "--json", action="store_true", help="all of it, for a report of a bug"
+    )
     options = parser.parse_args()
     if sys.stderr.isatty():
         found = report(progress)

@@ -93,6 +93,15 @@ def test_the_reference_has_every_public_function_once():
     assert sorted(named) == sorted(module.functions())
 
 
+def test_the_reference_has_every_module_of_adapters():
+    module = reference()
+    files = (DOCS.parent / "adapters").iterdir()
+    public = {path.stem for path in files if not path.name.startswith(("_", "."))}
+    assert set(module.ADAPTERS) == public
+    page = module.adapter_page("distances", "Distance objects")
+    assert "metricops.adapters.distances.EuclideanDistance" in page
+
+
 def test_choosing_a_loss_names_functions_and_options_that_exist():
     module, text = reference(), (DOCS / "choosing.md").read_text()
     called = re.findall(r"`(\w+)\(", text)

@@ -49,6 +49,16 @@ def test_the_example_of_the_readme_prints_what_its_comments_say():
     )
 
 
+def test_help_keeps_the_lines_of_a_docstring():
+    """Commands stand there on lines of their own."""
+    folders = ROOT / "docs", ROOT / "docs" / "examples", ROOT / "benchmarks"
+    texts = {path: path.read_text() for x in folders for path in x.glob("*.py")}
+    said = {path for path, text in texts.items() if "description=__doc__" in text}
+    kept = {path for path in said if "RawDescriptionHelpFormatter" in texts[path]}
+    assert len(said) > 10
+    assert said == kept
+
+
 @pytest.mark.parametrize("framework", FRAMEWORKS)
 def test_one_epoch_on_the_digits_improves_recall_in_each_framework(framework, tmp_path):
     for name in (framework, "matplotlib", "sklearn", "tqdm"):

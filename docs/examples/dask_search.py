@@ -51,7 +51,9 @@ def peak_megabytes() -> float:
 
 def main() -> None:
     """Search, and say what was found and what it took."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--keys", type=int, default=2_000_000)
     parser.add_argument("--width", type=int, default=64)
     parser.add_argument("--queries", type=int, default=200)

@@ -120,7 +120,9 @@ def report(name: str, embeddings: jax.Array, labels: jax.Array) -> None:
 
 def main() -> None:
     """Train, save, load, and report on what was loaded."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path("flax_digits.png"))

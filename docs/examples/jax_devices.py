@@ -1,7 +1,7 @@
 """Train an embedding of handwritten digits on several devices of JAX.
 
 Each device takes its part of every batch, and its negatives are those of all. Without
-accelerators the devices are parts of the processor::
+accelerators the devices are parts of the processor:
 
     export XLA_FLAGS=--xla_force_host_platform_device_count=8
     python docs/examples/jax_devices.py --gather ring
@@ -75,7 +75,9 @@ def report(name: str, params: Params, images: jax.Array, labels: jax.Array) -> N
 
 def main() -> None:
     """Train and report."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--gather", choices=("all", "ring"), default="all")

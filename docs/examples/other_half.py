@@ -212,7 +212,9 @@ def draw(
 
 def arguments() -> argparse.Namespace:
     """Return the command line's arguments."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--framework", choices=NEEDS, default="numpy")
     parser.add_argument("--epochs", type=int, default=300, help="of five steps each")
     parser.add_argument("--seed", type=int, default=0)

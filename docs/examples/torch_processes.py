@@ -1,6 +1,6 @@
 """Train an embedding of handwritten digits in several processes of PyTorch.
 
-Each process takes its part of every batch, and its negatives are those of all::
+Each process takes its part of every batch, and its negatives are those of all:
 
     torchrun --nproc-per-node 2 docs/examples/torch_processes.py --gather ring
 
@@ -105,7 +105,9 @@ def report(name: str, model: Model) -> None:
 
 def main() -> None:
     """Train and report, as one of the processes that torchrun starts."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--gather", choices=("all", "ring"), default="all")
