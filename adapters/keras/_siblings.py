@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 import keras
+import numpy as np
+from keras import ops
 
 import metricops
 from metricops._losses.triplet_matrix import triplet_loss_of_matrix
@@ -205,12 +207,12 @@ class ContrastiveEmbeddingLoss(EmbeddingLoss):
 
 
 @_register(package="metricops")
-class ContrastiveLoss(AddonsLoss):
+class ContrastiveLoss(Loss):
     """Contrastive loss of the distances of pairs.
 
     ``tfa.losses.ContrastiveLoss`` over `metricops.contrastive_loss`. `y_true` says
     whether the two of a pair are of one class, and `y_pred` is their distance, both of
-    one shape.
+    one shape; one may have a last axis of 1 that the other lacks, which is dropped.
 
     Parameters
     ----------
@@ -243,10 +245,9 @@ class ContrastiveLoss(AddonsLoss):
         sample_weight: Any = None,
         reduction: Reduction = "none",
     ) -> Any:
-        """Return the losses, of the shape of `y_pred`, or their mean."""
+        """Return the losses, of the shape of `y_true` and `y_pred`, or their mean."""
         return metricops.contrastive_loss(
-            y_pred,
-            dense(y_true),
+            *_distances(y_true, y_pred),
             margin=self.margin,
             sample_weight=sample_weight,
             reduction=reduction,
@@ -412,13 +413,14 @@ def contrastive_loss(y_true: Any, y_pred: Any, margin: float = 1.0) -> Any:
     y_true : tensor or list of the shape of `y_pred`
         Whether the two of a pair are of one class.
     y_pred : tensor or list
-        The distance of each pair.
+        The distance of each pair. One of both may have a last axis of 1 that the other
+        lacks, which is dropped.
     margin : float
         How far apart pairs of two classes are to be.
 
     Returns
     -------
-    tensor of the shape of `y_pred`, in its dtype
+    tensor of the shape of both, in the dtype of `y_pred`
         Nonnegative.
 
     Raises
@@ -434,9 +436,8 @@ def contrastive_loss(y_true: Any, y_pred: Any, margin: float = 1.0) -> Any:
     """
     if is_symbolic(y_true, y_pred):
         return Apply(contrastive_loss, margin=margin)(y_true, y_pred)
-    return metricops.contrastive_loss(
-        tensor(y_pred), dense(y_true), margin=margin, reduction="none"
-    )
+    given = _distances(y_true, tensor(y_pred))
+    return metricops.contrastive_loss(*given, margin=margin, reduction="none")
 
 
 @_register(package="metricops")
@@ -534,6 +535,17 @@ def triplet_hard_loss(
     margin_or_none = None if soft else margin
     given = y_true, tensor(y_pred), distance_metric
     return _triplets(*given, margin=margin_or_none, **mined)
+
+
+def _distances(y_true: Any, y_pred: Any) -> tuple[Any, Any]:
+    """Return distances and which are of one class, as `contrastive_loss` takes them.
+
+    A model returns a column of distances, of shape (n, 1), where labels are (n,).
+    """
+    shape = y_pred.shape
+    if len(shape) == len(np.shape(y_true)) + 1 and shape[-1] == 1:
+        y_pred = ops.squeeze(y_pred, axis=-1)
+    return y_pred, dense(y_true)
 
 
 def _called(function: Any, *arrays: Any, **options: Any) -> Any:

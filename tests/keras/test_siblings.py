@@ -81,6 +81,44 @@ def test_a_contrastive_loss_is_that_of_tensorflow_addons():
     np.testing.assert_allclose(found, np.mean(rows), rtol=1e-6)
 
 
+@pytest.mark.parametrize("labels", [(3,), (3, 1)])
+@pytest.mark.parametrize("distances", [(3,), (3, 1)])
+def test_distances_and_whether_pairs_are_alike_may_each_be_a_column(labels, distances):
+    # A model returns a column of distances, and `fit` leaves labels as they are.
+    same = np.asarray([1, 0, 0]).reshape(labels)
+    x, weights = np.asarray([0.5, 0.25, 3.0], "float32").reshape(distances), [1, 2, 3]
+    rows = np.asarray([0.25, 0.5625, 0.0])
+    both = distances if distances == labels else (3,)
+    for y_true in (same, same.tolist(), keras.ops.convert_to_tensor(same)):
+        found = to_numpy(contrastive_loss(y_true, x))
+        np.testing.assert_allclose(found, rows.reshape(both), rtol=1e-6)
+        found = to_numpy(ContrastiveLoss()(y_true, x, weights))
+        np.testing.assert_allclose(found, np.mean(rows * weights), rtol=1e-6)
+
+
+def test_a_siamese_model_fits_labels_of_shape_n():
+    pair = [keras.Input((3,)), keras.Input((3,))]
+    embed = keras.layers.Dense(2)
+    squares = keras.ops.square(embed(pair[0]) - embed(pair[1]))
+    distances = keras.ops.sqrt(keras.ops.sum(squares, axis=1, keepdims=True))
+    model = keras.Model(pair, distances)
+    model.compile("sgd", loss=ContrastiveLoss())
+    x = [EMBEDDINGS, EMBEDDINGS[::-1]]
+    same = np.asarray([0, 1, 0, 0, 1, 0])
+    found = model.evaluate(x, same, verbose=0)
+    expected = to_numpy(contrastive_loss(same, model(x))).mean()
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    history = model.fit(x, same, verbose=0, sample_weight=np.ones(6))
+    assert np.isfinite(history.history["loss"]).all()
+
+
+def test_a_contrastive_config_of_tensorflow_addons_keeps_its_reduction():
+    # Of the losses there this one alone had a reduction that could be chosen.
+    config = {"reduction": "none", "name": "contrastive_loss", "margin": 0.5}
+    found = ContrastiveLoss.from_config(config)([1, 0], [0.5, 0.25])
+    np.testing.assert_allclose(to_numpy(found), [0.25, 0.0625])
+
+
 def test_configs_of_tensorflow_addons_are_read():
     config = {"reduction": "none", "name": None, "margin": 0.5}
     config["distance_metric"] = "angular"
