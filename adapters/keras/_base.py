@@ -9,10 +9,11 @@ from typing import Any, Literal, TypeAlias
 import keras
 from keras import ops
 
+from metricops._losses.rows import reduced_rows
 from metricops._sharded import loss_of_group
 
 from . import _private
-from ._inputs import Apply, dense, is_symbolic, tensor
+from ._inputs import Apply, dense, is_symbolic, plain
 
 Reduction: TypeAlias = Literal["mean", "sum", "weighted_mean", "none"]
 
@@ -30,7 +31,7 @@ class Loss(keras.losses.Loss):
     """A loss that reduces its own rows, and takes labels before Keras casts them.
 
     A subclass has ``call(y_true, y_pred, sample_weight, reduction)``, with the
-    reductions of metricops.
+    reductions of metricops. It may have `options`, arguments by their names.
     """
 
     def __init__(
@@ -43,6 +44,7 @@ class Loss(keras.losses.Loss):
         reduction = "sum_over_batch_size" if reduction == "auto" else reduction
         super().__init__(name=name, reduction=reduction, dtype=dtype)
         self._policy = keras.dtype_policies.get(dtype or keras.config.floatx())
+        self.options: dict[str, Any] = {}
 
     def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
         """Return the loss, reduced as `reduction` says.
@@ -84,7 +86,8 @@ class Loss(keras.losses.Loss):
 
     def get_config(self) -> dict[str, Any]:
         """Return the arguments that make this loss again."""
-        return {**super().get_config(), "dtype": self._policy.name}
+        own = {**super().get_config(), "dtype": self._policy.name}
+        return {**own, **plain(self.options)}
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> "Loss":
@@ -149,7 +152,7 @@ class GatheringLoss(Loss):
 
     def get_config(self) -> dict[str, Any]:
         """Return the arguments that make this loss again."""
-        return {**super().get_config(), "gather": self.gather}
+        return {**super().get_config(), **plain({"gather": self.gather})}
 
     def _of_batch(self, function: Any, *arrays: Any, **given: Any) -> Any:
         """Return ``function(*arrays, **given)``, of the batch of all replicas."""
@@ -176,7 +179,6 @@ class EmbeddingLoss(GatheringLoss):
     A subclass has the `_function` of metricops that computes it.
     """
 
-    options: dict[str, Any]
     _function: Any
 
     def call(
@@ -207,47 +209,31 @@ class EmbeddingLoss(GatheringLoss):
         """Return the options as the function has them."""
         return self.options
 
-    def get_config(self) -> dict[str, Any]:
-        """Return the arguments that make this loss again."""
-        return {**super().get_config(), **self.options}
-
 
 class RowsLoss(Loss):
-    """A loss of two tensors, whose rows are reduced by Keras.
+    """A loss of two tensors that has a loss for each row of them.
 
-    A subclass has ``call(y_true, y_pred)`` and `options`, its arguments.
+    A subclass has ``_rows(y_true, y_pred)``.
     """
 
-    options: dict[str, Any]
+    def call(
+        self,
+        y_true: Any,
+        y_pred: Any,
+        sample_weight: Any = None,
+        reduction: Reduction = "none",
+    ) -> Any:
+        """Return the losses of the samples, of shape (n,), or their mean."""
+        y_true = ops.convert_to_tensor(y_true, dtype=self.dtype)
+        rows = self._rows(y_true, ops.convert_to_tensor(y_pred, dtype=self.dtype))
+        return reduced_rows(rows, sample_weight=sample_weight, reduction=reduction)
 
-    def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
-        """Return the loss, reduced as `reduction` says.
+    def _rows(self, y_true: Any, y_pred: Any) -> Any:
+        """Return the loss of each sample."""
+        raise NotImplementedError
 
-        Parameters
-        ----------
-        y_true, y_pred : tensors or lists of shape (n, d)
-            What the class describes; both are cast to `dtype`.
-        sample_weight : number, tensor or list, optional
-            A weight for all losses, or one for each.
-
-        Returns
-        -------
-        tensor of shape (), or of the losses' shape if `reduction` is "none" or None
-            In `dtype`.
-
-        Raises
-        ------
-        ValueError
-            If a shape does not fit.
-        """
-        if is_symbolic(y_true, y_pred, sample_weight):
-            return Apply(self)(y_true, y_pred, sample_weight)
-        both = tensor(y_true), tensor(y_pred)  # Keras takes a list for several tensors
-        return keras.losses.Loss.__call__(self, *both, sample_weight)
-
-    def get_config(self) -> dict[str, Any]:
-        """Return the arguments that make this loss again."""
-        return {**super().get_config(), **self.options}
+    def _counts_each(self, y_true: Any) -> bool:
+        return True
 
 
 class AddonsLoss(Loss):

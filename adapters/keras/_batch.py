@@ -11,7 +11,7 @@ from keras import ops
 import metricops
 
 from ._base import AddonsLoss, EmbeddingLoss, Loss, Reduction
-from ._inputs import Apply, dense, held, is_symbolic, tensor
+from ._inputs import Apply, dense, held, is_symbolic, plain, tensor
 
 _register = keras.saving.register_keras_serializable
 
@@ -70,7 +70,6 @@ class Circle(EmbeddingLoss):
 class _ViewsLoss(Loss):
     """A loss of two views, which is one number; its `options` are the function's."""
 
-    options: dict[str, Any]
     _function: Any
 
     def call(
@@ -87,10 +86,6 @@ class _ViewsLoss(Loss):
             raise ValueError(msg)
         _refuse_weights(sample_weight)
         return self._function(y_pred[:, 0], y_pred[:, 1], **self.options)
-
-    def get_config(self) -> dict[str, Any]:
-        """Return the arguments that make this loss again."""
-        return {**super().get_config(), **self.options}
 
 
 @_register(package="metricops")
@@ -224,7 +219,8 @@ class CoSENTLoss(Loss):
 
     def get_config(self) -> dict[str, Any]:
         """Return the arguments that make this loss again."""
-        return {**super().get_config(), "temperature": self.temperature}
+        own = {"temperature": self.temperature}
+        return {**super().get_config(), **plain(own)}
 
 
 @_register(package="metricops")
@@ -261,7 +257,7 @@ class LiftedStructureLoss(Loss):
         block_size: int | None = None,
     ) -> None:
         super().__init__(name=name, reduction=reduction, dtype=dtype)
-        self.options: dict[str, Any] = {
+        self.options = {
             "margin": margin,
             "metric": metric,
             "normalize": normalize,
@@ -280,10 +276,6 @@ class LiftedStructureLoss(Loss):
         return metricops.lifted_structure_loss_from_embeddings(
             y_pred, dense(y_true), reduction=reduction, **self.options
         )
-
-    def get_config(self) -> dict[str, Any]:
-        """Return the arguments that make this loss again."""
-        return {**super().get_config(), **self.options}
 
 
 @_register(package="metricops")
@@ -335,7 +327,7 @@ class LiftedStructLoss(AddonsLoss):
 
     def get_config(self) -> dict[str, Any]:
         """Return the arguments that make this loss again."""
-        return {**super().get_config(), "margin": self.margin}
+        return {**super().get_config(), **plain({"margin": self.margin})}
 
 
 @_register(package="metricops")
@@ -458,7 +450,7 @@ class MarginSoftmaxLoss(keras.layers.Layer):
     def get_config(self) -> dict[str, Any]:
         """Return the arguments that make this layer again."""
         sizes = {"num_classes": self.num_classes, "embedding_size": self.embedding_size}
-        return {**super().get_config(), **sizes, **self.options}
+        return {**super().get_config(), **plain({**sizes, **self.options})}
 
 
 def _refuse_weights(sample_weight: Any) -> None:

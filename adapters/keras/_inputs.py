@@ -46,6 +46,14 @@ def python_ints(axes: Any) -> Any:
     return int(axes) if isinstance(axes, np.integer) else axes
 
 
+def plain(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return options of a config, with numbers of Python for those of NumPy."""
+    return {
+        name: x.item() if isinstance(x, np.generic) else x
+        for name, x in options.items()
+    }
+
+
 def same_rank(x: Any, y: Any) -> tuple[Any, Any]:
     """Return two tensors, one of them with a last axis of 1 if the other has it."""
     # Keras allows targets of shape (n,) with predictions of shape (n, 1).
@@ -89,5 +97,12 @@ class Apply(keras.Operation):
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> "Apply":
         """Return the node of a config."""
-        function = keras.saving.deserialize_keras_object(config["function"])
-        return cls(**{**config, "function": function})
+        # What is no number or word, as a function is, was saved as a config too.
+        return cls(
+            **{
+                key: keras.saving.deserialize_keras_object(value)
+                if isinstance(value, Mapping)
+                else value
+                for key, value in config.items()
+            }
+        )

@@ -90,6 +90,8 @@ class CrossBatchMemory(Loss):
         self.loss = loss
         self.memory_size = _checks.check_positive_int("memory_size", memory_size)
         self.warmup_steps = _checks.check_int("warmup_steps", warmup_steps)
+        if self.warmup_steps < 0:
+            _checks.refuse_value("warmup_steps", "at least 0", warmup_steps)
         kinds: dict[str, type[_Memory]] = {"tensorflow": _Variables, "jax": _OnHost}
         self._memory = kinds.get(keras.config.backend(), _Memory)()
 

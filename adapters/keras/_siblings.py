@@ -14,7 +14,7 @@ import metricops
 from metricops._losses.triplet_matrix import triplet_loss_of_matrix
 
 from ._base import AddonsLoss, EmbeddingLoss, GatheringLoss, Loss, Reduction
-from ._inputs import Apply, dense, is_symbolic, tensor
+from ._inputs import Apply, dense, is_symbolic, plain, tensor
 
 _register = keras.saving.register_keras_serializable
 _METRICS = {"L2": "euclidean", "squared-L2": "squared_euclidean", "angular": "cosine"}
@@ -65,7 +65,7 @@ class SigmoidEmbeddingLoss(GatheringLoss):
         gather: bool = False,
     ) -> None:
         super().__init__(name, reduction, dtype, gather)
-        self.options: dict[str, Any] = {
+        self.options = {
             "temperature": temperature,
             "bias": bias,
             "normalize": normalize,
@@ -96,10 +96,6 @@ class SigmoidEmbeddingLoss(GatheringLoss):
 
     def _counts_each(self, y_true: Any) -> bool:
         return True
-
-    def get_config(self) -> dict[str, Any]:
-        """Return the arguments that make this loss again."""
-        return {**super().get_config(), **self.options}
 
 
 @_register(package="metricops")
@@ -258,7 +254,7 @@ class ContrastiveLoss(Loss):
 
     def get_config(self) -> dict[str, Any]:
         """Return the arguments that make this loss again."""
-        return {**super().get_config(), "margin": self.margin}
+        return {**super().get_config(), **plain({"margin": self.margin})}
 
 
 @_register(package="metricops")
@@ -301,7 +297,6 @@ class TripletSemiHardLoss(EmbeddingLoss, AddonsLoss):
         gather: bool = False,
     ) -> None:
         super().__init__(name, reduction, dtype, gather)
-        self.options = {}
         self.margin = margin
         self.distance_metric = distance_metric
         if gather or not callable(distance_metric):
@@ -338,7 +333,7 @@ class TripletSemiHardLoss(EmbeddingLoss, AddonsLoss):
         if callable(metric):
             metric = keras.saving.serialize_keras_object(metric)
         own = {"margin": self.margin, "distance_metric": metric}
-        return {**super().get_config(), **own}
+        return {**super().get_config(), **plain(own)}
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> "Loss":
@@ -399,7 +394,7 @@ class TripletHardLoss(TripletSemiHardLoss):
 
     def get_config(self) -> dict[str, Any]:
         """Return the arguments that make this loss again."""
-        return {**super().get_config(), "soft": self.soft}
+        return {**super().get_config(), **plain({"soft": self.soft})}
 
 
 @_register(package="metricops")

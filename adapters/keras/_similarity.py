@@ -16,7 +16,7 @@ from metricops._arguments.options import check_positive
 from metricops._losses.triplet_matrix import triplet_loss_of_matrix
 
 from ._base import EmbeddingLoss, GatheringLoss, Reduction, RowsLoss
-from ._inputs import dense, tensor
+from ._inputs import dense
 
 _register = keras.saving.register_keras_serializable
 _POSITIVES = ("hard", "easy")
@@ -466,7 +466,7 @@ class SimCLRLoss(RowsLoss):
         super().__init__(name=name, reduction=reduction, dtype=dtype)
         self.options = {"temperature": temperature}
 
-    def call(self, y_true: Any, y_pred: Any) -> Any:
+    def _rows(self, y_true: Any, y_pred: Any) -> Any:
         """Return the losses of the samples, of shape (n,)."""
         first, second = tuple(y_true.shape), tuple(y_pred.shape)
         _checks.check_rank("y_true", first, 2, "(n, d)")
@@ -520,7 +520,7 @@ class SimSiamLoss(RowsLoss):
         _check_word("projection_type", projection_type, _PROJECTIONS)
         self.options = {"projection_type": projection_type, "margin": margin}
 
-    def call(self, y_true: Any, y_pred: Any) -> Any:
+    def _rows(self, y_true: Any, y_pred: Any) -> Any:
         """Return the losses of the samples, of shape (n,)."""
         losses = metricops.cosine_similarity_loss(y_true, y_pred, reduction="none")
         if self.options["projection_type"] == "cosine_distance":
@@ -570,7 +570,7 @@ class Barlow(RowsLoss):
         super().__init__(name=name, reduction=reduction, dtype=dtype)
         self.options = {"lambda_": lambda_, "margin": margin}
 
-    def call(self, y_true: Any, y_pred: Any) -> Any:
+    def _rows(self, y_true: Any, y_pred: Any) -> Any:
         """Return the loss, of shape ()."""
         weight = {"off_diagonal_weight": self.options["lambda_"]}
         loss = metricops.barlow_twins_loss(y_true, y_pred, **weight)
@@ -583,7 +583,8 @@ class VicReg(RowsLoss):
 
     ``tensorflow_similarity.losses.VicReg`` over `metricops.vicreg_loss`, with
     ``ddof=0``. It is called with the two views, both of shape (n, d), and has a loss
-    for each sample, as the default `reduction` leaves them.
+    for each sample, as the default `reduction` leaves them: a model is compiled with
+    ``VicReg(reduction="mean")``.
 
     Parameters
     ----------
@@ -617,20 +618,19 @@ class VicReg(RowsLoss):
         weights = {"lambda_": lambda_, "mu": mu, "nu": nu}
         self.options = {"std_const": std_const, **weights}
 
-    def call(self, y_true: Any, y_pred: Any) -> Any:
+    def _rows(self, y_true: Any, y_pred: Any) -> Any:
         """Return the losses of the samples, of shape (n,)."""
-        first, second = tensor(y_true), tensor(y_pred)
         given = self.options
         rest = metricops.vicreg_loss(
-            first,
-            second,
+            y_true,
+            y_pred,
             invariance=0.0,
             variance=given["mu"],
             covariance=given["nu"],
             epsilon=given["std_const"],
             ddof=0,
         )
-        apart = ops.mean(ops.square(first - second), axis=-1)
+        apart = ops.mean(ops.square(y_true - y_pred), axis=-1)
         return given["lambda_"] * apart + rest
 
 

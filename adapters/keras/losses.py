@@ -212,7 +212,7 @@ class NPairsEmbeddingLoss(GatheringLoss):
         gather: bool = False,
     ) -> None:
         super().__init__(name, reduction, dtype, gather)
-        self.options: dict[str, Any] = {
+        self.options = {
             "temperature": temperature,
             "normalize": normalize,
             "symmetric": symmetric,
@@ -251,10 +251,6 @@ class NPairsEmbeddingLoss(GatheringLoss):
         shape: tuple[Any, ...] = () if y_true is None else np.shape(y_true)
         is_multihot = len(shape) == 2 and shape[1] != 1
         return self.options["denominator"] != "negatives" and not is_multihot
-
-    def get_config(self) -> dict[str, Any]:
-        """Return the arguments that make this loss again."""
-        return {**super().get_config(), **self.options}
 
 
 @_register(package="metricops")

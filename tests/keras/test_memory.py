@@ -192,5 +192,7 @@ def test_mistakes_are_refused():
             CrossBatchMemory(TripletLoss(), size)
     with pytest.raises(TypeError, match="`warmup_steps` must be an int"):
         CrossBatchMemory(TripletLoss(), 8, 1.5)
+    with pytest.raises(ValueError, match="`warmup_steps` must be at least 0; got -1"):
+        CrossBatchMemory(TripletLoss(), 8, -1)
     config = CrossBatchMemory(TripletLoss(), np.int64(8)).get_config()
     assert json.loads(json.dumps(config))["memory_size"] == 8

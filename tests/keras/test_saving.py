@@ -1,6 +1,7 @@
 """Configs, files and names: what Keras does with objects beside calling them."""
 
 import json
+from functools import partial
 
 import keras
 import numpy as np
@@ -46,9 +47,12 @@ from metricops.adapters.keras import (
     VicReg,
     VICRegLoss,
     cosine_similarity,
+    distances,
     metrics,
     npairs_loss,
     npairs_multilabel_loss,
+    triplet_hard_loss,
+    triplet_semihard_loss,
 )
 
 from tests.keras.conftest import random, to_numpy
@@ -132,6 +136,24 @@ def test_an_object_survives_json_under_the_name_of_the_package(cls, options):
     again = keras.saving.deserialize_keras_object(stored)
     assert type(again) is cls
     assert again.get_config() == given.get_config()
+
+
+def of_numpy(x):
+    kinds = {bool: np.bool_, int: np.int64, float: np.float32}
+    return kinds.get(type(x), lambda given: given)(x)
+
+
+@pytest.mark.parametrize(
+    ("cls", "options"), [(cls, x) for cls, x in OBJECTS if "Loss" in cls.__name__]
+)
+def test_options_of_numpy_become_numbers_of_json(cls, options):
+    config = cls(**options).get_config()
+    given = {key: of_numpy(x) for key, x in config.items() if key != "trainable"}
+    again = cls.from_config(given).get_config()
+    stored = json.loads(json.dumps(again))
+    for key, value in config.items():
+        is_number = isinstance(value, float)
+        assert stored[key] == (pytest.approx(value, rel=1e-6) if is_number else value)
 
 
 @every_object
@@ -322,6 +344,29 @@ def test_a_loss_can_be_a_node_of_a_functional_model(tmp_path, loss):
     expected = to_numpy(loss(given[0], PairwiseInnerProduct()(given[1])))
     for each in (model, again):
         np.testing.assert_allclose(to_numpy(each(given)), expected, rtol=1e-6)
+
+
+@keras.saving.register_keras_serializable(package="tests")
+def manhattan(x):
+    return distances.ManhattanDistance()(x)
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        partial(triplet_semihard_loss, distance_metric=manhattan),
+        partial(triplet_hard_loss, soft=True, distance_metric=manhattan),
+        TripletHardLoss(distance_metric=manhattan),
+    ],
+)
+def test_a_metric_that_is_a_function_is_saved_with_a_node(tmp_path, loss):
+    labels, embeddings = keras.Input((), dtype="int32"), keras.Input((3,))
+    model = keras.Model([labels, embeddings], loss(labels, embeddings))
+    model.save(tmp_path / "model.keras")
+    again = keras.models.load_model(tmp_path / "model.keras")
+    given = [np.asarray([0, 1, 0, 1], np.int32), random(4, 3)]
+    expected = to_numpy(loss(*given))
+    np.testing.assert_allclose(to_numpy(again(given)), expected, rtol=1e-6)
 
 
 def test_a_cosine_can_be_a_node_of_a_functional_model():

@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 from metricops.adapters import keras as adapter
 
-from tests.keras.conftest import BACKEND, gradient, random, to_numpy
+from tests.keras.conftest import BACKEND, gradient, masked, random, to_numpy
 
 FILE = np.load(Path(__file__).parents[1] / "data" / "view_losses.npz")
 MANIFEST = json.loads(bytes(FILE["manifest"]))
 CASES = [x for x in MANIFEST if x["library"] == "tfsim" and x["op"] != "XBM"]
 OPS = sorted({case["op"] for case in CASES})
 VIEWS = ("SimCLRLoss", "SimSiamLoss", "Barlow", "VicReg", "MultiNegativesRankLoss")
+VIEW_ROWS = [adapter.SimCLRLoss, adapter.SimSiamLoss, adapter.VicReg]
 LABELS = [0, 1, 0, 1, 2, 2]
 
 
@@ -196,6 +197,42 @@ def test_views_of_two_shapes_are_refused(cls):
     for first, second in ((x, x[:3]), (x[:, :1], x), (x[:, 0], x)):
         with pytest.raises(ValueError, match=r"`y_(true|pred)` must have"):
             cls()(first, second)
+
+
+@pytest.mark.parametrize("cls", VIEW_ROWS)
+def test_losses_of_views_are_weighed_and_reduced_as_all_others(cls):
+    views, weights = random(2, 4, 3), np.asarray([1.0, 0.0, 2.0, 3.0], "float32")
+    rows = to_numpy(cls(reduction="none")(*views))
+    assert rows.shape == (4,)
+    for given in (weights, weights[:, None]):
+        for reduction, expected in (
+            ("none", rows * weights),
+            ("sum", (rows * weights).sum()),
+            ("mean", (rows * weights).mean()),
+            ("mean_with_sample_weight", (rows * weights).sum() / 6),
+        ):
+            found = to_numpy(cls(reduction=reduction)(*views, given))
+            assert found.shape == expected.shape
+            np.testing.assert_allclose(found, expected, rtol=1e-5)
+    found = cls(reduction="mean_with_sample_weight")(*views, 2.0)
+    np.testing.assert_allclose(to_numpy(found), rows.mean(), rtol=1e-5)
+    found = cls(reduction="mean")(views[0], masked(views[1], weights > 1), weights)
+    expected = (rows * weights)[2:].sum() / 2
+    np.testing.assert_allclose(to_numpy(found), expected, rtol=1e-5)
+    for shape in ((4, 4), (1, 4), (3,)):
+        with pytest.raises(ValueError, match="`sample_weight` must have"):
+            cls()(*views, np.ones(shape))
+
+
+@pytest.mark.parametrize("cls", VIEW_ROWS)
+def test_no_views_have_loss_zero_and_float64_stays(cls):
+    empty = np.zeros((0, 3), "float32")
+    found = to_numpy(cls(reduction="mean")(empty, empty))
+    assert found.shape == ()
+    assert found == 0
+    if BACKEND != "jax":  # it has none unless asked for
+        found = cls(reduction="mean", dtype="float64")(*random(2, 4, 3))
+        assert keras.backend.standardize_dtype(found.dtype) == "float64"
 
 
 def test_a_model_of_two_views_fits():
