@@ -106,13 +106,16 @@ class CrossBatchMemory(Loss):
         if y_pred.shape[0] is not None:
             check_memory(self.memory_size, y_pred.shape[0])
         labels = _widened(_column(held("y_true", y_true)))
-        before = self._memory.held(y_pred, labels)
+        # What traces shapes may have labels of another dtype.
+        traced, before = _traces_shapes(), (y_pred[:0], labels[:0])
+        if not traced:
+            before = self._memory.held(y_pred, labels)
         _check_alike(y_pred, labels, *before)
         both = zip((y_pred, labels), before, strict=True)
         every, theirs = (ops.concatenate(x)[: self.memory_size] for x in both)
         given = {"sample_weight": sample_weight, "reduction": reduction}
         loss = self.loss.among(every, theirs, labels, y_pred, **given)
-        if not _traces_shapes():
+        if not traced:
             self._memory.keep(every, theirs, self.memory_size, self.warmup_steps)
         return loss
 
@@ -230,11 +233,13 @@ class _Variables(_Memory):
 
         if self.embeddings is None:
             with tf.init_scope():
-                self.embeddings, self.labels = (
+                made = [
                     _variable(np.zeros((0, *x.shape[1:]), x.dtype.as_numpy_dtype))
                     for x in (embeddings, labels)
-                )
-                self.steps = tf.Variable(self.steps, trainable=False, dtype="int64")
+                ]
+                steps = _variable(np.asarray(self.steps, np.int64))
+            if self.embeddings is None:  # else another replica was faster
+                (self.embeddings, self.labels), self.steps = made, steps
         return self.embeddings.value(), self.labels.value()
 
     def keep(self, embeddings: Any, labels: Any, size: int, warmup: int) -> None:
@@ -249,6 +254,17 @@ class _Variables(_Memory):
         self.embeddings.assign(tf.stop_gradient(embeddings)[:count])
         self.labels.assign(labels[:count])
 
+    def saved(self) -> dict[str, Any] | None:
+        if self.embeddings is None:
+            return super().saved()
+        import tensorflow as tf
+
+        read = _Memory()  # of the first replica
+        read.embeddings, read.labels, read.steps = map(
+            tf.convert_to_tensor, (self.embeddings, self.labels, self.steps)
+        )
+        return read.saved()
+
     def clear(self) -> None:
         if self.embeddings is not None:  # graphs keep the variables
             self.embeddings.assign(self.embeddings[:0])
@@ -258,10 +274,8 @@ class _Variables(_Memory):
         super().restore(saved)
         if self.embeddings is None:
             return
-        import tensorflow as tf
-
         self.embeddings, self.labels = map(_variable, (self.embeddings, self.labels))
-        self.steps = tf.Variable(self.steps, trainable=False, dtype="int64")
+        self.steps = _variable(np.asarray(self.steps, np.int64))
 
 
 def _column(labels: Any) -> Any:
@@ -298,8 +312,13 @@ def _traces_shapes() -> bool:
 
 
 def _variable(value: Any) -> Any:
-    """Return a variable of any number of rows."""
+    """Return a variable of any number of rows, of each replica of a strategy."""
     import tensorflow as tf
 
-    shape = [None, *value.shape[1:]]
-    return tf.Variable(value, shape=shape, trainable=False)
+    return tf.Variable(
+        value,
+        shape=[None, *value.shape[1:]] if len(value.shape) else (),
+        trainable=False,
+        synchronization=tf.VariableSynchronization.ON_READ,
+        aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
+    )

@@ -4,6 +4,13 @@ from typing import Any
 
 import tensorflow as tf
 
+# In what dtype rows travel of those that TensorFlow does not gather.
+_SENT = {
+    **dict.fromkeys((tf.bool, tf.int8, tf.uint8, tf.int16, tf.uint16), tf.int32),
+    **dict.fromkeys((tf.uint32, tf.uint64), tf.int64),
+    tf.bfloat16: tf.float32,
+}
+
 
 class Replicas:
     """The replicas of a strategy, as `loss_of_group` takes them.
@@ -41,7 +48,8 @@ class Replicas:
 
     def gather(self, x: Any, counts: list[Any]) -> Any:
         """Return the rows of all replicas, own first, differentiably."""
-        rows = self.context.all_gather(x, axis=0)
+        sent = tf.cast(x, _SENT.get(x.dtype, x.dtype))
+        rows = tf.cast(self.context.all_gather(sent, axis=0), x.dtype)
         in_order = tf.roll(tf.stack(counts), self._place, axis=0)
         before = tf.cast(tf.reduce_sum(in_order[: self._place]), tf.int32)
         return tf.roll(rows, -before, axis=0)

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any, cast
 
+from metricops._frameworks.public import public
 from metricops._losses.solvable import SIGNATURES, Solvable
 from metricops._panels import term_records
 from metricops._sharded import distances, embeddings, ring_distances, ring_embeddings
@@ -12,6 +13,7 @@ from metricops._typing import Array
 _COMPARED = ("labels", "candidate_labels", "ids", "candidate_ids")
 
 
+@public
 def loss_of_group(
     group: Group,
     loss: Callable[..., Array],

@@ -5,6 +5,7 @@ Expected values are those of the same loss, without a strategy, on all rows at o
 
 import functools
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -251,6 +252,52 @@ def test_a_mask_is_refused_where_replicas_gather():
 
     with pytest.raises(ValueError, match="`y_pred` must have no Keras mask where `gat"):
         strategy().run(replica)
+
+
+@tensorflow
+def test_replicas_gather_labels_of_any_kind_without_a_warning(caplog):
+    tf = require("tensorflow")
+    logger = logging.getLogger("tensorflow")
+    (x, labels, _), loss = batch(8), TripletEmbeddingLoss(gather=True)
+    kinds = {"bool": labels > 1, "uint64": labels.astype("uint64") + (2**64 - 9)}
+    logger.addHandler(caplog.handler)
+    try:
+        for kind, own in kinds.items():
+
+            def part(context, own=own):
+                first = 4 * context.replica_id_in_sync_group
+                return tuple(tf.constant(z[first : first + 4]) for z in (own, x))
+
+            @tf.function
+            def run(parts):
+                return strategy().run(lambda z: loss(*z), args=(parts,))
+
+            parts = strategy().experimental_distribute_values_from_function(part)
+            found = strategy().reduce("SUM", run(parts), axis=None)
+            expected = TripletEmbeddingLoss()(tf.constant(own), x)
+            np.testing.assert_allclose(found, expected, rtol=1e-5, err_msg=kind)
+    finally:
+        logger.removeHandler(caplog.handler)
+    assert "AutoGraph" not in caplog.text
+
+
+@tensorflow
+def test_each_replica_has_a_memory():
+    x, labels = random(8, FEATURES), np.arange(8)
+    with strategy().scope():
+        model = keras.Sequential([keras.Input((FEATURES,)), keras.layers.Dense(WIDTH)])
+        loss = CrossBatchMemory(ContrastiveEmbeddingLoss(), 6)
+        model.compile("sgd", loss, jit_compile=False)
+    model.fit(x, labels, batch_size=4, shuffle=False, verbose=0)
+    held = strategy().experimental_local_results(loss._memory.labels)
+    assert [z.numpy().tolist() for z in held] == [[4, 5, 0, 1], [6, 7, 2, 3]]
+    saved = loss.get_config()["memory"]
+    assert (saved["labels"], saved["steps"]) == ([4, 5, 0, 1], 2)
+    with strategy().scope():
+        again = CrossBatchMemory.from_config(loss.get_config())
+    assert again.get_config()["memory"] == saved
+    again.clear()
+    assert again.get_config()["memory"]["labels"] == []
 
 
 def test_a_memory_refuses_a_loss_that_gathers():
