@@ -48,6 +48,37 @@ def test_autodiff_gives_the_same_gradients(gradient):
     np.testing.assert_allclose(found, 2 * expected, atol=1e-5)
 
 
+def test_second_derivatives_are_those_of_the_first(framework):
+    step, along = 1e-5, _GENERATOR.standard_normal(len(S))
+
+    def slope(s: Any) -> Any:
+        return metricops.value_and_grad(loss)(s, SCORES)[1]["similarities"]
+
+    expected = (slope(S + step * along) - slope(S - step * along)) / (2 * step)
+    with framework.x64():
+        s, t = framework.asarray(S), framework.asarray(along)
+        if framework.name == "torch":
+            s.requires_grad_()
+            (first,) = framework.module.autograd.grad(
+                loss(s, SCORES), s, create_graph=True
+            )
+            (found,) = framework.module.autograd.grad((first * t).sum(), s)
+        elif framework.name == "jax":
+            jax = require("jax")
+            first = jax.grad(lambda s: loss(s, SCORES))
+            found = jax.jit(lambda s: jax.jvp(first, (s,), (t,))[1])(s)
+        else:
+            tf = framework.module
+            with tf.GradientTape() as outer:
+                outer.watch(s)
+                with tf.GradientTape() as inner:
+                    inner.watch(s)
+                    value = loss(s, SCORES)
+                total = tf.reduce_sum(inner.gradient(value, s) * t)
+            found = outer.gradient(total, s)
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
+
+
 def test_it_is_right_when_traced(traced):
     s, scores = S.astype(np.float32), np.asarray(SCORES, np.float32)
     assert traced(loss, s, scores) == pytest.approx(cosent(S, SCORES), rel=1e-5)

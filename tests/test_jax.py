@@ -440,3 +440,16 @@ def test_no_search_promotes_a_rank_or_a_dtype_silently(jax, n):
             metricops.mean_reciprocal_rank,
         ):
             jax.eval_shape(lambda x, measure=measure: measure(x, labels), x)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
+@pytest.mark.parametrize("name", ["npairs", "sigmoid", "circle", "vicreg"])
+def test_no_loss_promotes_a_dtype_silently(jax, name, dtype):
+    loss = getattr(
+        metricops, "vicreg_loss" if name == "vicreg" else f"{name}_loss_from_embeddings"
+    )
+    x = jax.ShapeDtypeStruct((6, 4), dtype)
+    strict = jax.numpy_dtype_promotion("strict"), jax.numpy_rank_promotion("raise")
+    with strict[0], strict[1]:
+        jax.eval_shape(jax.grad(loss, (0, 1)), x, x)
+        jax.eval_shape(metricops.value_and_grad(loss), x, x)

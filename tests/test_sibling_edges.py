@@ -59,6 +59,20 @@ def test_negatives_that_are_equally_far_share_the_gradient(gradient):
     np.testing.assert_allclose(of_anchors, [[-1.0, 0.0]], atol=1e-6)
 
 
+@pytest.mark.parametrize("mining", MINING[::2], ids=repr)
+def test_a_negative_that_is_infinitely_far_costs_nothing(gradient, mining):
+    x = np.asarray([[0.0], [0.5], [0.25], [1e20]], np.float32)
+    given = {"metric": "squared_euclidean", "candidate_labels": [0, 0, 1, 1], **mining}
+    options = {"labels": [0], "reduction": "sum", "margin": 1.0, **given}
+    library = gradient.library
+    value = triplets(library.asarray(x[:1]), library.asarray(x), **options)
+    near = np.minimum(x, np.float32(1e9))
+    expected = triplets(near[:1], near, **options)
+    np.testing.assert_allclose(library.to_numpy(value), expected, rtol=1e-6)
+    for found in gradient(triplets, x[:1], x, **options):
+        assert np.isfinite(found).all()
+
+
 def test_far_triplets_do_not_overflow_a_softplus(gradient):
     x = np.asarray([[0.0], [500.0], [1.0]], np.float32)
     (found,) = gradient(triplets, x, labels=[0, 0, 1], margin=None, negatives="hard")

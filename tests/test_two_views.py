@@ -213,6 +213,15 @@ def test_large_and_small_features_are_standardised(run):
         assert np.isfinite(found).all()
 
 
+def test_huge_features_correlate_as_others_do(run):
+    first, second = TALL.astype(np.float32)
+    expected = metricops.barlow_twins_loss(first, second)
+    huge = first / abs(first).max(0) * np.float32(3e38)
+    value, *found = run(both(metricops.barlow_twins_loss), huge, second)
+    assert value == pytest.approx(float(expected), rel=1e-5)
+    assert np.isfinite(found).all()
+
+
 @having("run", "dtype", ["float16", "bfloat16"])
 @losses
 def test_half_precision_is_computed_in_float32(run, name, dtype):

@@ -8,6 +8,7 @@ from metricops._frameworks.public import public
 from metricops._losses.column_products import (
     centred,
     count,
+    factors_of,
     less_mean,
     squares,
     two_views,
@@ -32,7 +33,9 @@ def _solve(
     A correlation is the product of two columns of unit length.
     """
     xp, weight = lib.xp, config.off_diagonal_weight
-    views = [unit_and_norm(lib, centred(lib, x), (0,)) for x in arrays]
+    factors = [factors_of(lib, x) for x in arrays]
+    pairs = zip(arrays, factors, strict=True)
+    views = [unit_and_norm(lib, centred(lib, x * factor), (0,)) for x, factor in pairs]
     first, second = (view.unit for view in views)
     found = squares(lib, first, second, slopes)
     short = 1 - xp.sum(first * second, axis=0, keepdims=True)
@@ -42,7 +45,10 @@ def _solve(
         return Solved(loss)
     pulls = weight * found.first, weight * found.second
     sides = zip(views, pulls, (second, first), strict=True)
-    return Solved(loss, tuple(_of_view(lib, *side, short) for side in sides))
+    found_of = (_of_view(lib, *side, short) for side in sides)
+    return Solved(
+        loss, tuple(x * factor for x, factor in zip(found_of, factors, strict=True))
+    )
 
 
 def _of_view(

@@ -12,6 +12,9 @@ from metricops._arguments.arrays import Inputs, float_arrays
 from metricops._frameworks import Library
 from metricops._typing import Array
 
+# Differences of entries up to this can be added up for any number of rows.
+_HUGE = {32: 2.0**96, 64: 2.0**960}
+
 
 class Squares(NamedTuple):
     """The sum of squared products, and its gradients."""
@@ -71,6 +74,16 @@ def _first(lib: Library, x: Array, axis: int) -> Array:
 def at_least_one(lib: Library, number: Array) -> Array:
     """Return a number to divide by."""
     return lib.clip(number, 1.0, float("inf"))
+
+
+def factors_of(lib: Library, x: Array) -> Array:
+    """Return what columns of huge entries are multiplied by, so that sums are numbers.
+
+    It is 1 or a power of 2, by which no digit is lost.
+    """
+    size = lib.peak(lib.xp.abs(x), 0)
+    most = _HUGE.get(lib.dtype(x).bits, _HUGE[64])
+    return lib.xp.where(size > most, lib.xp.ones_like(size) * 2.0**-32, 1.0)
 
 
 def centred(lib: Library, x: Array) -> Array:

@@ -90,7 +90,8 @@ class Triplets(Terms):
             error, moved = total.error, total.moved
         pairs = xp.logical_or(masks.positives, masks.negatives)
         # Mining may pass over a NaN, but the loss is one then.
-        spoilt = xp.sum(xp.where(pairs, distances * 0, 0.0), axis=1)
+        no_number = xp.logical_and(pairs, distances != distances)
+        spoilt = xp.sum(xp.where(no_number, distances, 0.0), axis=1)
         losses = part.losses + xp.where(part.count > 0, spoilt, 0.0)
         return Found((part._replace(losses=losses),), (error,), moved)
 

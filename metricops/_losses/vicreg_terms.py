@@ -40,7 +40,8 @@ def _spread(lib: Library, config: Config, view: Array, slopes: bool) -> Solved:
     xp, x = lib.xp, centred(lib, view)
     n, width = count(lib, x, 0), at_least_one(lib, count(lib, x, 1))
     freedom = at_least_one(lib, n - config.ddof)
-    deviation = xp.sqrt(xp.sum(x * x, axis=0) / freedom + config.epsilon)
+    squared = xp.sum(x * x, axis=0, keepdims=True)
+    deviation = xp.sqrt(squared / freedom + config.epsilon)
     # One row has no variance, nor have as few as its degrees of freedom leave out.
     short = lib.clip(1 - deviation, 0.0, float("inf"))
     short = xp.where(n > max(config.ddof, 1), short, 0.0)

@@ -44,7 +44,9 @@ def _number_and_tangent(
     static = operation, config, wanted
     value, saved = _number_and_gradients(lib, static, arrays, constants)
     along = [t for t in given if t is not None]
-    parts = [jnp.sum(g * t) for g, t in zip(saved, along, strict=True)]
+    # A half has a tangent that is one, and a gradient that may be wider.
+    pairs = zip(saved, along, strict=True)
+    parts = [jnp.sum(g * t.astype(g.dtype)) for g, t in pairs]
     return value, sum(parts, start=jnp.zeros_like(value))
 
 

@@ -93,7 +93,8 @@ class HalfProducts(Library):
         largest = jnp.max(jnp.abs(x)).astype(jnp.float32)
         exponent = jnp.clip(jnp.frexp(largest)[1], -100, 100) - _LARGEST
         one = jnp.ones_like(largest)
-        return (x * jnp.ldexp(one, -exponent)).astype(half), jnp.ldexp(one, exponent)
+        scaled = self.wide(x) * jnp.ldexp(one, -exponent)
+        return scaled.astype(half), jnp.ldexp(one, exponent)
 
 
 def _product(x: Array, y: Array) -> Array:
