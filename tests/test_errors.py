@@ -13,11 +13,12 @@ from tests.conftest import Library
 X = [[2.0, 1.0, 0.0], [0.0, 2.0, 1.0], [1.0, 0.0, 2.0]]
 ROW = X[0]
 SHORT = X[:2]
+Y = [0, 1, 0]
 NARROW = [row[:2] for row in X]
 LONG = [*X, ROW]
 HOT = [[1, 0], [0, 1], [1, 1]]
 CUBE = np.zeros((2, 3, 4), np.float32)
-MIXED = "of integers, bools, real floats or strings"
+MIXED = "of integers, bools or real floats, or a list of strings"
 MULTIHOT = "of integers, bools or real floats where it is multi-hot"
 METRICS = "inner_product, cosine, euclidean, squared_euclidean, manhattan, snr"
 REDUCTIONS = '"mean", "sum", "weighted_mean" or "none"'
@@ -807,6 +808,24 @@ def test_a_table_is_refused_with_its_conversion(library, word):
         normalize(table)
 
 
+@pytest.mark.parametrize("kind", [list, np.asarray], ids=["list", "numpy"])
+def test_strings_beside_an_array_of_labels_are_refused(library, kind):
+    if library.name == "numpy":
+        pytest.skip("NumPy has strings")
+    with pytest.raises(TypeError) as caught:
+        npairs(
+            library.asarray(X), kind(["a", "b", "c"]), column_labels=library.asarray(Y)
+        )
+    assert str(caught.value).startswith("`labels` must be of numbers that ")
+    assert str(caught.value).endswith(" holds, as `column_labels` is; got dtype str.")
+
+
+def test_a_tensor_of_strings_is_told_what_to_do(tf):
+    with pytest.raises(TypeError) as caught:
+        npairs(tf.constant(X), tf.constant(["a", "b", "c"]))
+    assert str(caught.value) == f"`labels` must be {MIXED}; got dtype string."
+
+
 def test_labels_are_no_records(library):
     records = np.zeros(3, [("name", "i8")])
     with pytest.raises(TypeError) as caught:
@@ -819,6 +838,18 @@ def test_an_unknown_number_of_dimensions_is_called_so(tf):
     with pytest.raises(ValueError, match="known number of dim") as caught:
         graph.get_concrete_function()
     assert "got TensorShape(None)." in str(caught.value)
+
+
+def test_a_word_of_value_and_grad_is_no_array():
+    words = r"^`reduction` must be .*; got an array of shape \(2,\)\.$"
+    with pytest.raises(TypeError, match=words):
+        metricops.value_and_grad(embeddings)(X, X, reduction=np.asarray(["a", "b"]))
+
+
+def test_a_weight_may_be_any_integer(library):
+    loss = npairs(library.asarray(X), [0, 1, 0], sample_weight=10**30)
+    expected = npairs(X, [0, 1, 0], sample_weight=1e30)
+    np.testing.assert_allclose(library.to_numpy(loss), expected, rtol=1e-5)
 
 
 FLAGS = [

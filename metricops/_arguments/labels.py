@@ -21,7 +21,7 @@ from metricops._typing import Array
 
 _MANY = 2**31 - 128  # more rows than there are, and a number in float32
 _KINDS = ("int", "bool", "float")
-_LABELS = "of integers, bools, real floats or strings"
+_LABELS = "of integers, bools or real floats, or a list of strings"
 _MULTIHOT = "of integers, bools or real floats where it is multi-hot"
 
 
@@ -156,8 +156,8 @@ def _refuse_beside_array(host: dict[str, Array], values: dict[str, Any]) -> None
     name = next(iter(host))
     other = next(key for key in values if key not in host)
     kind = library(other, values[other]).label
-    need = f"of 32-bit numbers beside `{other}`, an array of {kind}"
-    _checks.refuse_dtype(name, need, str(host[name].dtype))
+    word = dtype_word(from_plain(name, host[name].tolist()))
+    _checks.refuse_dtype(name, f"of numbers that {kind} holds, as `{other}` is", word)
 
 
 def indices(lib: Library, labels: Array, like: Array, name: str) -> Array:

@@ -71,7 +71,8 @@ def _value_and_gradients(
 ) -> tuple[Array, Gradients]:
     """Return the value and the gradients of a loss of such arguments."""
     arguments = _bound(signature, given, named)
-    if arguments.get("reduction") == "none":
+    reduction = arguments.get("reduction")
+    if isinstance(reduction, str) and reduction == "none":
         need = 'one that gives a number where gradients are wanted, not "none"'
         _checks.refuse_value("reduction", need, "none")
     return _solved(signature.solvable(**arguments), arguments)
