@@ -123,6 +123,16 @@ def test_a_nan_comes_out_but_for_an_anchor_that_is_left_out(run):
         assert np.isnan(run(triplets, X, anchors, **options, **mining))
 
 
+@pytest.mark.parametrize("mined", [("hard", "hard"), ("easy", "semihard")])
+def test_an_anchor_counts_whose_positives_are_all_nan(run, mined):
+    mined = dict(zip(("positives", "negatives"), mined, strict=True))
+    own = X.copy()
+    own[:2] = np.nan
+    found = run(triplets, own, labels=LABELS, **mined, reduction="none")
+    assert np.isnan(found).all()
+    assert np.isnan(run(triplets, X * np.nan, labels=LABELS, swap=True, **mined))
+
+
 def test_near_neighbours_far_from_the_origin_keep_their_distances(run):
     x = np.random.default_rng(1).standard_normal((300, 8)).astype(np.float32) / 8
     labels = np.arange(300) % 100

@@ -150,7 +150,9 @@ class Triplets(Terms):
     ) -> Costs:
         """Return what the triplets of the chosen positives come to."""
         xp, dtype = lib.xp, nearest.dtype
-        there = xp.any(chosen, axis=1)[:, None]
+        # Of NaN none is the farthest, but the anchor counts.
+        met = chosen if self.positives == "all" else seen.masks.positives
+        there = xp.any(met, axis=1)[:, None]
         positive = _picked(lib, seen.distances, chosen, share)
         negatives = xp.logical_and(seen.masks.negatives, there)
         if self.negatives != "all":
