@@ -187,16 +187,22 @@ def labelled(rank: int, group: Any) -> dict[str, float]:
     kinds = "int16", "uint16", "uint32", "uint64", "float64"
     forms |= {kind: torch.tensor(own).to(getattr(torch, kind)) for kind in kinds}
     loss = adapter.NPairsEmbeddingLoss(process_group=group)
-    return {form: loss(x, y, labels).item() for form, labels in forms.items()}
+    found = {form: loss(x, y, labels).item() for form, labels in forms.items()}
+    return found | {"weighed": loss(x, y, sample_weight=rank + 1.0).item()}
 
 
-def functional(rank: int, group: Any) -> Any:
-    """Return the gradient by own candidates, by `torch.func`."""
+def functional(rank: int, group: Any) -> dict[str, Any]:
+    """Return the gradients by own candidates, by `torch.func`."""
     torch: Any = require("torch")
     adapter = require("metricops.adapters.torch")
     x, y = (torch.tensor(ROWS[name][part_of(rank)]) for name in PAIRS)
-    loss = adapter.NPairsEmbeddingLoss(process_group=group, symmetric=True)
-    return torch.func.grad(lambda y: loss(x, y))(y).numpy()
+    found = {}
+    for gather in ("all", "ring"):
+        options = {"process_group": group, "gather": gather, "symmetric": True}
+        loss = adapter.NPairsEmbeddingLoss(**options)
+        slope = torch.func.grad(lambda y, loss=loss: loss(x, y))
+        found[gather] = slope(y).numpy()
+    return found
 
 
 def remembered(rank: int, shared: bool) -> dict[str, Any]:
@@ -370,11 +376,21 @@ def test_labels_of_any_kind_are_exchanged(processes):
     torch: Any = require("torch")
     loss = require("metricops.adapters.torch").NPairsEmbeddingLoss()
     x, y = (torch.tensor(ROWS[name]) for name in PAIRS)
-    for form in processes[0]["labelled"]:
+    for form in processes[0]["labelled"].keys() - {"weighed"}:
         labels = ROWS["labels"] > 1 if form == "bool" else ROWS["labels"]
         found = np.mean([x["labelled"][form] for x in processes])
         expected = loss(x, y, torch.tensor(labels)).item()
         assert found == pytest.approx(expected, rel=1e-12), form
+
+
+def test_each_process_may_weigh_its_anchors_by_a_number_of_its_own(processes):
+    torch: Any = require("torch")
+    loss = require("metricops.adapters.torch").NPairsEmbeddingLoss()
+    x, y = (torch.tensor(ROWS[name]) for name in PAIRS)
+    weights = torch.tensor(np.repeat([1.0, 2.0, 3.0], COUNTS))
+    found = np.mean([x["labelled"]["weighed"] for x in processes])
+    expected = loss(x, y, sample_weight=weights).item()
+    assert found == pytest.approx(expected, rel=1e-12)
 
 
 def test_gradients_of_a_group_are_functional_too(processes):
@@ -382,8 +398,9 @@ def test_gradients_of_a_group_are_functional_too(processes):
     loss = require("metricops.adapters.torch").NPairsEmbeddingLoss(symmetric=True)
     x, y = (torch.tensor(ROWS[name]) for name in PAIRS)
     expected = torch.func.grad(lambda y: loss(x, y))(y)
-    found = np.concatenate([x["functional"] for x in processes]) / 3
-    np.testing.assert_allclose(found, expected, rtol=1e-11, atol=1e-13)
+    for gather in ("all", "ring"):
+        found = np.concatenate([x["functional"][gather] for x in processes]) / 3
+        np.testing.assert_allclose(found, expected, rtol=1e-11, atol=1e-13)
 
 
 def test_a_process_remembers_its_own_rows_where_gradients_are_averaged(processes):

@@ -111,7 +111,10 @@ def _gathered_alike(
 
 def described(lib: Library, named: dict[str, Any]) -> dict[str, str]:
     """Return in words what the members of a group must have alike in a call."""
-    return {name: _words(lib, x) for name, x in named.items() if name != "block_size"}
+    words = {name: _words(lib, x) for name, x in named.items() if name != "block_size"}
+    if isinstance(named["sample_weight"], (int, float)):  # of own anchors
+        words["sample_weight"] = "a number"
+    return words
 
 
 def _words(lib: Library, x: Any) -> str:
