@@ -163,9 +163,10 @@ def sharded(group: Any) -> dict[str, Any]:
         with torch.no_grad():
             for p in encoder.parameters():
                 p.copy_(torch.arange(1.0, p.numel() + 1).reshape(p.shape).sin())
-        loss = adapter.NPairsEmbeddingLoss(
-            0.5, normalize=True, process_group=group, gather=gather
-        )
+        options = {"learnable_temperature": True, "dtype": torch.float64}
+        options |= {"process_group": group, "gather": gather}
+        loss = adapter.NPairsEmbeddingLoss(0.5, normalize=True, **options)
+        loss = torch.nn.parallel.DistributedDataParallel(loss)
         weights = encoder.weight.detach().clone()
         part = part_of(group.rank())
         fsdp.fully_shard(encoder)
@@ -173,7 +174,8 @@ def sharded(group: Any) -> dict[str, Any]:
         value = loss(encoder(x), encoder(y))
         value.backward()
         gradient = encoder.weight.grad.full_tensor().numpy()
-        found[gather] = value.item(), gradient, weights.numpy()
+        scale = loss.module.logit_scale.grad.item()
+        found[gather] = value.item(), gradient, weights.numpy(), scale
     return found
 
 
@@ -441,16 +443,19 @@ def test_weights_that_are_spread_get_the_gradient_of_the_batch(processes, gather
     torch: Any = require("torch")
     adapter = require("metricops.adapters.torch")
     values = [found["sharded"][gather][0] for found in processes]
-    _, gradient, weights = processes[0]["sharded"][gather]
+    _, gradient, weights, scale = processes[0]["sharded"][gather]
     encoder = torch.nn.Linear(WIDTH, 4, dtype=torch.float64)
     with torch.no_grad():
         for p in encoder.parameters():
             p.copy_(torch.arange(1.0, p.numel() + 1).reshape(p.shape).sin())
     np.testing.assert_array_equal(weights, encoder.weight.detach())
     x, y = (torch.tensor(ROWS[name]) for name in PAIRS)
-    loss = adapter.NPairsEmbeddingLoss(0.5, normalize=True)(encoder(x), encoder(y))
+    options = {"learnable_temperature": True, "dtype": torch.float64}
+    module = adapter.NPairsEmbeddingLoss(0.5, normalize=True, **options)
+    loss = module(encoder(x), encoder(y))
     loss.backward()
     assert np.mean(values) == pytest.approx(loss.item(), rel=1e-12)
+    assert scale == pytest.approx(module.logit_scale.grad.item(), rel=1e-11)
     np.testing.assert_allclose(gradient, encoder.weight.grad, rtol=1e-11, atol=1e-13)
 
 
