@@ -215,3 +215,16 @@ def test_mistakes_are_refused(given, error, message):
     arguments = {"embeddings": X, "proxies": PROXIES, "labels": LABELS, **given}
     with pytest.raises(error, match=message):
         loss(**arguments)
+
+
+@pytest.mark.parametrize("kind", [list, np.asarray], ids=["list", "numpy"])
+def test_labels_of_a_compiled_loss_may_be_a_list(torch, kind):
+    generator = np.random.default_rng(0)
+    rows = torch.tensor(generator.standard_normal((4, 3)))
+    labels = kind([2, -1, 0, 7])
+
+    def loss(x):
+        return metricops.margin_softmax_loss_from_embeddings(x, rows[:3], labels)
+
+    compiled = torch.compile(loss, fullgraph=True, backend="aot_eager")
+    assert compiled(rows).item() == pytest.approx(loss(rows).item())

@@ -76,7 +76,8 @@ def _indices(inputs: Inputs, labels: Any) -> Array:
     lib, rows, proxies = inputs.library, inputs.first, inputs.second
     if is_plain(labels) or is_numpy(labels):
         numbers(lib, "labels", labels, "embeddings", rows, "of numbers of classes")
-        labels = indices_from_plain("labels", labels)
+        if not lib.traces_numpy():
+            labels = indices_from_plain("labels", labels)
     found = label_arrays(lib, "embeddings", rows, labels=labels)
     own = column(lib, "labels", found["labels"])
     own = one_each(lib, "labels", own, rows, "a label", "embedding")
