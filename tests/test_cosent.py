@@ -129,6 +129,14 @@ def test_equal_scores_one_row_and_none(run):
         np.testing.assert_array_equal(found, np.zeros(count))
 
 
+def test_scores_that_a_device_would_round_keep_their_order(run):
+    s = S[:3].astype(np.float32)
+    expected = cosent(s, [0, 1, 1])
+    for scores in ([2**24, 2**24 + 1, 2**24 + 1], [1.0, 1.0 + 1e-9, 1.0 + 1e-9]):
+        assert run(loss, s, scores=scores) == pytest.approx(expected, rel=1e-5)
+        assert np.isnan(run(loss, s, scores=[*scores[:2], float("nan")]))
+
+
 def test_what_is_no_number_comes_out(run):
     s = S.astype(np.float32)
     assert np.isnan(run(loss, np.where(s == s[2], np.float32(np.nan), s), SCORES))

@@ -1,5 +1,6 @@
 """Lists, numbers and NumPy arrays, before they become arrays of the call's library."""
 
+import math
 from typing import Any
 
 import numpy as np
@@ -117,6 +118,18 @@ def is_kept(x: Array, dtype: str) -> bool:
     with np.errstate(over="ignore", invalid="ignore"):
         short = x.astype(dtype)
     return np.array_equal(short, x, equal_nan=x.dtype.kind == "f")
+
+
+def in_order(x: Array, dtype: str) -> Array:
+    """Return a NumPy array, or its ranks where the dtype of that name would round it.
+
+    A NaN has no rank, and stays.
+    """
+    plain = type(x) is np.ndarray and kind_of(x) in ("int", "float")
+    if not plain or is_kept(x, dtype):
+        return x
+    _, ranks = np.unique(x, return_inverse=True)
+    return np.where(x != x, math.nan, ranks.reshape(x.shape))
 
 
 def cast(x: Array, dtype: str) -> Array:

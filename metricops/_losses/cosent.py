@@ -3,12 +3,12 @@
 from typing import Any, NamedTuple
 
 from metricops import _checks
-from metricops._arguments.arrays import Inputs, float_arrays, numbers
-from metricops._arguments.labels import column
+from metricops._arguments.arrays import float_arrays
 from metricops._arguments.options import temperature_of
 from metricops._frameworks import Arrays, Library
 from metricops._frameworks.public import public
 from metricops._losses.cosent_order import ordered
+from metricops._losses.cosent_scores import fitting
 from metricops._losses.numbers import Solved, number
 from metricops._losses.solvable import Solvable, differentiated
 from metricops._typing import Array
@@ -53,23 +53,10 @@ def _solvable(similarities: Any, scores: Any, temperature: Any) -> Solvable:
     lib, s = inputs.library, inputs.first
     lib.check_whole("similarities", s)
     _checks.check_rank("similarities", lib.shape(s), 1, "(n,)")
-    scores = _fitting(inputs, scores)
+    scores = fitting(inputs, scores)
     value, array = temperature_of(lib, "similarities", s, temperature)
     arrays, constants = (s, array), (scores,)
     return Solvable(inputs, _LOSS.solve, Config(value), arrays, constants, _NAMES)
-
-
-def _fitting(inputs: Inputs, scores: Any) -> Array:
-    """Return a score for each similarity, in a dtype that keeps them apart."""
-    lib, s = inputs.library, inputs.first
-    like = lib.xp.astype(s, lib.exact_dtype(s))
-    scores = column(lib, "scores", numbers(lib, "scores", scores, "similarities", like))
-    count = lib.shape(s)[0]
-    if not _checks.same(lib.shape(scores)[0], count):
-        need = f"a score for each of {count} similarities"
-        _checks.refuse_shape("scores", need, lib.shape(scores))
-    need = "`scores` must have a score for each of `similarities`."
-    return lib.stop_gradient(lib.agree(scores, 0, s, 0, need))
 
 
 @public
