@@ -53,6 +53,14 @@ def test_a_zero_row_stays_zero(run):
     np.testing.assert_array_equal(run(l2_normalize, [[0.0, 0.0]]), [[0.0, 0.0]])
 
 
+@pytest.mark.parametrize("other", [0.0, 1e-30, 1e30, np.nan])
+def test_a_row_is_the_same_beside_any_other(run, other):
+    rows = np.random.default_rng(0).standard_normal((200, 48)).astype("f4")
+    every = np.concatenate([rows, np.full((1, 48), other, "f4")])
+    alone, beside = run(l2_normalize, rows), run(l2_normalize, every)
+    np.testing.assert_array_equal(beside[:-1], alone)
+
+
 @having(
     "run",
     "dtype, scale",

@@ -114,6 +114,11 @@ class NumPy(Library):
         np.add.at(total, columns.ravel(), rows.reshape(-1, rows.shape[-1]))
         return total
 
+    @np.errstate(over="ignore", invalid="ignore")
+    def normal_lengths(self, x: Array, axes: tuple[int, ...]) -> Array | None:
+        """Return the lengths of vectors, if none is 0 or extreme, without a warning."""
+        return super().normal_lengths(x, axes)
+
     def looks(self, x: Array) -> bool:
         """Return True."""
         return True

@@ -22,6 +22,9 @@ _RANGE: dict[int, tuple[Any, Any]] = {
     128: (_LEAST, 1 / _LEAST / 2),
 }
 
+# From 1 to the next number.
+_STEP: dict[int, Any] = {32: 2.0**-23, 64: 2.0**-52}
+_STEP[96] = _STEP[128] = np.finfo(np.longdouble).eps
 
 SMALL = 0.01  # a loss of which a softmax beside 1 keeps too few digits
 
@@ -116,6 +119,29 @@ class Primitives(Operands):
     def divisors(self, x: Array) -> Array:
         """Return sizes limited to divisors: normal numbers with a normal reciprocal."""
         return self.clip(x, *_RANGE.get(self.dtype(x).bits, _RANGE[64]))
+
+    def powers(self, x: Array) -> Array:
+        """Return powers of two near sizes: divisors by which no digit is lost."""
+        smallest, largest = _RANGE.get(self.dtype(x).bits, _RANGE[64])
+        step = _STEP.get(self.dtype(x).bits, _STEP[64])
+        size = self.clip(x, smallest / step, largest)
+        # ``size * step`` is one to two units in the last place of `size`. Adding `size`
+        # and subtracting it again rounds this to one unit or two.
+        return ((size + size * step) - size) / step
+
+    def normal_lengths(self, x: Array, axes: tuple[int, ...]) -> Array | None:
+        """Return the lengths of vectors along `axes`, kept, if none is 0 or extreme.
+
+        None where that is not so, or where a look at numbers costs something.
+        """
+        if not self.looks(x) or 0 in x.shape:
+            return None
+        found = self.lengths(x, axes)
+        fixed = self.stop_gradient(found)
+        smallest, largest = _RANGE.get(self.dtype(x).bits, _RANGE[64])
+        low, high = smallest ** (1 / 3), largest ** (1 / 3)
+        normal = self.xp.min(fixed) > low and self.xp.max(fixed) < high
+        return found if normal else None
 
     def shortest(self, x: Array) -> Any:
         """Return the least length in the dtype of `x` whose reciprocal is of use.

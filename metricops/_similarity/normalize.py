@@ -50,7 +50,7 @@ class Units(NamedTuple):
     """Vectors of unit length, and two factors of the lengths that they had."""
 
     unit: Array
-    scale: Array
+    scale: Array | float
     length: Array
 
 
@@ -70,6 +70,10 @@ def unit_and_norm(
     A zero vector gets infinite length, so that it stays zero, and its gradient too.
     So does a vector that is not `kept`, whatever it holds.
     """
+    length = lib.normal_lengths(x, axes)
+    if length is not None:
+        length = length if kept is None else lib.xp.where(kept, length, float("inf"))
+        return Units(x / length, 1.0, length)
     y, scale = downscaled(lib, x, axes, kept)
     length = lib.lengths(y, axes)
     return Units(lib.over(y, length), scale, length)
@@ -80,11 +84,11 @@ def downscaled(
 ) -> tuple[Array, Array]:
     """Return vectors whose squares are normal, and what they were divided by.
 
-    Results do not depend on the divisors, so these have no derivative. Vectors that
-    are not `kept` become zero.
+    The divisors are powers of two, so results do not depend on them, not by a bit, and
+    they have no derivative. Vectors that are not `kept` become zero.
     """
     x = lib.unfolded(x)
-    scale = lib.divisors(lib.peak(lib.xp.abs(x), axes))
+    scale = lib.powers(lib.peak(lib.xp.abs(x), axes))
     if kept is None:
         return x / scale, scale
     scale = lib.xp.where(kept, scale, 1.0)  # NaN would be in the gradient too
@@ -101,4 +105,5 @@ def unit_gradient(
     """
     along = lib.xp.sum(upstream * units.unit, axis=axes, keepdims=True)
     across = lib.less(upstream, units.unit, along)
-    return lib.over(lib.over(across, units.length), units.scale)
+    found = lib.over(across, units.length)
+    return found if isinstance(units.scale, float) else lib.over(found, units.scale)
