@@ -615,3 +615,16 @@ def test_torch_records_no_loss_that_comes_with_its_gradients(torch, mode):
     x, y = (torch.tensor(rows, requires_grad=True) for rows in (X, Y))
     traced = Library("torch").trace(call, mode, (x, y))
     assert not any(result.requires_grad for result in traced(x, y))
+
+
+@pytest.mark.parametrize(
+    ("name", "option"),
+    [("sigmoid", "bias"), ("triplet", "margin"), ("multi_similarity", "base")],
+)
+def test_torch_compile_takes_another_value_of_a_float(torch, name, option):
+    loss = getattr(metricops, f"{name}_loss_from_embeddings")
+    compiled = torch.compile(loss, fullgraph=True, backend="eager")
+    x, y = map(torch.tensor, (X, Y))
+    for value in (0.5, 0.25, 0.75):
+        found = compiled(x, y, **{option: value})
+        np.testing.assert_allclose(found, loss(x, y, **{option: value}), rtol=1e-5)
