@@ -178,6 +178,9 @@ LONG_TESTS = (
     "test_mixed_precision_trains_without_nan[mixed_bfloat16-jit",
     "test_mixed_precision_trains_without_nan[mixed_bfloat16-eager",
     "test_the_formulas_of_a_framework_agree_and_are_timed[jax",
+    "test_its_gradients_are_right_when_traced[tensorflow-graph-one set",
+    "test_second_derivatives_are_those_of_the_first[reverse_over_reverse-'a graph",
+    "test_the_gradient_is_that_of_the_definition_when_traced[tensorflow-graph-snr",
     "test_one_epoch_on_the_digits_saves_a_network_that_retrieves[jax",
     "test_one_epoch_on_the_digits_saves_a_network_that_retrieves[torch",
 )
