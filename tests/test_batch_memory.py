@@ -215,9 +215,12 @@ def test_a_memory_is_read_and_not_written_outside_of_training(memory):
 
 
 def test_calls_are_counted_in_training_alone():
+    nnx = require("flax.nnx")
+    if not hasattr(nnx, "view"):
+        pytest.skip("this version of Flax has no views")
     memory = Memory("nnx")
     memory.build("ContrastiveEmbeddingLoss", 6, 1)
-    view = require("flax.nnx").view(memory.module, use_running_average=True)
+    view = nnx.view(memory.module, use_running_average=True)
     given = memory.array(X[0]), memory.array(LABELS[0])
     view(*given)
     memory.step(0)
