@@ -124,10 +124,14 @@ class Primitives(Operands):
         """Return powers of two near sizes: divisors by which no digit is lost."""
         smallest, largest = _RANGE.get(self.dtype(x).bits, _RANGE[64])
         step = _STEP.get(self.dtype(x).bits, _STEP[64])
-        size = self.clip(x, smallest / step, largest)
-        # ``size * step`` is one to two units in the last place of `size`. Adding `size`
-        # and subtracting it again rounds this to one unit or two.
-        return ((size + size * step) - size) / step
+        return self.near_powers(self.clip(x, smallest / step, largest))
+
+    def near_powers(self, x: Array) -> Array:
+        """Return powers of two near sizes, which must be far from underflow."""
+        step = _STEP.get(self.dtype(x).bits, _STEP[64])
+        # ``x * step`` is one to two units in the last place of `x`. Adding `x` and
+        # subtracting it again rounds this to one unit or two: both are powers of two.
+        return ((x + x * step) - x) / step
 
     def normal_lengths(self, x: Array, axes: tuple[int, ...]) -> Array | None:
         """Return the lengths of vectors along `axes`, kept, if none is 0 or extreme.

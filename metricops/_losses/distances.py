@@ -68,10 +68,8 @@ def admitted(terms: Terms, asked: Arguments) -> Call:
         labels = Labels(*fitting_labels(lib, anchors, every, *both))
     if asked.sample_weight is not None:
         weights = row_weights(lib, anchors, asked.sample_weight)
-    roles, normalize = (
-        roles_by(labels.anchors),
-        _checks.check_bool("normalize", asked.normalize),
-    )
+    roles = roles_by(labels.anchors)
+    normalize = _checks.check_bool("normalize", asked.normalize)
     options = roles, metric, normalize, diagonal, asked.reduction, block_size
     given = Given(anchors, None if one else every, weights)
     return Call(inputs, Config(terms, *options), given, labels)

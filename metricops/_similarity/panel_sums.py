@@ -13,12 +13,11 @@ class Scales(NamedTuple):
     low: float  # the least size that rows are scaled from; smaller ones count as this
     high: float  # the largest one
     least: float  # the smallest normal number
-    step: float  # the distance from 1 to the next number
 
 
 _SCALES = {
-    32: Scales(2.0**52, 2.0**-73, 2.0**127, 2.0**-126, 2.0**-23),
-    64: Scales(2.0**500, 2.0**-520, 2.0**1023, 2.0**-1022, 2.0**-52),
+    32: Scales(2.0**52, 2.0**-73, 2.0**127, 2.0**-126),
+    64: Scales(2.0**500, 2.0**-520, 2.0**1023, 2.0**-1022),
 }
 
 
@@ -94,9 +93,7 @@ def _size(lib: Library, x: Array) -> Array:
     scales = _scales(lib, x)
     size = lib.peak(lib.xp.abs(x), axis=-1)[..., 0]
     size = lib.clip(size, scales.low, scales.high)
-    # ``size * step`` is one to two units in the last place of `size`. Adding `size` and
-    # subtracting it again rounds this to one unit or two, and both are powers of two.
-    return ((size + size * scales.step) - size) / scales.step
+    return lib.near_powers(size)
 
 
 def _scales(lib: Library, x: Array) -> Scales:

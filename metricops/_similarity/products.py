@@ -242,10 +242,8 @@ def _centre(lib: Library, wide: list[Array]) -> Array:
     means = [xp.sum(z, axis=0, keepdims=True) / lib.count(z) for z in kept]
     mean = means[0] if len(means) == 1 else (means[0] + means[1]) / 2
     size = lib.peak(xp.abs(mean), axis=(0, 1))
-    # A power of two; see `panel_sums._size`.
-    power = ((size + size * 2.0**-52) - size) * 2.0**52
-    # Beside this, numbers are multiples of the power over 2**16.
-    large = power * (1.5 * 2.0**36)
+    # Beside this, numbers are multiples of a power of two over 2**16.
+    large = lib.near_powers(size) * (1.5 * 2.0**36)
     return (mean + large) - large
 
 
