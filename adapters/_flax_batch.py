@@ -12,7 +12,8 @@ from flax import nnx
 import metricops
 
 from ._embedding_loss import module_loss, option_names
-from ._jax import AxisName, loss_over_axis
+from ._jax import AxisName, check_over_axis, loss_over_axis
+from ._options import shape_of_proxies
 
 
 class _Loss(nnx.Module):
@@ -25,6 +26,7 @@ class _Loss(nnx.Module):
         super().__init__()
         for name, value in options.items():
             setattr(self, name, value)
+        check_over_axis(self)
 
     def _of(self, *arrays: Any, **given: Any) -> jax.Array:
         """Return the loss of some arrays, with the options of the module."""
@@ -41,9 +43,7 @@ class LabelledLoss(_Loss):
         gather: metricops.Gather = "all",
         **options: Any,
     ) -> None:
-        super().__init__(**options)
-        self.axis_name = axis_name
-        self.gather = gather
+        super().__init__(axis_name=axis_name, gather=gather, **options)
 
     def __call__(
         self,
@@ -422,7 +422,7 @@ class MarginSoftmaxLoss(_Loss):
             reduction=reduction,
             block_size=block_size,
         )
-        shape = num_classes, embedding_size
+        shape = shape_of_proxies(num_classes, embedding_size)
         start = jax.random.normal(rngs.params(), shape, param_dtype)
         self.proxies = nnx.Param(start)
 

@@ -19,7 +19,7 @@ from ._embedding_loss import (
     option_names,
 )
 from ._flax_batch import LabelledLoss
-from ._jax import AxisName, capped, loss_over_axis
+from ._jax import AxisName, capped, check_over_axis, loss_over_axis
 from ._jax_siblings import Memory, beside, nothing
 
 
@@ -87,6 +87,7 @@ class SigmoidEmbeddingLoss(nnx.Module):
         if learnable_bias:
             offset = nnx.Param(jnp.asarray(check_number("bias", bias), param_dtype))
         self.logit_scale, self.logit_bias = scale, offset
+        check_over_axis(self, temperature=temperature, bias=bias)
 
     @property
     def temperature(self) -> float | jax.Array:

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from metricops._sharded import Visits, check_gather
 
 from ._embedding_loss import MAX_LOG_SCALE, module_loss
+from ._options import check_module
 
 AxisName = Hashable | tuple[Hashable, ...]
 
@@ -24,6 +25,13 @@ def loss_over_axis(
     group = _Axis(axis_name, ring)
     loss: jax.Array = module_loss(module, group, *arrays, **given)
     return loss if module.reduction == "none" else jax.lax.pmean(loss, axis_name)
+
+
+def check_over_axis(module: Any, **options: Any) -> None:
+    """Raise what any call of a module raises for its options, and for these too."""
+    check_module(module, **options)
+    axis_name = getattr(module, "axis_name", None)
+    check_gather(getattr(module, "gather", "all"), "axis_name", axis_name)
 
 
 def _is_initializing(module: Any) -> bool:

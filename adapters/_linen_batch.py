@@ -12,7 +12,8 @@ from flax import linen as nn
 import metricops
 
 from ._embedding_loss import module_loss, option_names
-from ._jax import AxisName, loss_over_axis
+from ._jax import AxisName, check_over_axis, loss_over_axis
+from ._options import shape_of_proxies
 
 
 class _Loss(nn.Module):
@@ -20,6 +21,10 @@ class _Loss(nn.Module):
 
     _function: ClassVar[Any]
     _shown: ClassVar[tuple[str, ...]]
+
+    def __post_init__(self) -> None:
+        check_over_axis(self)
+        super().__post_init__()
 
     def _of(self, *arrays: Any, **given: Any) -> jax.Array:
         """Return the loss of some arrays, with the options of the module."""
@@ -320,6 +325,10 @@ class MarginSoftmaxLoss(_Loss):
     reduction: metricops.Reduction = "mean"
     block_size: int | None = None
     param_dtype: Any = jnp.float32
+
+    def __post_init__(self) -> None:
+        shape_of_proxies(self.num_classes, self.embedding_size)
+        super().__post_init__()
 
     @nn.compact
     def __call__(

@@ -19,7 +19,7 @@ from ._embedding_loss import (
     log_scale,
     option_names,
 )
-from ._jax import AxisName, capped, loss_over_axis
+from ._jax import AxisName, capped, check_over_axis, loss_over_axis
 from ._jax_siblings import Memory, beside, nothing
 from ._linen_batch import LabelledLoss
 
@@ -71,6 +71,14 @@ class SigmoidEmbeddingLoss(nn.Module):
     axis_name: AxisName | None = None
     gather: metricops.Gather = "all"
     param_dtype: Any = jnp.float32
+
+    def __post_init__(self) -> None:
+        if self.learnable_temperature:
+            log_scale(self.temperature)
+        if self.learnable_bias:
+            check_number("bias", self.bias)
+        check_over_axis(self, temperature=self.temperature, bias=self.bias)
+        super().__post_init__()
 
     @nn.compact
     def __call__(

@@ -10,6 +10,7 @@ import torch
 import metricops
 
 from ._embedding_loss import module_loss, option_names
+from ._options import shape_of_proxies
 from ._torch_base import Module
 from ._torch_processes import batch_loss, processes
 
@@ -24,6 +25,7 @@ class _Loss(Module):
         super().__init__()
         for name, value in options.items():
             setattr(self, name, value)
+        self._check()
 
     def _of(self, *arrays: Any, **given: Any) -> torch.Tensor:
         """Return the loss of some arrays, with the options of the module."""
@@ -414,7 +416,7 @@ class MarginSoftmaxLoss(_Loss):
             reduction=reduction,
             block_size=block_size,
         )
-        shape = num_classes, embedding_size
+        shape = shape_of_proxies(num_classes, embedding_size)
         start = torch.randn(shape, device=device, dtype=dtype)
         self.proxies = torch.nn.Parameter(start)
 

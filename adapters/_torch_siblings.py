@@ -92,6 +92,7 @@ class SigmoidEmbeddingLoss(Module):
             offset = torch.nn.Parameter(start)
         self.register_parameter("logit_scale", scale)
         self.register_parameter("logit_bias", offset)
+        self._check(temperature=temperature, bias=bias)
 
     @property
     def temperature(self) -> float | torch.Tensor:

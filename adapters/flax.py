@@ -28,7 +28,8 @@ from ._flax_siblings import (
     SigmoidEmbeddingLoss,
     TripletEmbeddingLoss,
 )
-from ._jax import AxisName, capped, loss_over_axis
+from ._jax import AxisName, capped, check_over_axis, loss_over_axis
+from ._options import check_dot, check_module
 
 __all__ = [
     "BarlowTwinsLoss",
@@ -71,10 +72,12 @@ class NPairsLoss(nnx.Module):
     0.1269
     """
 
+    _shown = ("reduction",)
     _function = staticmethod(metricops.npairs_loss)
 
     def __init__(self, reduction: metricops.Reduction = "mean") -> None:
         self.reduction: metricops.Reduction = reduction
+        check_module(self)
 
     def __call__(
         self,
@@ -193,6 +196,7 @@ class NPairsEmbeddingLoss(nnx.Module):
         if learnable_temperature:
             scale = nnx.Param(jnp.asarray(log_scale(temperature), param_dtype))
         self.logit_scale = scale
+        check_over_axis(self, temperature=temperature)
 
     @property
     def temperature(self) -> float | jax.Array:
@@ -258,11 +262,15 @@ class CosineSimilarityLoss(nnx.Module):
     -0.5
     """
 
+    _shown = ("axis", "reduction")
+    _function = staticmethod(metricops.cosine_similarity_loss)
+
     def __init__(
         self, axis: int | tuple[int, ...] = -1, reduction: metricops.Reduction = "mean"
     ) -> None:
         self.axis = axis
         self.reduction: metricops.Reduction = reduction
+        check_module(self)
 
     def __call__(
         self,
@@ -272,7 +280,7 @@ class CosineSimilarityLoss(nnx.Module):
         sample_weight: jax.Array | None = None,
     ) -> jax.Array:
         """Return minus the cosines of two arrays of one shape, combined."""
-        return metricops.cosine_similarity_loss(
+        return self._function(
             targets,
             predictions,
             axis=self.axis,
@@ -300,6 +308,7 @@ class Dot(nnx.Module):
     """
 
     def __init__(self, axes: int | tuple[int, int], normalize: bool = False) -> None:
+        check_dot(axes, normalize)
         self.axes = axes
         self.normalize = normalize
 

@@ -12,7 +12,7 @@ from flax import linen as nn
 import metricops
 
 from ._embedding_loss import OPTIONS, log_scale
-from ._jax import AxisName, capped, loss_over_axis
+from ._jax import AxisName, capped, check_over_axis, loss_over_axis
 from ._linen_batch import (
     BarlowTwinsLoss,
     CircleLoss,
@@ -29,6 +29,7 @@ from ._linen_siblings import (
     SigmoidEmbeddingLoss,
     TripletEmbeddingLoss,
 )
+from ._options import check_dot, check_module
 
 __all__ = [
     "BarlowTwinsLoss",
@@ -72,8 +73,14 @@ class NPairsLoss(nn.Module):
     0.1269
     """
 
-    reduction: metricops.Reduction = "mean"
+    _shown = ("reduction",)
     _function = staticmethod(metricops.npairs_loss)
+
+    reduction: metricops.Reduction = "mean"
+
+    def __post_init__(self) -> None:
+        check_module(self)
+        super().__post_init__()
 
     def __call__(
         self,
@@ -174,6 +181,12 @@ class NPairsEmbeddingLoss(nn.Module):
     gather: metricops.Gather = "all"
     param_dtype: Any = jnp.float32
 
+    def __post_init__(self) -> None:
+        if self.learnable_temperature:
+            log_scale(self.temperature)
+        check_over_axis(self, temperature=self.temperature)
+        super().__post_init__()
+
     @nn.compact
     def __call__(
         self,
@@ -237,8 +250,15 @@ class CosineSimilarityLoss(nn.Module):
     -0.5
     """
 
+    _shown = ("axis", "reduction")
+    _function = staticmethod(metricops.cosine_similarity_loss)
+
     axis: int | tuple[int, ...] = -1
     reduction: metricops.Reduction = "mean"
+
+    def __post_init__(self) -> None:
+        check_module(self)
+        super().__post_init__()
 
     def __call__(
         self,
@@ -248,7 +268,7 @@ class CosineSimilarityLoss(nn.Module):
         sample_weight: jax.Array | None = None,
     ) -> jax.Array:
         """Return minus the cosines of two arrays of one shape, combined."""
-        return metricops.cosine_similarity_loss(
+        return self._function(
             targets,
             predictions,
             axis=self.axis,
@@ -278,6 +298,10 @@ class Dot(nn.Module):
 
     axes: int | tuple[int, int]
     normalize: bool = False
+
+    def __post_init__(self) -> None:
+        check_dot(self.axes, self.normalize)
+        super().__post_init__()
 
     def __call__(self, x: jax.Array, y: jax.Array) -> jax.Array:
         """Return the product of each sample of `x` and its sample of `y`."""

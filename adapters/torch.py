@@ -10,6 +10,7 @@ import torch
 import metricops
 
 from ._embedding_loss import OPTIONS, log_scale
+from ._options import check_dot
 from ._torch_base import Module
 from ._torch_batch import (
     BarlowTwinsLoss,
@@ -77,6 +78,7 @@ class NPairsLoss(Module):
     def __init__(self, reduction: metricops.Reduction = "mean") -> None:
         super().__init__()
         self.reduction: metricops.Reduction = reduction
+        self._check()
 
     def forward(
         self,
@@ -199,6 +201,7 @@ class NPairsEmbeddingLoss(Module):
             start = torch.tensor(log_scale(temperature), device=device, dtype=dtype)
             scale = torch.nn.Parameter(start)
         self.register_parameter("logit_scale", scale)
+        self._check(temperature=temperature)
 
     @property
     def temperature(self) -> float | torch.Tensor:
@@ -272,6 +275,7 @@ class CosineSimilarityLoss(Module):
     """
 
     _shown = ("axis", "reduction")
+    _function = staticmethod(metricops.cosine_similarity_loss)
 
     def __init__(
         self, axis: int | tuple[int, ...] = -1, reduction: metricops.Reduction = "mean"
@@ -279,6 +283,7 @@ class CosineSimilarityLoss(Module):
         super().__init__()
         self.axis = axis
         self.reduction: metricops.Reduction = reduction
+        self._check()
 
     def forward(
         self,
@@ -288,7 +293,7 @@ class CosineSimilarityLoss(Module):
         sample_weight: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """Return minus the cosines of `input` and `target`, of one shape, combined."""
-        return metricops.cosine_similarity_loss(
+        return self._function(
             target,
             input,
             axis=self.axis,
@@ -319,6 +324,8 @@ class Dot(Module):
 
     def __init__(self, axes: int | tuple[int, int], normalize: bool = False) -> None:
         super().__init__()
+        if not torch.compiler.is_compiling():
+            check_dot(axes, normalize)
         self.axes = axes
         self.normalize = normalize
 

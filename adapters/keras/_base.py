@@ -8,7 +8,10 @@ from typing import Any, Literal, TypeAlias
 
 import keras
 from keras import ops
+from metricops.adapters._embedding_loss import option_names
+from metricops.adapters._options import check_options
 
+from metricops import _checks
 from metricops._losses.rows import reduced_rows
 from metricops._sharded import loss_of_group
 
@@ -31,8 +34,11 @@ class Loss(keras.losses.Loss):
     """A loss that reduces its own rows, and takes labels before Keras casts them.
 
     A subclass has ``call(y_true, y_pred, sample_weight, reduction)``, with the
-    reductions of metricops. It may have `options`, arguments by their names.
+    reductions of metricops. It may have `options`, arguments by their names, and the
+    `_function` of metricops that takes them.
     """
+
+    _function: Any = None
 
     def __init__(
         self,
@@ -95,6 +101,18 @@ class Loss(keras.losses.Loss):
         # Keras 2 saved the name of the function too, which the class fixes here.
         return cls(**{key: value for key, value in config.items() if key != "fn"})
 
+    def _take(self, **options: Any) -> None:
+        """Have some `options`, or raise what a call would raise for them."""
+        self.options = options
+        given = self._arguments()
+        if "reduction" in option_names(self._function):
+            given = {**given, "reduction": _REDUCTIONS[self.reduction]}
+        check_options(self._function, **given)
+
+    def _arguments(self) -> dict[str, Any]:
+        """Return the options as the function has them."""
+        return self.options
+
     def _counts_each(self, y_true: Any) -> bool:
         """Return whether every entry of the losses is known to count, and once.
 
@@ -148,7 +166,7 @@ class GatheringLoss(Loss):
         gather: bool = False,
     ) -> None:
         super().__init__(name=name, reduction=reduction, dtype=dtype)
-        self.gather = gather
+        self.gather = _checks.check_bool("gather", gather)
 
     def get_config(self) -> dict[str, Any]:
         """Return the arguments that make this loss again."""
@@ -179,8 +197,6 @@ class EmbeddingLoss(GatheringLoss):
     A subclass has the `_function` of metricops that computes it.
     """
 
-    _function: Any
-
     def call(
         self,
         y_true: Any,
@@ -204,10 +220,6 @@ class EmbeddingLoss(GatheringLoss):
             options = {**options, "candidate_labels": labels, "exclude_diagonal": True}
         arrays = y_pred, candidates, dense(y_true)
         return self._of_batch(self._function, *arrays, **given, **options)
-
-    def _arguments(self) -> dict[str, Any]:
-        """Return the options as the function has them."""
-        return self.options
 
 
 class RowsLoss(Loss):

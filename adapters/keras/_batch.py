@@ -7,8 +7,10 @@ from typing import Any
 
 import keras
 from keras import ops
+from metricops.adapters._options import check_options, shape_of_proxies
 
 import metricops
+from metricops import _checks
 
 from ._base import AddonsLoss, EmbeddingLoss, Loss, Reduction
 from ._inputs import Apply, dense, held, is_symbolic, plain, tensor
@@ -59,8 +61,8 @@ class Circle(EmbeddingLoss):
         gather: bool = False,
     ) -> None:
         super().__init__(name, reduction, dtype, gather)
-        own = {"gamma": gamma, "margin": margin}
-        self.options = {**own, "remove_diagonal": remove_diagonal}
+        _checks.check_bool("remove_diagonal", remove_diagonal)
+        self._take(gamma=gamma, margin=margin, remove_diagonal=remove_diagonal)
 
     def _arguments(self) -> dict[str, Any]:
         own = {name: self.options[name] for name in ("gamma", "margin")}
@@ -69,8 +71,6 @@ class Circle(EmbeddingLoss):
 
 class _ViewsLoss(Loss):
     """A loss of two views, which is one number; its `options` are the function's."""
-
-    _function: Any
 
     def call(
         self,
@@ -121,7 +121,7 @@ class BarlowTwinsLoss(_ViewsLoss):
         off_diagonal_weight: float = 5e-3,
     ) -> None:
         super().__init__(name=name, reduction=reduction, dtype=dtype)
-        self.options = {"off_diagonal_weight": off_diagonal_weight}
+        self._take(off_diagonal_weight=off_diagonal_weight)
 
 
 @_register(package="metricops")
@@ -161,13 +161,13 @@ class VICRegLoss(_ViewsLoss):
         ddof: int = 1,
     ) -> None:
         super().__init__(name=name, reduction=reduction, dtype=dtype)
-        self.options = {
-            "invariance": invariance,
-            "variance": variance,
-            "covariance": covariance,
-            "epsilon": epsilon,
-            "ddof": ddof,
-        }
+        self._take(
+            invariance=invariance,
+            variance=variance,
+            covariance=covariance,
+            epsilon=epsilon,
+            ddof=ddof,
+        )
 
 
 @_register(package="metricops")
@@ -191,6 +191,8 @@ class CoSENTLoss(Loss):
     2.1269
     """
 
+    _function = staticmethod(metricops.cosent_loss)
+
     def __init__(
         self,
         name: str | None = "cosent_loss",
@@ -200,7 +202,7 @@ class CoSENTLoss(Loss):
         temperature: float = 0.05,
     ) -> None:
         super().__init__(name=name, reduction=reduction, dtype=dtype)
-        self.temperature = temperature
+        self._take(temperature=temperature)
 
     def call(
         self,
@@ -213,14 +215,7 @@ class CoSENTLoss(Loss):
         _refuse_weights(sample_weight)
         if len(y_pred.shape) == 2 and y_pred.shape[1] == 1:
             y_pred = ops.squeeze(y_pred, axis=1)
-        return metricops.cosent_loss(
-            y_pred, dense(y_true), temperature=self.temperature
-        )
-
-    def get_config(self) -> dict[str, Any]:
-        """Return the arguments that make this loss again."""
-        own = {"temperature": self.temperature}
-        return {**super().get_config(), **plain(own)}
+        return self._function(y_pred, dense(y_true), **self.options)
 
 
 @_register(package="metricops")
@@ -245,6 +240,8 @@ class LiftedStructureLoss(Loss):
     0.5546
     """
 
+    _function = staticmethod(metricops.lifted_structure_loss_from_embeddings)
+
     def __init__(
         self,
         name: str | None = "lifted_structure_loss",
@@ -257,12 +254,9 @@ class LiftedStructureLoss(Loss):
         block_size: int | None = None,
     ) -> None:
         super().__init__(name=name, reduction=reduction, dtype=dtype)
-        self.options = {
-            "margin": margin,
-            "metric": metric,
-            "normalize": normalize,
-            "block_size": block_size,
-        }
+        self._take(
+            margin=margin, metric=metric, normalize=normalize, block_size=block_size
+        )
 
     def call(
         self,
@@ -273,7 +267,7 @@ class LiftedStructureLoss(Loss):
     ) -> Any:
         """Return the loss of all positive pairs, of shape ()."""
         _refuse_weights(sample_weight)
-        return metricops.lifted_structure_loss_from_embeddings(
+        return self._function(
             y_pred, dense(y_true), reduction=reduction, **self.options
         )
 
@@ -302,6 +296,8 @@ class LiftedStructLoss(AddonsLoss):
     0.5546
     """
 
+    _function = staticmethod(metricops.lifted_structure_loss_from_embeddings)
+
     def __init__(
         self,
         margin: float = 1.0,
@@ -310,7 +306,7 @@ class LiftedStructLoss(AddonsLoss):
         dtype: Any = None,
     ) -> None:
         super().__init__(name=name, reduction=reduction, dtype=dtype)
-        self.margin = margin
+        self._take(margin=margin)
 
     def call(
         self,
@@ -321,13 +317,9 @@ class LiftedStructLoss(AddonsLoss):
     ) -> Any:
         """Return the loss of all positive pairs, of shape ()."""
         _refuse_weights(sample_weight)
-        return metricops.lifted_structure_loss_from_embeddings(
-            y_pred, dense(y_true), margin=self.margin, reduction=reduction
+        return self._function(
+            y_pred, dense(y_true), reduction=reduction, **self.options
         )
-
-    def get_config(self) -> dict[str, Any]:
-        """Return the arguments that make this loss again."""
-        return {**super().get_config(), **plain({"margin": self.margin})}
 
 
 @_register(package="metricops")
@@ -411,7 +403,8 @@ class MarginSoftmaxLoss(keras.layers.Layer):
     ) -> None:
         # Keras would cast labels that are floats to the dtype of the layer, a half too.
         super().__init__(**{**kwargs, "autocast": False})
-        self.num_classes, self.embedding_size = num_classes, embedding_size
+        shape = shape_of_proxies(num_classes, embedding_size)
+        self.num_classes, self.embedding_size = shape
         self.options: dict[str, Any] = {
             "scale": scale,
             "margin": margin,
@@ -419,8 +412,9 @@ class MarginSoftmaxLoss(keras.layers.Layer):
             "label_smoothing": label_smoothing,
             "block_size": block_size,
         }
+        check_options(metricops.margin_softmax_loss_from_embeddings, **self.options)
         self.proxies = self.add_weight(
-            shape=(num_classes, embedding_size),
+            shape=shape,
             initializer=keras.initializers.RandomNormal(stddev=1.0),
             name="proxies",
         )

@@ -11,6 +11,8 @@ import numpy as np
 from keras import ops
 
 import metricops
+from metricops import _checks
+from metricops._arguments.options import check_number
 from metricops._losses.triplet_matrix import triplet_loss_of_matrix
 
 from ._base import AddonsLoss, EmbeddingLoss, GatheringLoss, Loss, Reduction
@@ -52,6 +54,8 @@ class SigmoidEmbeddingLoss(GatheringLoss):
     0.6265
     """
 
+    _function = staticmethod(metricops.sigmoid_loss_from_embeddings)
+
     def __init__(
         self,
         name: str | None = "sigmoid_embedding_loss",
@@ -65,12 +69,12 @@ class SigmoidEmbeddingLoss(GatheringLoss):
         gather: bool = False,
     ) -> None:
         super().__init__(name, reduction, dtype, gather)
-        self.options = {
-            "temperature": temperature,
-            "bias": bias,
-            "normalize": normalize,
-            "block_size": block_size,
-        }
+        self._take(
+            temperature=temperature,
+            bias=bias,
+            normalize=normalize,
+            block_size=block_size,
+        )
 
     def call(
         self,
@@ -85,7 +89,7 @@ class SigmoidEmbeddingLoss(GatheringLoss):
             msg = f"`y_pred` must have shape (n, 2, d); got shape {shape}."
             raise ValueError(msg)
         return self._of_batch(
-            metricops.sigmoid_loss_from_embeddings,
+            self._function,
             y_pred[:, 0],
             y_pred[:, 1],
             dense(y_true),
@@ -140,15 +144,15 @@ class TripletEmbeddingLoss(EmbeddingLoss):
         gather: bool = False,
     ) -> None:
         super().__init__(name, reduction, dtype, gather)
-        self.options = {
-            "margin": margin,
-            "positives": positives,
-            "negatives": negatives,
-            "metric": metric,
-            "normalize": normalize,
-            "swap": swap,
-            "block_size": block_size,
-        }
+        self._take(
+            margin=margin,
+            positives=positives,
+            negatives=negatives,
+            metric=metric,
+            normalize=normalize,
+            swap=swap,
+            block_size=block_size,
+        )
 
 
 @_register(package="metricops")
@@ -192,14 +196,14 @@ class ContrastiveEmbeddingLoss(EmbeddingLoss):
         gather: bool = False,
     ) -> None:
         super().__init__(name, reduction, dtype, gather)
-        self.options = {
-            "positive_margin": positive_margin,
-            "negative_margin": negative_margin,
-            "power": power,
-            "metric": metric,
-            "normalize": normalize,
-            "block_size": block_size,
-        }
+        self._take(
+            positive_margin=positive_margin,
+            negative_margin=negative_margin,
+            power=power,
+            metric=metric,
+            normalize=normalize,
+            block_size=block_size,
+        )
 
 
 @_register(package="metricops")
@@ -233,6 +237,7 @@ class ContrastiveLoss(Loss):
     ) -> None:
         super().__init__(name=name, reduction=reduction, dtype=dtype)
         self.margin = margin
+        check_number("margin", margin)
 
     def call(
         self,
@@ -298,6 +303,7 @@ class TripletSemiHardLoss(EmbeddingLoss, AddonsLoss):
     ) -> None:
         super().__init__(name, reduction, dtype, gather)
         self.margin = margin
+        check_number("margin", margin)
         self.distance_metric = distance_metric
         if gather or not callable(distance_metric):
             _metric(distance_metric, " with `gather`" if gather else "")
@@ -387,7 +393,7 @@ class TripletHardLoss(TripletSemiHardLoss):
         gather: bool = False,
     ) -> None:
         super().__init__(margin, distance_metric, name, reduction, dtype, gather)
-        self.soft = soft
+        self.soft = _checks.check_bool("soft", soft)
 
     def _margin(self) -> float | None:
         return None if self.soft else self.margin

@@ -12,7 +12,7 @@ from metricops.adapters import distances
 
 import metricops
 from metricops import _checks
-from metricops._arguments.options import check_positive
+from metricops._arguments.options import check_number, check_positive
 from metricops._losses.triplet_matrix import triplet_loss_of_matrix
 
 from ._base import EmbeddingLoss, GatheringLoss, Reduction, RowsLoss
@@ -41,7 +41,7 @@ class _DistanceLoss(EmbeddingLoss):
         super().__init__(name, reduction, dtype, gather)
         found = distances.distance_canonicalizer(distance).metric
         _check_word("distance", found, self._known)
-        self.options = {"distance": found, **options}
+        self._take(distance=found, **options)
 
 
 class _MinedLoss(_DistanceLoss):
@@ -140,6 +140,12 @@ class TripletLoss(_MinedLoss):
         if gather:
             distance = self.options["distance"]
             _check_word("distance", distance, _MinedLoss._known, " with `gather`")
+
+    def _arguments(self) -> dict[str, Any]:
+        found = super()._arguments()
+        if found["metric"] not in _MinedLoss._known:
+            del found["metric"]  # of which `among` takes the matrix
+        return found
 
     def among(
         self, candidates: Any, labels: Any, y_true: Any, y_pred: Any, **given: Any
@@ -247,6 +253,8 @@ class MultiSimilarityLoss(_DistanceLoss):
         dtype: Any = None,
         gather: bool = False,
     ) -> None:
+        check_number("lmda", lmda)
+        check_number("center", center)
         super().__init__(
             name,
             reduction,
@@ -456,6 +464,8 @@ class SimCLRLoss(RowsLoss):
     1.7414
     """
 
+    _function = staticmethod(metricops.npairs_loss_from_embeddings)
+
     def __init__(
         self,
         temperature: float = 0.05,
@@ -464,7 +474,7 @@ class SimCLRLoss(RowsLoss):
         dtype: Any = None,
     ) -> None:
         super().__init__(name=name, reduction=reduction, dtype=dtype)
-        self.options = {"temperature": temperature}
+        self._take(temperature=temperature)
 
     def _rows(self, y_true: Any, y_pred: Any) -> Any:
         """Return the losses of the samples, of shape (n,)."""
@@ -473,7 +483,7 @@ class SimCLRLoss(RowsLoss):
         _checks.check_same_shape("y_pred", second, "y_true", first)
         count = ops.shape(y_pred)[0]
         samples = ops.arange(count)
-        rows = metricops.npairs_loss_from_embeddings(
+        rows = self._function(
             ops.concatenate([y_true, y_pred]),
             labels=ops.concatenate([samples, samples]),
             normalize=True,
@@ -518,6 +528,7 @@ class SimSiamLoss(RowsLoss):
     ) -> None:
         super().__init__(name=name, reduction=reduction, dtype=dtype)
         _check_word("projection_type", projection_type, _PROJECTIONS)
+        check_number("margin", margin)
         self.options = {"projection_type": projection_type, "margin": margin}
 
     def _rows(self, y_true: Any, y_pred: Any) -> Any:
@@ -569,6 +580,8 @@ class Barlow(RowsLoss):
     ) -> None:
         super().__init__(name=name, reduction=reduction, dtype=dtype)
         self.options = {"lambda_": lambda_, "margin": margin}
+        for option, value in self.options.items():
+            check_number(option, value)
 
     def _rows(self, y_true: Any, y_pred: Any) -> Any:
         """Return the loss, of shape ()."""
@@ -616,6 +629,9 @@ class VicReg(RowsLoss):
     ) -> None:
         super().__init__(name=name, reduction=reduction, dtype=dtype)
         weights = {"lambda_": lambda_, "mu": mu, "nu": nu}
+        for option, value in weights.items():
+            check_number(option, value)
+        check_positive("std_const", std_const)
         self.options = {"std_const": std_const, **weights}
 
     def _rows(self, y_true: Any, y_pred: Any) -> Any:

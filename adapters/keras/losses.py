@@ -8,6 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 from keras import ops
+from metricops.adapters._options import check_options
 
 import metricops
 
@@ -53,6 +54,8 @@ class CosineSimilarity(Loss):
     ) -> None:
         super().__init__(name=name, reduction=reduction, dtype=dtype)
         self.axis: int | tuple[int, ...] | None = python_ints(axis)
+        if axis is not None:
+            check_options(metricops.cosine_similarity_loss, axis=self.axis)
 
     def call(
         self,
@@ -195,6 +198,8 @@ class NPairsEmbeddingLoss(GatheringLoss):
     0.1269
     """
 
+    _function = staticmethod(metricops.npairs_loss_from_embeddings)
+
     def __init__(
         self,
         name: str | None = "npairs_embedding_loss",
@@ -212,16 +217,16 @@ class NPairsEmbeddingLoss(GatheringLoss):
         gather: bool = False,
     ) -> None:
         super().__init__(name, reduction, dtype, gather)
-        self.options = {
-            "temperature": temperature,
-            "normalize": normalize,
-            "symmetric": symmetric,
-            "exclude_diagonal": exclude_diagonal,
-            "l2_weight": l2_weight,
-            "label_smoothing": label_smoothing,
-            "denominator": denominator,
-            "block_size": block_size,
-        }
+        self._take(
+            temperature=temperature,
+            normalize=normalize,
+            symmetric=symmetric,
+            exclude_diagonal=exclude_diagonal,
+            l2_weight=l2_weight,
+            label_smoothing=label_smoothing,
+            denominator=denominator,
+            block_size=block_size,
+        )
 
     def call(
         self,
@@ -236,7 +241,7 @@ class NPairsEmbeddingLoss(GatheringLoss):
             msg = f"`y_pred` must have shape (n, 2, d); got shape {shape}."
             raise ValueError(msg)
         return self._of_batch(
-            metricops.npairs_loss_from_embeddings,
+            self._function,
             y_pred[:, 0],
             y_pred[:, 1],
             dense(y_true),

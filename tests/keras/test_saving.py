@@ -79,7 +79,7 @@ OBJECTS = [
     (CosineSimilarity, {"axis": (1, 2), "reduction": "sum"}),
     (NPairsLoss, {"reduction": None}),
     (NPairsMultilabelLoss, {"reduction": "mean_with_sample_weight"}),
-    (NPairsEmbeddingLoss, {"reduction": "none", "gather": True, **EMBEDDING}),
+    (NPairsEmbeddingLoss, {"reduction": "sum", "gather": True, **EMBEDDING}),
     (SigmoidEmbeddingLoss, {"temperature": 0.5, "bias": -1.0, "gather": True}),
     (TripletEmbeddingLoss, {"margin": None, "positives": "hard", "metric": "cosine"}),
     (ContrastiveEmbeddingLoss, {"positive_margin": 0.5, "power": 1, "block_size": 3}),
