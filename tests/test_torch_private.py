@@ -9,7 +9,7 @@ import metricops
 from tests.conftest import require
 from tests.test_torch_derivatives import JACOBIANS, D, definition, loss, rows
 
-PRIVATE = ["linear", "_transforms_active", "_interpreters", "_jvp"]
+PRIVATE = ["linear", "_transforms_active", "_interpreters", "_jvp", "_exporting_flag"]
 
 
 @pytest.fixture(params=PRIVATE)
@@ -51,6 +51,15 @@ def test_compiled_losses_need_no_private_name(without):
     (found,) = torch.autograd.grad(compiled(x, y), [x])
     (expected,) = torch.autograd.grad(definition(x, y), [x])
     np.testing.assert_allclose(found, expected, rtol=1e-9)
+
+
+def test_exported_losses_need_no_private_name(without):
+    torch = without
+    x, y = rows(torch, 6, D), rows(torch, 6, D)
+    module = torch.nn.Module()
+    module.forward = partial(loss, {"block_size": 2})
+    program = torch.export.export(module, (x, y)).module()
+    np.testing.assert_allclose(program(x, y), definition(x, y), rtol=1e-9)
 
 
 def test_a_product_that_takes_other_words_is_not_taken(monkeypatch):

@@ -179,7 +179,7 @@ class Torch(TorchPrimitives):
     ) -> Array:
         """Return the value of `operation`, with its gradient."""
         # In an export, comparing a size would fix it.
-        small = not torch.compiler.is_exporting()
+        small = not private.exporting()
         small = small and operation.is_small(self, config, arrays)
         if small:
             return operation.value(self, config, arrays, constants)
@@ -187,7 +187,7 @@ class Torch(TorchPrimitives):
             from metricops._frameworks.torch import opaque
 
             way = opaque.compiled
-            if torch.compiler.is_exporting():
+            if private.exporting():
                 way = opaque.exported
             return way(operation, config, (arrays, constants))
         recorded = any(wanted_of(arrays))

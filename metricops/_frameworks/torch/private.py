@@ -40,6 +40,11 @@ _transforms_active = _named("_C._are_functorch_transforms_active")
 _interpreters = _named("_C._functorch.get_interpreter_stack")
 _jvp = _named("_C._functorch.TransformType.Jvp")
 
+# Buys forward mode inside torch.compile of PyTorch 2.10, where `is_exporting` is always
+# true. Without it a compiled loss is one node there, as an exported one.
+_FLAG = "_is_exporting_flag"
+_exporting_flag = _FLAG if hasattr(torch.compiler, _FLAG) else None
+
 
 def signed(function: Any) -> Any:
     """Return a function that holds its signature, which PyTorch asks for at each call.
@@ -48,6 +53,13 @@ def signed(function: Any) -> Any:
     """
     function.__signature__ = inspect.signature(function)
     return function
+
+
+def exporting() -> bool:
+    """Return whether PyTorch exports a program."""
+    if _exporting_flag is None:
+        return torch.compiler.is_exporting()
+    return bool(getattr(torch.compiler, _exporting_flag))
 
 
 def transforms_active() -> bool:
@@ -77,7 +89,8 @@ def forward_active() -> bool:
         return False
     one = torch.ones(())
     try:
-        forward_ad.make_dual(one, one, level=0)
+        dual = forward_ad.make_dual(one, one, level=0)
     except RuntimeError:
         return False
-    return True
+    # In the kernel of an operator, where autograd is left behind, none is made.
+    return forward_ad.unpack_dual(dual, level=0).tangent is not None
