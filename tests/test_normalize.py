@@ -6,7 +6,7 @@ from functools import partial
 import numpy as np
 import pytest
 
-from metricops import cosine_similarity, l2_normalize
+from metricops import cosine_similarity, cosine_similarity_loss, l2_normalize
 from tests.conftest import having
 from tests.definitions import normalized, numeric_gradient
 
@@ -84,7 +84,7 @@ def test_a_length_neither_overflows_nor_underflows(run, dtype, scale):
     np.testing.assert_allclose(run(l2_normalize, x), expected, rtol=rtol)
 
 
-@pytest.mark.parametrize("scale", [5e37, 1e30, 1e-30])
+@pytest.mark.parametrize("scale", [8.5e37, 1e30, 1e-30])
 def test_a_length_neither_overflows_nor_underflows_when_traced(traced, scale):
     result = traced(l2_normalize, [[3 * scale, 4 * scale]])
     np.testing.assert_allclose(result, [[0.6, 0.8]], rtol=1e-6)
@@ -169,6 +169,32 @@ def test_the_gradient_of_extreme_rows_is_right(gradient, scale):
     np.testing.assert_allclose(
         np.float64(result) * scale, expected, rtol=1e-5, atol=1e-6
     )
+
+
+# Their lengths are no float32, but their gradients are.
+LONGEST = np.asarray([[3e38, -3e38, 1e38], [2e38, 3e38, -3e38]], np.float32)
+LARGE = 1e6 * np.asarray([[1.0, 2.0, -1.0], [0.5, 3.0, 2.0]])
+
+
+def of_unit(x, upstream):
+    """Return the gradient by x of ``sum(upstream * x / |x|)``."""
+    x = np.float64(x)
+    length = np.linalg.norm(x, axis=1, keepdims=True)
+    unit = x / length
+    return (upstream - unit * np.sum(upstream * unit, axis=1, keepdims=True)) / length
+
+
+def test_the_gradient_of_a_row_of_infinite_length_is_right(gradient):
+    (result,) = gradient(l2_normalize, LONGEST, upstream=LARGE)
+    np.testing.assert_allclose(result, of_unit(LONGEST, LARGE), rtol=1e-5)
+
+
+def test_the_gradient_of_a_loss_of_rows_of_infinite_length_is_right(gradient):
+    loss = partial(cosine_similarity_loss, reduction="none")
+    _, result = gradient(loss, np.float32(LARGE), LONGEST, upstream=[1e6, -1e6])
+    unit = LARGE / np.linalg.norm(LARGE, axis=1, keepdims=True)
+    expected = of_unit(LONGEST, -unit * [[1e6], [-1e6]])
+    np.testing.assert_allclose(result, expected, rtol=1e-5)
 
 
 def test_jax_may_refuse_arrays_of_other_ranks(jax):

@@ -120,18 +120,26 @@ class Primitives(Operands):
         """Return sizes limited to divisors: normal numbers with a normal reciprocal."""
         return self.clip(x, *_RANGE.get(self.dtype(x).bits, _RANGE[64]))
 
-    def powers(self, x: Array) -> Array:
-        """Return powers of two near sizes: divisors by which no digit is lost."""
+    def inverse_powers(self, x: Array) -> Array:
+        """Return reciprocals of powers of two near sizes: factors that lose no digit.
+
+        They are factors, as XLA may make one division of two, by a product of both
+        divisors that is infinite.
+        """
         smallest, largest = _RANGE.get(self.dtype(x).bits, _RANGE[64])
         step = _STEP.get(self.dtype(x).bits, _STEP[64])
-        return self.near_powers(self.clip(x, smallest / step, largest))
+        return self._last_digits(1 / step / self.clip(x, smallest / step, largest))
 
     def near_powers(self, x: Array) -> Array:
         """Return powers of two near sizes, which must be far from underflow."""
+        return self._last_digits(x) / _STEP.get(self.dtype(x).bits, _STEP[64])
+
+    def _last_digits(self, x: Array) -> Array:
+        """Return one unit in the last place of each number, or two: powers of two."""
+        # ``x * step`` is one to two such units. Adding `x` and subtracting it again
+        # rounds this to one unit or two.
         step = _STEP.get(self.dtype(x).bits, _STEP[64])
-        # ``x * step`` is one to two units in the last place of `x`. Adding `x` and
-        # subtracting it again rounds this to one unit or two: both are powers of two.
-        return ((x + x * step) - x) / step
+        return (x + x * step) - x
 
     def normal_lengths(self, x: Array, axes: tuple[int, ...]) -> Array | None:
         """Return the lengths of vectors along `axes`, kept, if none is 0 or extreme.

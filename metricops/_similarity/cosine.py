@@ -4,7 +4,7 @@ from metricops import _checks
 from metricops._arguments.arrays import Inputs, float_arrays
 from metricops._frameworks import Library
 from metricops._frameworks.public import public
-from metricops._similarity.normalize import downscaled
+from metricops._similarity.normalize import rescaled
 from metricops._typing import Array
 
 
@@ -61,7 +61,7 @@ def row_cosines(
 def cosines(lib: Library, x: Array, y: Array, axes: tuple[int, ...]) -> Array:
     """Return the cosines of two arrays of one shape, 0 of a zero vector."""
     xp = lib.xp
-    (x, _), (y, _) = (downscaled(lib, z, axes) for z in (x, y))
+    (x, _), (y, _) = (rescaled(lib, z, axes) for z in (x, y))
     squares = xp.sum(x * x, axis=axes) * xp.sum(y * y, axis=axes)
     lengths = xp.sqrt(xp.where(squares == 0, float("inf"), squares))
     return lib.within_one(xp.sum(x * y, axis=axes) / lengths)

@@ -104,7 +104,7 @@ def snr(lib: Library, x: Array, y: Array | None) -> Array:
         rows = rows - xp.mean(rows, axis=-1, keepdims=True)
     units = unit_and_norm(lib, rows)
     # By lengths: the variances may overflow where their quotient does not.
-    ratio = noise / units.length / units.scale
+    ratio = noise / units.length * units.factor
     ratio = xp.where(xp.logical_and(constant, noise == 0), xp.zeros_like(ratio), ratio)
     endless = xp.logical_and(constant, noise > 0)
     ratio = xp.where(endless, xp.full_like(ratio, float("inf")), ratio)

@@ -47,10 +47,10 @@ def l2_normalize(x: Array, *, axis: int | tuple[int, ...] = -1) -> Array:
 
 
 class Units(NamedTuple):
-    """Vectors of unit length, and two factors of the lengths that they had."""
+    """Vectors of unit length, and what they were multiplied by and divided by then."""
 
     unit: Array
-    scale: Array | float
+    factor: Array | float  # a power of two
     length: Array
 
 
@@ -65,7 +65,7 @@ def unit_and_norm(
     axes: tuple[int, ...] = (-1,),
     kept: Array | None = None,
 ) -> Units:
-    """Return the unit vectors of `x`, and the factors of their lengths.
+    """Return the unit vectors of `x`, and what makes them of `x`.
 
     A zero vector gets infinite length, so that it stays zero, and its gradient too.
     So does a vector that is not `kept`, whatever it holds.
@@ -74,25 +74,25 @@ def unit_and_norm(
     if length is not None:
         length = length if kept is None else lib.xp.where(kept, length, float("inf"))
         return Units(x / length, 1.0, length)
-    y, scale = downscaled(lib, x, axes, kept)
+    y, factor = rescaled(lib, x, axes, kept)
     length = lib.lengths(y, axes)
-    return Units(lib.over(y, length), scale, length)
+    return Units(lib.over(y, length), factor, length)
 
 
-def downscaled(
+def rescaled(
     lib: Library, x: Array, axes: tuple[int, ...], kept: Array | None = None
 ) -> tuple[Array, Array]:
-    """Return vectors whose squares are normal, and what they were divided by.
+    """Return vectors whose squares are normal, and what they were multiplied by.
 
-    The divisors are powers of two, so results do not depend on them, not by a bit, and
+    The factors are powers of two, so results do not depend on them, not by a bit, and
     they have no derivative. Vectors that are not `kept` become zero.
     """
     x = lib.unfolded(x)
-    scale = lib.powers(lib.peak(lib.xp.abs(x), axes))
+    factor = lib.inverse_powers(lib.peak(lib.xp.abs(x), axes))
     if kept is None:
-        return x / scale, scale
-    scale = lib.xp.where(kept, scale, 1.0)  # NaN would be in the gradient too
-    return lib.only(x / scale, kept), scale
+        return x * factor, factor
+    factor = lib.xp.where(kept, factor, 1.0)  # NaN would be in the gradient too
+    return lib.only(x * factor, kept), factor
 
 
 def unit_gradient(
@@ -106,4 +106,4 @@ def unit_gradient(
     along = lib.xp.sum(upstream * units.unit, axis=axes, keepdims=True)
     across = lib.less(upstream, units.unit, along)
     found = lib.over(across, units.length)
-    return found if isinstance(units.scale, float) else lib.over(found, units.scale)
+    return found if isinstance(units.factor, float) else lib.times(found, units.factor)
