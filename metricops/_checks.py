@@ -8,6 +8,7 @@ The module is long, as every sentence stands here.
 """
 
 import operator
+from collections.abc import Mapping
 from typing import Any, NoReturn
 
 Shape = tuple[int | None, ...]
@@ -32,13 +33,32 @@ _CONVERSIONS = {
 _LONGEST = 80  # letters of a value in a sentence
 
 
+class Sentence(str):
+    """The words of an error of ours, which an adapter may put into its own."""
+
+    __slots__ = ()
+
+    def calling(self, names: Mapping[str, str]) -> "Sentence":
+        """Return the sentence with other `names` of arguments."""
+        words = str(self)
+        for name, other in names.items():
+            words = words.replace(f"`{name}`", f"`{other}`")
+        return Sentence(words)
+
+
+def rename(error: Exception, names: Mapping[str, str]) -> None:
+    """Have an error call arguments by other `names`, if its words are ours."""
+    if error.args and isinstance(error.args[0], Sentence):
+        error.args = (error.args[0].calling(names),)
+
+
 def refuse_kind(name: str, kind: str) -> NoReturn:
     """Raise because `name` is no dense array but a `kind`, and say what to do."""
     advice = _CONVERSIONS.get(kind)
     msg = f"`{name}` must be a dense array; got {kind}" + (
         f": {advice}." if advice else "."
     )
-    raise TypeError(msg)
+    raise TypeError(Sentence(msg))
 
 
 def refuse_version(name: str, oldest: str, label: str, version: str) -> NoReturn:
@@ -47,7 +67,7 @@ def refuse_version(name: str, oldest: str, label: str, version: str) -> NoReturn
         f"`{name}` must be of a library that implements version {oldest} of the array "
         f"API standard, or a later one; got an array of {label}, with {version}."
     )
-    raise TypeError(msg)
+    raise TypeError(Sentence(msg))
 
 
 def refuse_list_of_arrays(name: str, label: str) -> NoReturn:
@@ -56,19 +76,19 @@ def refuse_list_of_arrays(name: str, label: str) -> NoReturn:
         f"`{name}` must be one array, or a list of numbers; "
         f"got a list of arrays of {label}: stack them first."
     )
-    raise TypeError(msg)
+    raise TypeError(Sentence(msg))
 
 
 def refuse_type(name: str, need: str, got: Any) -> NoReturn:
     """Raise because `name` is not of the type that it `need`s to be."""
     msg = f"`{name}` must be {need}; got {shown(got)}."
-    raise TypeError(msg)
+    raise TypeError(Sentence(msg))
 
 
 def refuse_library(name: str, first: str, expected: str, got: str) -> NoReturn:
     """Raise because the main argument `name` is not of the library of `first`."""
     msg = f"`{name}` must be of the library of `{first}`, {expected}; got {got}."
-    raise TypeError(msg)
+    raise TypeError(Sentence(msg))
 
 
 def refuse_companion(name: str, main: str, expected: str, got: str) -> NoReturn:
@@ -77,25 +97,25 @@ def refuse_companion(name: str, main: str, expected: str, got: str) -> NoReturn:
         f"`{name}` must be a number, a list, a NumPy array or of the library of "
         f"`{main}`, {expected}; got {got}."
     )
-    raise TypeError(msg)
+    raise TypeError(Sentence(msg))
 
 
 def refuse_dtype(name: str, need: str, dtype: str) -> NoReturn:
     """Raise because the dtype of `name` is not what it `need`s to be."""
     msg = f"`{name}` must be {need}; got dtype {dtype}."
-    raise TypeError(msg)
+    raise TypeError(Sentence(msg))
 
 
 def refuse_shape(name: str, need: str, shape: Shape) -> NoReturn:
     """Raise because the shape of `name` is not what it `need`s to be."""
     msg = f"`{name}` must have {need}; got shape {shape}."
-    raise ValueError(msg)
+    raise ValueError(Sentence(msg))
 
 
 def refuse_value(name: str, need: str, got: Any) -> NoReturn:
     """Raise because the value of `name` is not what it `need`s to be."""
     msg = f"`{name}` must be {need}; got {shown(got)}."
-    raise ValueError(msg)
+    raise ValueError(Sentence(msg))
 
 
 def shown(got: Any) -> str:

@@ -4,7 +4,7 @@ The module is long, as it has the base of each kind of loss.
 """
 
 from collections.abc import Mapping
-from typing import Any, Literal, TypeAlias
+from typing import Any, ClassVar, Literal, TypeAlias
 
 import keras
 from keras import ops
@@ -39,6 +39,12 @@ class Loss(keras.losses.Loss):
     """
 
     _function: Any = None
+    # What Keras calls the arguments of `_function`.
+    _names: ClassVar[dict[str, str]] = {
+        **dict.fromkeys(("anchors", "embeddings"), "y_pred"),
+        **dict.fromkeys(("similarity", "similarities"), "y_pred"),
+        **dict.fromkeys(("labels", "scores"), "y_true"),
+    }
 
     def __init__(
         self,
@@ -80,6 +86,14 @@ class Loss(keras.losses.Loss):
         """
         if is_symbolic(y_true, y_pred, sample_weight):
             return Apply(self)(y_true, y_pred, sample_weight)
+        try:
+            return self._of(y_true, y_pred, sample_weight)
+        except (TypeError, ValueError) as error:
+            _checks.rename(error, self._names)
+            raise
+
+    def _of(self, y_true: Any, y_pred: Any, sample_weight: Any) -> Any:
+        """Return the loss of tensors."""
         reduction = _REDUCTIONS[self.reduction]
         mask = _private.mask_of(y_pred)
         with keras.name_scope(self.name):
@@ -227,6 +241,8 @@ class RowsLoss(Loss):
 
     A subclass has ``_rows(y_true, y_pred)``.
     """
+
+    _names: ClassVar[dict[str, str]] = {"first": "y_true", "second": "y_pred"}
 
     def call(
         self,

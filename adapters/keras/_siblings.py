@@ -228,6 +228,8 @@ class ContrastiveLoss(Loss):
     0.1667
     """
 
+    _names: ClassVar[dict[str, str]] = {"distances": "y_pred", "same": "y_true"}
+
     def __init__(
         self,
         margin: float = 1.0,

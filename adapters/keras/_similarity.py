@@ -4,7 +4,7 @@ The module is long, as each loss has its options and their description.
 """
 
 import math
-from typing import Any
+from typing import Any, ClassVar
 
 import keras
 from keras import ops
@@ -399,6 +399,8 @@ class MultiNegativesRankLoss(GatheringLoss):
     >>> round(float(MultiNegativesRankLoss(scale=2.0)(keys, keys)), 4)
     0.1269
     """
+
+    _names: ClassVar[dict[str, str]] = {"anchors": "y_true", "candidates": "y_pred"}
 
     def __init__(
         self,

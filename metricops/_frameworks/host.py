@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from metricops._checks import refuse_kind
+from metricops._checks import Sentence, refuse_kind
 from metricops._frameworks.dtypes import describe
 from metricops._typing import Array
 
@@ -38,7 +38,7 @@ def from_plain(name: str, x: Any) -> Array:
         return np.asarray(x)
     except ValueError:
         msg = f"`{name}` must be a rectangular list; got a ragged list."
-        raise ValueError(msg) from None
+        raise ValueError(Sentence(msg)) from None
 
 
 def array_inside(x: Any) -> Any:

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from metricops._checks import Shape
+from metricops._checks import Sentence, Shape
 from metricops._frameworks.distances import root_by_one
 from metricops._frameworks.dtypes import LONG_DOUBLES
 from metricops._frameworks.jax import distances, gradients, halves, running, searches
@@ -47,7 +47,7 @@ class Jax(Library):
     ) -> Array:
         """Return `x`, or raise where symbols of sizes are not the same."""
         if x.shape[axis] != other.shape[other_axis]:
-            raise ValueError(need)
+            raise ValueError(Sentence(need))
         return x
 
     def cover(self, x: Array, other: Array, need: str) -> Array:
@@ -56,7 +56,7 @@ class Jax(Library):
         Where it cannot compare two symbols, JAX raises and says how to constrain them.
         """
         if x.shape[0] < other.shape[0]:
-            raise ValueError(need)
+            raise ValueError(Sentence(need))
         return x
 
     def block(self, anchors: Array, candidates: Array) -> int | None:
