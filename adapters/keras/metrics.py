@@ -8,7 +8,7 @@ import keras
 import metricops
 
 from ._inputs import python_ints, same_rank, tensor
-from ._private import set_direction
+from ._private import mask_of, set_direction
 
 
 # A name of its own: the loss is registered under that of the class.
@@ -49,6 +49,20 @@ class CosineSimilarity(keras.metrics.MeanMetricWrapper):
         self.axis: int | tuple[int, ...] = python_ints(axis)
         super().__init__(_cosine_similarity, name, dtype=dtype, axis=self.axis)
         set_direction(self, "up")
+
+    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
+        """Count a batch, without the samples that a Keras mask of `y_pred` leaves out.
+
+        Parameters
+        ----------
+        y_true, y_pred : tensors of one shape
+            Targets and predictions.
+        sample_weight : tensor of a leading part of that shape without `axis`, optional
+            Weights of the samples.
+        """
+        if sample_weight is None:  # Keras 3.10 reads a mask beside weights alone
+            sample_weight = mask_of(y_pred)
+        super().update_state(y_true, y_pred, sample_weight)
 
     def get_config(self) -> dict[str, Any]:
         """Return the arguments that make this metric again."""
