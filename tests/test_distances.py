@@ -571,6 +571,24 @@ def test_no_array_of_all_differences_is_held(torch, function, pair):
     assert largest <= 2**18 < 33 * 23 * 1400
 
 
+@every
+def test_a_call_is_few_operations(torch, function, pair):
+    # Each waits for its slowest thread, which on a busy machine may take a while.
+    x, y = (torch.asarray(rows(700, 128, seed)).requires_grad_() for seed in range(2))
+    count = 0
+    mode: Any = require("torch.utils._python_dispatch").TorchDispatchMode
+
+    class Counts(mode):
+        def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
+            nonlocal count
+            count += 1
+            return operation(*args, **(kwargs or {}))
+
+    with Counts():
+        function(x, y).sum().backward()
+    assert count <= 500
+
+
 # The originals.
 
 with np.load(Path(__file__).parent / "data" / "originals.npz") as stored:

@@ -29,6 +29,12 @@ class Distances(Primitives):
         """Return the sums of absolute differences of rows, or None: no fast way."""
         return None
 
+    def manhattan_gradients(
+        self, x: Array, y: Array, upstream: Array
+    ) -> tuple[Array, Array] | None:
+        """Return the gradients of ``sum(upstream * manhattan(x, y))``, or None."""
+        return None
+
     def within_one(self, x: Array) -> Array:
         """Return cosines limited to the range from -1 to 1, which rounding may leave.
 

@@ -76,6 +76,10 @@ def backward(
     wanted: tuple[bool, ...],
 ) -> Arrays:
     """Return the gradients of ``sum(upstream * value)``."""
+    if config.kind == "absolute":
+        ways = partial(_absolute_pull, wanted), partial(_pull, config, wanted)
+        found = iter(lib.shortcut(*ways, (*arrays, upstream, None)))
+        return tuple(next(found) if there else None for there in wanted)
     (inverse,) = saved or (None,)
     given = (*arrays, upstream, inverse, *constants)
     short, exact = (partial(way, config, wanted) for way in (products.pull, _pull))
@@ -145,6 +149,24 @@ def _pull(
         for side, there in zip(sides, wanted, strict=True)
         if there
     )
+
+
+def _absolute_pull(
+    wanted: tuple[bool, ...],
+    lib: Library,
+    x: Array,
+    y: Array | None,
+    upstream: Array,
+    inverse: None,
+) -> tuple[Array, ...]:
+    """Return the gradients that are wanted, by the fast way if there is one."""
+    found = lib.manhattan_gradients(*_both((x, y)), upstream)
+    if found is None:
+        config = Config("absolute", False)
+        return _pull(config, wanted, lib, x, y, upstream, inverse)
+    if y is None:
+        return (found[0] + found[1],)
+    return tuple(z for z, there in zip(found, wanted, strict=True) if there)
 
 
 def _both(arrays: Arrays) -> tuple[Array, Array]:

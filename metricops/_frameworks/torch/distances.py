@@ -65,12 +65,41 @@ class Reusing:
         found: Array = sum(torch.cdist(a, b, p=1.0) for a, b in parts)
         return found
 
+    def manhattan_gradients(
+        self, x: Array, y: Array, upstream: Array
+    ) -> tuple[Array, Array] | None:
+        """Return the gradients of ``sum(upstream * manhattan(x, y))``, or None.
+
+        In few steps, each of which keeps a processor's threads busy for long.
+        """
+        if not (x.isfinite().all() and y.isfinite().all()):
+            return None
+        of_x, of_y = torch.zeros_like(x), torch.zeros_like(y)
+        # Numbers are added one by one: a few hundred at a time lose few digits.
+        for rows, own in _parts(x):
+            for columns, other in _parts(y):
+                leaves = [z.detach().requires_grad_() for z in (own, other)]
+                with torch.enable_grad():
+                    found = torch.cdist(*leaves, p=1.0)
+                part = upstream[..., rows, columns]
+                left, right = torch.autograd.grad(found, leaves, part)
+                of_x[..., rows, :] += left
+                of_y[..., columns, :] += right
+        return of_x, of_y
+
     def _memory(self, name: str, like: Array, dtype: Any, columns: int) -> Array:
         shape: Shape = (like.shape[0], columns)
         found = self._last.get(name)
         if found is None or found.shape != shape:
             found = self._last[name] = like.new_empty(shape, dtype=dtype)
         return found
+
+
+def _parts(x: Array) -> list[tuple[slice, Array]]:
+    """Return rows, 512 at a time, and where they are."""
+    starts = range(0, x.shape[-2], 512)
+    parts = [slice(first, first + 512) for first in starts]
+    return [(part, x[..., part, :]) for part in parts]
 
 
 def _keeps_digits(x: Array, y: Array) -> bool:
