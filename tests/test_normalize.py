@@ -197,6 +197,18 @@ def test_the_gradient_of_a_loss_of_rows_of_infinite_length_is_right(gradient):
     np.testing.assert_allclose(result, expected, rtol=1e-5)
 
 
+def test_rows_that_a_jitted_function_holds_may_be_zero(jax):
+    # They are no tracers, and XLA knows them as constants.
+    x, y = (
+        jax.numpy.asarray([[3.0, 4.0], [0, 0]]),
+        jax.numpy.asarray([[4.0, 3.0], [1, 0]]),
+    )
+    units = jax.jit(lambda: l2_normalize(x))()
+    np.testing.assert_allclose(units, [[0.6, 0.8], [0.0, 0.0]], rtol=1e-6)
+    cosines = jax.jit(lambda: cosine_similarity(x, y))()
+    np.testing.assert_allclose(cosines, [0.96, 0], rtol=1e-6)
+
+
 def test_jax_may_refuse_arrays_of_other_ranks(jax):
     with jax.numpy_rank_promotion("raise"):
         result = jax.grad(lambda x: jax.numpy.sum(l2_normalize(x)))

@@ -117,8 +117,8 @@ class Jax(Library):
 
     def unfolded(self, x: Array) -> Array:
         """Return `x`, whose entries XLA does not know while it compiles."""
-        traced = isinstance(x, jax.core.Tracer)
-        return jax.lax.optimization_barrier(x) if traced else x
+        # Also of an array that is no tracer: to a trace around it, it is a constant.
+        return jax.lax.optimization_barrier(x)
 
     def softplus(self, x: Array) -> Array:
         """Return log(1 + exp(x)), of any x."""
