@@ -93,13 +93,13 @@ def test_strings_and_long_integers_on_the_host_are_labels_too(labels):
 
 @pytest.mark.parametrize("shape", [(1, 5), (4,), (1,), ()])
 def test_labels_of_a_wrong_shape_are_refused(shape):
-    with pytest.raises(ValueError, match="`labels`"):
+    with pytest.raises(ValueError, match="`y_true`"):
         NPairsLoss()(np.zeros(shape, np.int32), SIMILARITY)
 
 
 @pytest.mark.parametrize("shape", [(5, 4), (5,), (5, 5, 1)])
 def test_a_similarity_of_a_wrong_shape_is_refused(shape):
-    with pytest.raises(ValueError, match=r"`similarity`|`labels`"):
+    with pytest.raises(ValueError, match=r"`y_pred`|`y_true`"):
         NPairsLoss()(LABELS, np.zeros(shape, np.float32))
 
 

@@ -165,7 +165,7 @@ def test_integers_of_any_width_meet_in_a_memory():
 
 def test_a_batch_unlike_the_memory_is_refused_and_not_remembered():
     loss, x = CrossBatchMemory(TripletLoss(), 8), random(4, 3)
-    with pytest.raises(ValueError, match="`labels` must have a label for each of 4"):
+    with pytest.raises(ValueError, match="`y_true` must have a label for each of 4"):
         loss(LABELS[:3], x)
     assert loss.get_config()["memory"] is None
     loss(LABELS, x)
