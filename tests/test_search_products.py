@@ -217,6 +217,48 @@ def test_equal_keys_come_by_index(library, metric, width):
         assert (values == values[:, :1]).all()
 
 
+@pytest.mark.parametrize(
+    ("metric", "dtype", "seed"),
+    [("euclidean", "float32", 11), ("inner_product", "float64", 1)],
+)
+def test_equal_keys_of_several_panels_come_by_index(
+    library, monkeypatch, metric, dtype, seed
+):
+    """Also where a panel has so many of them that it is searched in another way."""
+    monkeypatch.setattr("metricops._retrieval.best._KEYS", 300)
+    rng = np.random.default_rng(seed)
+    factor = 1.1 if metric == "euclidean" else 3.0
+    queries, keys = rng.normal(size=(12, 37)), rng.normal(size=(600, 37))
+    copies = [*range(3), *range(300, 450)]
+    keys[copies] = factor * queries[0] + 0.01
+    with library.x64():
+        left, right = (library.asarray(z, dtype) for z in (queries, keys))
+        result = nearest_neighbors(left, right, K, metric=metric)
+        _, found = library.to_numpy(result)
+    np.testing.assert_array_equal(found[0], copies[:K])
+
+
+@metrics
+def test_where_few_keys_are_finite_the_others_follow(run, metric):
+    x, y = rows_of(random)
+    y[3:] = math.nan
+    found = run(nearest_neighbors, x, y, k=K, metric=metric)
+    assert_sorted(found, metric, x, y, K)
+
+
+@pytest.mark.parametrize("name", ["numpy", "torch"])
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+@pytest.mark.parametrize("metric", METRICS[1:])
+def test_a_key_that_is_not_finite_costs_nothing(name, value, metric, monkeypatch):
+    monkeypatch.setattr("metricops._retrieval.best.all_scores", None)
+    x, y = (z.astype(np.float32) for z in rows_of(random))
+    y[::50, 2] = value
+    left, right = (require(name).asarray(z) for z in (x, y))
+    result = nearest_neighbors(left, right, K, metric=metric)
+    found = tuple(np.asarray(z) for z in result)
+    assert_sorted(found, metric, x, y, K)
+
+
 def test_manhattan_distances_of_equal_rows_are_equal_numbers():
     rng = np.random.default_rng(0)
     for width, dtype in itertools.product(range(1, 140, 3), ("float32", "float64")):

@@ -4,7 +4,7 @@ from typing import Any, NamedTuple
 
 from metricops._frameworks import Arrays, Library, Search, Step, register_search
 from metricops._retrieval import half_products, products
-from metricops._retrieval.exact import all_scores, exact_scores
+from metricops._retrieval.exact import all_scores, exact_rows, exact_scores
 from metricops._typing import Array
 
 _KEYS = 2**14  # keys a panel, at least
@@ -118,16 +118,27 @@ def _best_by_products(
         zero = lib.xp.zeros_like(own.rows)
         rows = lib.xp.where(own.bounded[:, None], own.rows, zero)
         scores = exact_scores(lib, metric, rows, right.exact, found.columns)
-        scores, order = lib.largest(lib.xp.where(found.there, scores, float("nan")), k)
-        best = scores, lib.xp.take_along_axis(found.columns, order, axis=1)
+        scores = lib.xp.where(found.there, scores, float("nan"))
+        best = _ordered(lib, scores, found.columns, k)
 
         def again(rows: Array) -> Arrays:
-            return lib.largest(all_scores(lib, metric, rows, keys), k)
+            width = found.columns.shape[1]
+            _, columns = lib.largest(all_scores(lib, metric, rows, keys), width)
+            # Equal keys of several panels have equal scores if all come from here.
+            columns, exact = lib.xp.sort(columns, axis=1), exact_rows(lib, metric, keys)
+            scores = exact_scores(lib, metric, rows, exact, columns)
+            return _ordered(lib, scores, columns, k)
 
         return (), lib.redone(found.complete, again, own.rows, best)
 
     _, found = lib.loops.fold(panel, left, (right, keys), block)
     return Best(*found)
+
+
+def _ordered(lib: Library, scores: Array, columns: Array, k: Any) -> Best:
+    """Return the `k` best of some columns, which are in order."""
+    scores, order = lib.largest(scores, k)
+    return Best(scores, lib.xp.take_along_axis(columns, order, axis=1))
 
 
 def _of_parts(lib: Library, config: Config, parts: list[tuple[Array, Array]]) -> Best:

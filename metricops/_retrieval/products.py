@@ -41,6 +41,7 @@ class Keys(NamedTuple):
     length: Array  # (), the length of the longest, less the mean
     half: Array  # (), half the square of that, by distances, and 0 by products
     bounded: Array  # (), bool: whether the bound of the error holds for all
+    count: Array  # (), how many keys may be found
 
 
 class Queries(NamedTuple):
@@ -71,22 +72,32 @@ def serve(lib: Library, metric: str, queries: Array, count: int | None, k: int) 
 
 
 def prepared(lib: Library, metric: str, keys: Array) -> Keys:
-    """Return what the products with a panel of keys need."""
+    """Return what the products with a panel of keys need.
+
+    A key that is not finite comes last by distance or cosine. So it is left out.
+    """
     xp = lib.xp
-    keys, bounded = _bounded(lib, keys)
+    size = lib.peak(xp.abs(keys), axis=1)
+    keys, there = _bounded(lib, keys, size)
+    bounded = there
     wide = exact_rows(lib, metric, keys)
     less = centred(lib, xp.astype(wide, keys.dtype))
     largest = xp.max(less.squares)
     factor, half = less.rows, xp.zeros_like(largest)
     if metric != "inner_product":
-        factor, half = keys_factor(lib, less), largest / 2
-    return Keys(wide, less.centre, factor, xp.sqrt(largest), half, xp.all(bounded))
+        bounded = xp.logical_or(there, xp.logical_not(size < float("inf")))
+        squares = xp.where(there[:, 0], less.squares, float("inf"))
+        factor = keys_factor(lib, less._replace(squares=squares))
+        half = largest / 2
+    count = xp.sum(xp.astype(there, lib.positions(keys, 0, "keys").dtype))
+    longest, bounded = xp.sqrt(largest), xp.all(bounded)
+    return Keys(wide, less.centre, factor, longest, half, bounded, count)
 
 
 def prepared_queries(lib: Library, metric: str, queries: Array, keys: Keys) -> Queries:
     """Return what the products of queries with a panel of keys need."""
     xp = lib.xp
-    rows, bounded = _bounded(lib, queries)
+    rows, bounded = _bounded(lib, queries, lib.peak(xp.abs(queries), axis=1))
     by_distance = metric != "inner_product"
     if metric == "cosine":
         rows = unit(lib, rows)  # a length that is a little off changes no order
@@ -105,13 +116,16 @@ def candidates(
     """Return the keys that may be among the `k` best ones of each query."""
     scores = lib.panel_product(queries.factor, lib.xp.matrix_transpose(keys.factor))
     columns, there, complete = lib.within(scores, k, queries.slack)
-    return Candidates(columns, there, lib.xp.logical_and(complete, queries.bounded))
+    bounded = lib.xp.logical_and(queries.bounded, keys.count >= k)
+    return Candidates(columns, there, lib.xp.logical_and(complete, bounded))
 
 
-def _bounded(lib: Library, rows: Array) -> tuple[Array, Array]:
-    """Return rows whose squares are finite, zero in place of others, and which."""
+def _bounded(lib: Library, rows: Array, size: Array) -> tuple[Array, Array]:
+    """Return rows whose squares are finite, zero in place of others, and which.
+
+    `size` is that of each row's largest entry.
+    """
     xp = lib.xp
-    size = lib.peak(xp.abs(rows), axis=1)
     fits = size <= LARGEST[lib.dtype(rows).bits]  # False for NaN
     return xp.where(fits, rows, xp.zeros_like(rows)), fits
 
