@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import metricops
-from metricops import nearest_neighbors, recall_at_k
+from metricops import mean_average_precision, nearest_neighbors, recall_at_k
 from tests.conftest import require
 
 METRICS = (
@@ -277,7 +277,11 @@ def _recall(queries, keys):
     return recall_at_k(queries, queries[:, 0], keys, keys[:, 0], k=(1, 2))[2]
 
 
-OPEN = pytest.mark.parametrize("function", [_search, _among, _recall])
+def _in_panels(queries, keys):
+    return mean_average_precision(queries, queries[:, 0] > 0, block_size=2)
+
+
+OPEN = pytest.mark.parametrize("function", [_search, _among, _recall, _in_panels])
 ROWS = np.random.default_rng(1).normal(size=(2, 9, 3)).astype(np.float32)
 
 

@@ -575,3 +575,27 @@ def test_triplets_of_many_rows_are_traced_where_their_number_is_known(tf):
         return metricops.triplet_loss_from_embeddings(x, labels=labels)
 
     np.testing.assert_allclose(tf.function(loss)(x), loss(x), rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["lifted_structure_loss", "multi_similarity_loss"])
+def test_forward_mode_of_a_gradient_with_masked_pairs_is_a_number(tf, name):
+    # An accumulator multiplies a masked score, which is infinite, by a tangent of 0.
+    loss: Any = getattr(metricops, f"{name}_from_embeddings")
+    rows, along = np.random.default_rng(2).standard_normal((2, 7, 3))
+    labels = [0, 1, 0, 1, 2, 0, 2]
+
+    def gradient(rows: Any) -> Any:
+        return metricops.value_and_grad(loss)(rows, labels=labels)[1]
+
+    def slope(x: Any) -> Any:
+        with tf.autodiff.ForwardAccumulator(x, tf.constant(along)) as forward:
+            with tf.GradientTape() as tape:
+                tape.watch(x)
+                value = loss(x, labels=labels)
+            found = tape.gradient(value, x)
+        return forward.jvp(found)
+
+    step = 1e-6 * along
+    (ahead,), (behind,) = (gradient(x).values() for x in (rows + step, rows - step))
+    expected = (ahead - behind) / 2e-6
+    np.testing.assert_allclose(slope(tf.constant(rows)), expected, rtol=1e-5, atol=1e-6)

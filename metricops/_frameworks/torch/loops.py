@@ -26,8 +26,11 @@ class InPlace(Loops):
     def fold(
         self, body: Body, rows: Any, consts: Any, block: int | None
     ) -> tuple[Any, Any]:
-        """Run `body` over panels."""
-        if block is None or block >= leaves(rows)[0].shape[0] or private.recorded():
+        """Run `body` over panels, or over all rows where their number is left open."""
+        total = leaves(rows)[0].shape[0]
+        if private.exporting() and not isinstance(total, int):
+            return body(None, rows, consts)
+        if block is None or block >= total or private.recorded():
             return super().fold(body, rows, consts, block)
         return filled(body, rows, consts, block, _empty)
 
