@@ -31,7 +31,7 @@ from metricops._frameworks.programs import register_record
 from metricops._losses.npairs_spread import SpreadSums
 from metricops._losses.npairs_sums import PositionSums, TargetSums
 from metricops._losses.npairs_targets import against_targets, slopes_against_targets
-from metricops._losses.npairs_terms import of_others, of_positive
+from metricops._losses.npairs_terms import of_positive, of_recorded_positive
 from metricops._panels.objective import Objective, Pairs, Slopes, Sums
 from metricops._typing import Array
 
@@ -132,9 +132,11 @@ def _by_position(lib: Library, scores: Array, pairs: Pairs) -> Array:
     """Return the losses of rows with one positive each."""
     if not lib.recorded(scores):
         return _parts(lib, _shifted(lib, scores, pairs), pairs).losses[:, 0]
-    positive = lib.pick(scores, pairs.positive)
-    others = lib.put(scores, pairs.positive, -float("inf"))
-    return of_others(lib, others, positive, 0.0)[:, 0]
+    shifted = lib.minus(scores, lib.peak(scores, 1))
+    positive = lib.pick(shifted, pairs.positive)
+    others = lib.exp(lib.put(shifted, pairs.positive, -float("inf")))
+    rest = lib.xp.sum(others, axis=1, keepdims=True)
+    return of_recorded_positive(lib, rest, positive)[:, 0]
 
 
 def _mean_by_position(lib: Library, scores: Array, pairs: Pairs) -> Array:
@@ -162,15 +164,16 @@ def _slopes_by_position(lib: Library, scores: Array, pairs: Pairs) -> Slopes:
 
 def _shifted(lib: Library, scores: Array, pairs: Pairs) -> Shifted:
     """Return scores less their peaks. The scores may be overwritten."""
+    if pairs.scale is None and not lib.halves:
+        shifted = lib.minus(scores, lib.peak(scores, 1))
+        return Shifted(lib.pick(shifted, pairs.positive), lib.exp(shifted))
     scale, own = pairs.scale, lib.pick(scores, pairs.positive)
     if scale is not None:
         peak = lib.scaled_peak(scores, scale)
         exponentials = lib.exponentials(scores, peak, scale)
         return Shifted(own * scale - peak, *exponentials)
     peak = lib.peak(scores, 1)
-    if lib.halves:
-        return Shifted(own - peak, *lib.exponentials(scores, peak, None))
-    return Shifted(own - peak, lib.exp(lib.minus(scores, peak)))
+    return Shifted(own - peak, *lib.exponentials(scores, peak, None))
 
 
 def _parts(lib: Library, shifted: Shifted, pairs: Pairs) -> Parts:

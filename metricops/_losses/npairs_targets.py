@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 from metricops._frameworks import Library
 from metricops._frameworks.primitives import SMALL
-from metricops._losses.npairs_terms import finite, of_others
+from metricops._losses.npairs_terms import finite, of_recorded_positive
 from metricops._panels.objective import Pairs, Slopes, masked
 from metricops._typing import Array
 
@@ -27,11 +27,12 @@ def _apart_from_targets(lib: Library, scores: Array, pairs: Pairs) -> Array:
     counted = pairs.total != 0
     share = pairs.targets / xp.where(counted, pairs.total, 1.0)
     alone = share == 1
-    others = xp.where(alone, -float("inf"), scores)
-    positive = lib.dots(share, xp.where(share == 0, 0.0, scores), 1)[:, None]
-    there = xp.any(alone, axis=1, keepdims=True)
-    none = xp.where(there, 0.0, -float("inf") + positive * 0)
-    found = of_others(lib, others, positive, none)
+    shifted = lib.minus(scores, finite(lib, lib.peak(scores, 1)))
+    positive = lib.dots(share, xp.where(share == 0, 0.0, shifted), 1)[:, None]
+    others = lib.exp(xp.where(alone, -float("inf"), shifted))
+    rest = xp.sum(others, axis=1, keepdims=True)
+    one = xp.any(alone, axis=1, keepdims=True)
+    found = of_recorded_positive(lib, rest, positive, one)
     return xp.where(counted, found, 0.0)[:, 0]
 
 

@@ -14,6 +14,25 @@ def of_positive(lib: Library, rest: Array, difference: Array, own: Array) -> Arr
     return lib.xp.log1p(rest + (own - 1.0)) - difference
 
 
+def of_recorded_positive(
+    lib: Library, rest: Array, positive: Array, alone: Array | None = None
+) -> Array:
+    """Return the loss ``log(R + exp(d)) - d`` of each row, for autodiff.
+
+    `rest` is R, `positive` is d, both (b, 1). In a row that is not `alone` its
+    positives are part of the rest, and exp(d) is left out. The plain formula's
+    derivative by d, ``exp(d) / (R + exp(d)) - 1``, loses its digits where the loss is
+    small. But to move a positive up is to move the rest down: with d0 the value of d,
+    the loss is ``log(R * exp(d0 - d) + exp(d0)) - d0``, and its derivative
+    ``-R / (R + exp(d))``.
+    """
+    fixed = lib.stop_gradient(positive)
+    rest = rest * lib.xp.exp(finite(lib, fixed) - finite(lib, positive))
+    own = lib.xp.exp(fixed)
+    own = own if alone is None else lib.xp.where(alone, own, 0.0)
+    return of_positive(lib, rest, fixed, own)
+
+
 def log_ratio(lib: Library, rest: Array, difference: Array) -> Array:
     """Return log(rest) + difference; where rest is 0, -inf with a derivative of 0."""
     xp = lib.xp
@@ -30,14 +49,3 @@ def finite(lib: Library, peak: Array) -> Array:
 def may_hold(lib: Library, x: Array) -> bool:
     """Return whether some of `x` may not be 0; exact where reading a value is cheap."""
     return not lib.looks(x) or bool(lib.xp.any(x != 0))
-
-
-def of_others(
-    lib: Library, others: Array, positive: Array, own: Array | float
-) -> Array:
-    """Return log(exp(z) + exp(own)), which autodiff sees as it is."""
-    peak = lib.peak(others, 1)
-    exponentials = lib.exp(lib.minus(others, finite(lib, peak)))
-    rest = lib.xp.sum(exponentials, axis=1, keepdims=True)
-    less = log_ratio(lib, rest, peak - positive)
-    return lib.xp.logaddexp(less, own + lib.xp.zeros_like(less))

@@ -227,8 +227,10 @@ class Jax(Library):
     ) -> Array:
         """Return the value of `operation`, with its gradient."""
         known = all(x is None or None not in self.shape(x) for x in arrays)
-        if known and operation.is_small(self, config, arrays):
-            return operation.value(self, config, arrays, constants)
+        # Of constants such as labels XLA makes more in an operation than in autodiff.
+        plain = all(x is None for x in constants)
+        if known and plain and operation.is_small(self, config, arrays):
+            return self.compiled(operation.value, config, arrays, constants)
         return gradients.differentiable(self, operation, config, arrays, constants)
 
     def constant(self, function: Callable[..., Any], config: Any, *arrays: Any) -> Any:
