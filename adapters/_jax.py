@@ -51,7 +51,8 @@ def capped(log_scale: jax.Array) -> jax.Array:
 
 
 def _capped_forward(log_scale: jax.Array) -> tuple[jax.Array, jax.Array]:
-    return capped(log_scale), log_scale
+    # Not `capped` again, which has no forward mode.
+    return jnp.minimum(log_scale, MAX_LOG_SCALE), log_scale
 
 
 def _capped_backward(log_scale: jax.Array, upstream: jax.Array) -> tuple[jax.Array]:

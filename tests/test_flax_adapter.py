@@ -218,6 +218,14 @@ def linen_loss(scale: Any, x: Any, y: Any) -> Any:
     return loss.apply({"params": {"logit_scale": scale}}, x, y)
 
 
+def test_a_temperature_that_is_learnt_has_second_derivatives():
+    x, y = jnp.asarray(X), jnp.asarray(Y)
+    slope = jax.jit(jax.grad(partial(linen_loss, x=x, y=y)))
+    _, curvature = jax.jvp(slope, (jnp.asarray(1.0),), (jnp.asarray(1.0),))
+    expected = (slope(1.01) - slope(0.99)) / 0.02
+    np.testing.assert_allclose(curvature, expected, rtol=1e-2)
+
+
 def test_the_temperature_is_learnt_as_the_log_of_its_inverse():
     module, (x, y) = build_nnx("NPairsEmbeddingLoss")
     assert isinstance(module.logit_scale, nnx.Param)
