@@ -109,10 +109,10 @@ def _best_by_products(
     metric, multiplying = config.metric, lib.multiplying(config.operands)
     way: Any = half_products if config.operands else products
     right = way.prepared(multiplying, metric, keys)
-    left = way.prepared_queries(multiplying, metric, queries, right)
 
-    def panel(_: Any, own: products.Queries, consts: Any) -> Step:
-        right, keys = consts
+    def panel(_: Any, left: Arrays, consts: Any) -> Step:
+        (given,), (right, keys) = left, consts
+        own = way.prepared_queries(multiplying, metric, given, right)
         found = way.candidates(multiplying, metric, own, right, k)
         # Rows without a bound are done again; their squares may be no numbers.
         zero = lib.xp.zeros_like(own.rows)
@@ -131,7 +131,7 @@ def _best_by_products(
 
         return (), lib.redone(found.complete, again, own.rows, best)
 
-    _, found = lib.loops.fold(panel, left, (right, keys), block)
+    _, found = lib.loops.fold(panel, (queries,), (right, keys), block)
     return Best(*found)
 
 
