@@ -577,6 +577,73 @@ def test_triplets_of_many_rows_are_traced_where_their_number_is_known(tf):
     np.testing.assert_allclose(tf.function(loss)(x), loss(x), rtol=1e-6)
 
 
+@pytest.mark.parametrize("metric", ["cosine", "euclidean"])
+def test_forward_mode_of_distances_by_products_is_the_derivative(tf, metric):
+    # So many float32 rows come from products, and have the derivatives of differences.
+    x, y, v, w = np.random.default_rng(5).standard_normal((4, 200, 8))
+    distance = getattr(metricops, f"pairwise_{metric}_distance")
+
+    def squares(x, y):
+        return tf.reduce_sum(distance(x, y) ** 2)
+
+    def slope(x, y):
+        of_x, of_y = reverse(tf, squares, tf.constant(x), tf.constant(y))
+        return np.concat([of_x, of_y])
+
+    arrays = [tf.constant(z, tf.float32) for z in (x, y, v, w)]
+    found = [forward(tf, distance, *arrays)]
+    found.append(tf.concat(forward_over_reverse(tf, squares, *arrays), axis=0))
+    for result, function in zip(found, (distance, slope), strict=True):
+        expected = along(function, x, y, v, w)
+        largest = np.abs(expected).max()
+        np.testing.assert_allclose(result, expected, rtol=1e-3, atol=1e-5 * largest)
+
+
+@pytest.mark.parametrize("metric", ["cosine", "euclidean", "manhattan"])
+@pytest.mark.parametrize("trace", ["eager", "a graph inside"])
+def test_the_neighbors_of_a_set_in_itself_have_its_derivatives(tf, metric, trace):
+    # The queries are the keys: each is an array of its own to the gradient.
+    x, v = np.random.default_rng(6).standard_normal((2, 12, 3))
+
+    def total(x, _):
+        scores, _ = metricops.nearest_neighbors(x, k=2, metric=metric)
+        return scores.sum() if isinstance(scores, np.ndarray) else tf.reduce_sum(scores)
+
+    expected = along(total, x, x, v, v)
+    traced = traced_by(tf, TRACES[trace][0], total)
+    x, v = tf.constant(x), tf.constant(v)
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        value = traced(x, x)
+    slope = tf.reduce_sum(tape.gradient(value, x) * v)
+    np.testing.assert_allclose(slope, expected, rtol=1e-6)
+    with tf.autodiff.ForwardAccumulator(x, v) as accumulator:
+        value = traced(x, x)
+    np.testing.assert_allclose(accumulator.jvp(value), expected, rtol=1e-6)
+
+
+def test_forward_mode_of_the_gradient_of_cosent_is_a_number(tf):
+    # The first running sums are of nothing: their logarithms are minus infinity.
+    similarities, along = np.random.default_rng(3).standard_normal((2, 7))
+    scores = [0.0, 1.0, 0.5, 0.5, 2.0, -1.0, 1.0]
+
+    def gradient(x: Any) -> Any:
+        below = np.asarray(scores)[:, None] < np.asarray(scores)
+        pairs = np.where(below, np.exp((x[:, None] - x) / 0.5), 0.0)
+        return (pairs.sum(1) - pairs.sum(0)) / 0.5 / (1 + pairs.sum())
+
+    x = tf.constant(similarities)
+    with tf.autodiff.ForwardAccumulator(x, tf.constant(along)) as forward:
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            loss = metricops.cosent_loss(x, scores, temperature=0.5)
+        found = tape.gradient(loss, x)
+    np.testing.assert_allclose(found, gradient(similarities), rtol=1e-9)
+    step = 1e-6 * along
+    expected = (gradient(similarities + step) - gradient(similarities - step)) / 2e-6
+    np.testing.assert_allclose(forward.jvp(found), expected, rtol=1e-6)
+
+
 @pytest.mark.parametrize("name", ["lifted_structure_loss", "multi_similarity_loss"])
 def test_forward_mode_of_a_gradient_with_masked_pairs_is_a_number(tf, name):
     # An accumulator multiplies a masked score, which is infinite, by a tangent of 0.

@@ -207,9 +207,19 @@ class Primitives(Operands):
         xp, step, size = self.xp, 1, x.shape[1]
         while step < size:
             head = xp.full_like(x[:, :step], -float("inf"))
-            x = xp.logaddexp(x, xp.concat([head, x[:, : size - step]], axis=1))
+            x = self.log_sum(x, xp.concat([head, x[:, : size - step]], axis=1))
             step *= 2
         return x
+
+    def log_sum(self, x: Array, y: Array) -> Array:
+        """Return log(exp(x) + exp(y)), with derivatives of 0 where both are 0."""
+        xp = self.xp
+        peak = self.stop_gradient(xp.maximum(x, y))
+        nothing = peak == -float("inf")
+        peak = xp.where(xp.abs(peak) == float("inf"), 0.0, peak)
+        total = xp.exp(x - peak) + xp.exp(y - peak)
+        found = xp.log(xp.where(nothing, 1.0, total)) + peak
+        return xp.where(nothing, -float("inf"), found)
 
     def log_softmax(self, scores: Array) -> Array:
         """Return the logarithms of each row's softmax."""

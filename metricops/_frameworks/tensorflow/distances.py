@@ -1,5 +1,6 @@
 """TensorFlow: distances by products in float64, with the derivatives of exact ones."""
 
+from collections.abc import Callable
 from typing import Any
 
 import tensorflow as tf
@@ -7,6 +8,39 @@ import tensorflow as tf
 from metricops._frameworks.library import Library
 from metricops._frameworks.operations import Arrays, spread
 from metricops._typing import Array
+
+
+def pulled(
+    function: Callable[..., Any], arrays: Arrays, upstreams: Arrays
+) -> list[Array]:
+    """Return the gradients of ``function(*arrays)``, 0 where it does not depend."""
+    zero = tf.UnconnectedGradients.ZERO
+
+    def in_graph(arrays: Arrays, upstreams: Arrays) -> Any:
+        here = [tf.identity(x) for x in arrays]
+        return tf.gradients(
+            function(*here), here, upstreams, unconnected_gradients=zero
+        )
+
+    if not tf.executing_eagerly():
+        return list(in_graph(arrays, upstreams))
+    if not _tapes_record():
+        return list(tf.function(in_graph)(arrays, upstreams))
+    # An array may stand twice among them: each has a gradient of its own.
+    here = [tf.identity(x) for x in arrays]
+    with tf.GradientTape() as tape:
+        tape.watch([x for x in here if x.dtype.is_floating])
+        found = function(*here)
+    return list(tape.gradient(found, here, list(upstreams), zero))
+
+
+def _tapes_record() -> bool:
+    """Return whether tapes record: not while an accumulator derives forward mode."""
+    one = tf.ones(())
+    with tf.GradientTape() as tape:
+        tape.watch(one)
+        two = one + one
+    return tape.gradient(two, one) is not None
 
 
 def shortcut(lib: Library, short: Any, exact: Any, arrays: Arrays) -> tuple[Array, ...]:
@@ -17,11 +51,10 @@ def shortcut(lib: Library, short: Any, exact: Any, arrays: Arrays) -> tuple[Arra
         own = spread(arrays, tuple(map(tf.stop_gradient, present)))
 
         def pull(*upstreams: Array) -> Any:
-            with tf.GradientTape() as tape:
-                tape.watch([x for x in present if x.dtype.is_floating])
-                again = exact(lib, *spread(arrays, present))
-            zero = tf.UnconnectedGradients.ZERO
-            return tape.gradient(again, list(present), list(upstreams), zero)
+            def again(*present: Array) -> Any:
+                return exact(lib, *spread(arrays, present))
+
+            return pulled(again, present, upstreams)
 
         return short(lib, *own), pull
 

@@ -300,6 +300,16 @@ class _ByStep(TensorFlow):
         """Return nothing, as it would be chosen by a look."""
         return CrossEntropy()
 
+    def running_log_sums(self, x: Array) -> Array:
+        """Return the logarithms of the cumulative sums of exp(x) along each row.
+
+        An accumulator over TensorFlow's gradient of them gives NaN where the first
+        entries are minus infinity.
+        """
+        if x.shape[1] is None:
+            return super().running_log_sums(x)
+        return Library.running_log_sums(self, x)
+
     def times(self, x: Array, y: Array) -> Array:
         """Return ``x * y``, with a tangent of 0 where `x` is infinite.
 

@@ -7,6 +7,7 @@ from typing import Any
 import tensorflow as tf
 
 from metricops._frameworks.operations import Arrays
+from metricops._frameworks.tensorflow.distances import pulled
 from metricops._typing import Array
 
 _AGAIN = 16  # rows that are done again at a time
@@ -48,15 +49,12 @@ def derived(function: Callable[..., Array], value: Array, arrays: Arrays) -> Arr
 
     @tf.custom_gradient
     def run(*given: Array) -> Any:
-        def pull(upstream: Array) -> Any:
+        def again(*given: Array) -> Array:
             own = iter(given)
-            with tf.GradientTape() as tape:
-                tape.watch(given)
-                again = function(
-                    *(next(own) if x.dtype.is_floating else x for x in arrays)
-                )
-            zero = tf.UnconnectedGradients.ZERO
-            return tape.gradient(again, list(given), upstream, zero)
+            return function(*(next(own) if x.dtype.is_floating else x for x in arrays))
+
+        def pull(upstream: Array) -> Any:
+            return pulled(again, given, (upstream,))
 
         return tf.identity(value), pull
 
