@@ -76,14 +76,12 @@ def backward(
     wanted: tuple[bool, ...],
 ) -> Arrays:
     """Return the gradients of ``sum(upstream * value)``."""
-    if config.kind == "absolute":
-        ways = partial(_absolute_pull, wanted), partial(_pull, config, wanted)
-        found = iter(lib.shortcut(*ways, (*arrays, upstream, None)))
-        return tuple(next(found) if there else None for there in wanted)
     (inverse,) = saved or (None,)
     given = (*arrays, upstream, inverse, *constants)
     short, exact = (partial(way, config, wanted) for way in (products.pull, _pull))
     suits = _suits_products(lib, config, arrays)
+    if config.kind == "absolute":
+        short, suits = partial(_absolute_pull, config, wanted), True
     found = iter(lib.shortcut(short, exact, given) if suits else exact(lib, *given))
     return tuple(next(found) if there else None for there in wanted)
 
@@ -152,6 +150,7 @@ def _pull(
 
 
 def _absolute_pull(
+    config: Config,
     wanted: tuple[bool, ...],
     lib: Library,
     x: Array,
@@ -162,10 +161,10 @@ def _absolute_pull(
     """Return the gradients that are wanted, by the fast way if there is one."""
     found = lib.manhattan_gradients(*_both((x, y)), upstream)
     if found is None:
-        config = Config("absolute", False)
         return _pull(config, wanted, lib, x, y, upstream, inverse)
     if y is None:
-        return (found[0] + found[1],)
+        of_x, of_same = found
+        return (of_x + of_same,)
     return tuple(z for z, there in zip(found, wanted, strict=True) if there)
 
 

@@ -166,7 +166,7 @@ class Jax(Library):
 
     def running_log_sums(self, x: Array) -> Array:
         """Return the logarithms of the cumulative sums of exp(x) along each row."""
-        return running.log_sums(x)
+        return running.log_sums(self.log_sum, x)
 
     def largest(self, x: Array, k: int) -> tuple[Array, Array]:
         """Return the `k` largest of each row and their columns, ties by column."""
