@@ -14,6 +14,7 @@ import tensorflow as tf
 from metricops._frameworks.library import Library
 from metricops._frameworks.operations import Arrays, Operation, is_given, spread
 from metricops._frameworks.tensorflow import private
+from metricops._frameworks.tensorflow.distances import pulled
 from metricops._typing import Array
 
 Wanted = tuple[bool, ...]
@@ -151,17 +152,11 @@ def _remembered(call: Call, wanted: Wanted, saved: Arrays) -> Arrays:
 
     @tf.custom_gradient
     def run(*present: Array) -> Any:
+        def again(*present: Array) -> Arrays:
+            return call.here().on(present).by_steps().value_and_saved(wanted)[1]
+
         def pull(*upstreams: Array) -> list[Array]:
-            own = call.on(present).here().by_steps()
-            _, again = own.value_and_saved(wanted)
-            # By the graph, as a tape records nothing while an accumulator transposes.
-            found: list[Array] = tf.gradients(
-                list(again),
-                own.present(),
-                list(upstreams),
-                unconnected_gradients=tf.UnconnectedGradients.ZERO,
-            )
-            return found
+            return pulled(again, present, upstreams)
 
         return tuple(map(tf.identity, saved)), pull
 
