@@ -192,6 +192,22 @@ class TensorFlow(Library):
         """Return one column of each row of the matrix `x`, shape (n, 1)."""
         return tf.gather(x, columns[:, None], axis=1, batch_dims=1)
 
+    def put(self, x: Array, columns: Array, value: Any) -> Array:
+        """Return `x` with one column of each row replaced, by a number or by (n,)."""
+        if not (self.puts_in_place() and x.dtype.is_floating):
+            return super().put(x, columns, value)
+        rows = tf.cast(tf.range(tf.size(columns)), columns.dtype)
+        places = tf.stack([rows, columns], axis=1)
+        value = tf.broadcast_to(tf.cast(value, x.dtype), tf.shape(columns))
+        return tf.tensor_scatter_nd_update(x, places, value)
+
+    def puts_in_place(self) -> bool:
+        """Return whether a graph may write into a panel that nothing else reads.
+
+        XLA would rather write it anew, in one pass with what is next.
+        """
+        return not (tf.executing_eagerly() or private.in_xla())
+
     def gather(self, x: Array, indices: Array) -> Array:
         """Return the entries, or rows, of `x` at a matrix of indices."""
         # The gradient of `tf.gather` would be no tensor, but `tf.IndexedSlices`.
@@ -291,6 +307,10 @@ class _ByStep(TensorFlow):
     def recorded(self, x: Array) -> bool:
         """Return True."""
         return True
+
+    def puts_in_place(self) -> bool:
+        """Return False."""
+        return False
 
     def multiplying(self, half: str) -> Library:
         """Return the library that widens halves."""
