@@ -183,6 +183,7 @@ LONG_TESTS = (
     "test_the_gradient_is_that_of_the_definition_when_traced[tensorflow-graph-snr",
     "test_one_epoch_on_the_digits_saves_a_network_that_retrieves[jax",
     "test_one_epoch_on_the_digits_saves_a_network_that_retrieves[torch",
+    "test_second_derivatives_of_all_positives_are_compiled_by_xla",
 )
 
 

@@ -666,3 +666,30 @@ def test_forward_mode_of_a_gradient_with_masked_pairs_is_a_number(tf, name):
     (ahead,), (behind,) = (gradient(x).values() for x in (rows + step, rows - step))
     expected = (ahead - behind) / 2e-6
     np.testing.assert_allclose(slope(tf.constant(rows)), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_second_derivatives_of_all_positives_are_compiled_by_xla(tf):
+    # The loop over an anchor's positives has a known end: XLA differentiates no other.
+    rows, along = np.random.default_rng(4).standard_normal((2, 6, 3))
+    labels = np.asarray([0, 0, 1, 0, 1, 2])
+    loss = metricops.triplet_loss_from_embeddings
+
+    def second(x, labels):
+        with tf.GradientTape() as outer:
+            outer.watch(x)
+            with tf.GradientTape() as inner:
+                inner.watch(x)
+                value = loss(x, labels=labels)
+            (slope,) = inner.gradient(value, [x])
+            slope = tf.reduce_sum(slope * along)
+        return outer.gradient(slope, x)
+
+    def gradient(rows: Any) -> Any:
+        return metricops.value_and_grad(loss)(rows, labels=labels)[1]["anchors"]
+
+    step = 1e-6 * along
+    expected = (gradient(rows + step) - gradient(rows - step)) / 2e-6
+    open_ = [tf.TensorSpec([None, 3], tf.float64), tf.TensorSpec([None], tf.int64)]
+    compiled = tf.function(second, jit_compile=True, input_signature=open_)
+    found = compiled(tf.constant(rows), tf.constant(labels))
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-7)

@@ -90,17 +90,18 @@ class Loops:
         return self.joined(parts)
 
     def repeat(
-        self, body: Callable[[Any], Any], state: Any, counts: Array, most: int | None
+        self, body: Callable[[Any], Any], state: Any, counts: Array, most: int
     ) -> Any:
         """Return what `body` makes of a state, by as many runs as the largest count.
 
-        The state is a record of arrays; `most` is how many runs there can be.
+        The state is a record of arrays; `most` is how many runs there can be, which is
+        an array where a graph does not know it.
         """
         for _ in range(self.runs(counts, most)):
             state = body(state)
         return state
 
-    def runs(self, counts: Array, most: int | None) -> int:
+    def runs(self, counts: Array, most: int) -> int:
         """Return the largest of some counts, or at least that."""
         return int(self.xp.max(counts)) if counts.shape[0] else 0
 

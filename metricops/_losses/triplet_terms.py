@@ -114,7 +114,7 @@ class Triplets(Terms):
             return self._next(lib, seen, chosen, sums)
 
         most = xp.sum(xp.astype(positives, zeros.dtype), axis=1)
-        total: Sums = lib.loops.repeat(step, start, most, lib.shape(positives)[1])
+        total: Sums = lib.loops.repeat(step, start, most, lib.size(positives, 1))
         return total
 
     def _next(self, lib: Library, seen: Seen, chosen: Array, sums: Sums) -> Sums:

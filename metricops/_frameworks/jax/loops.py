@@ -54,7 +54,7 @@ class Scans(Loops):
         return _sweep(meetings, rows, ring_of(total, block))
 
     def repeat(
-        self, body: Callable[[Any], Any], state: Any, counts: Array, most: int | None
+        self, body: Callable[[Any], Any], state: Any, counts: Array, most: int
     ) -> Any:
         """Return what `body` makes of a state, by as many runs as the largest count."""
         runs = jnp.max(counts, initial=0).astype(jnp.int32)

@@ -35,12 +35,12 @@ class WhileLoops(Loops):
         return sweeping.sweep(meetings, rows, block)
 
     def repeat(
-        self, body: Callable[[Any], Any], state: Any, counts: Array, most: int | None
+        self, body: Callable[[Any], Any], state: Any, counts: Array, most: int
     ) -> Any:
         """Return what `body` makes of a state, by as many runs as the largest count."""
         if tf.executing_eagerly():
             return super().repeat(body, state, counts, most)
-        return _repeat(body, state, counts)
+        return _repeat(body, state, counts, most)
 
 
 class Stepwise(Loops):
@@ -66,15 +66,15 @@ class Stepwise(Loops):
         return super().sweep(meetings, rows, large)
 
     def repeat(
-        self, body: Callable[[Any], Any], state: Any, counts: Array, most: int | None
+        self, body: Callable[[Any], Any], state: Any, counts: Array, most: int
     ) -> Any:
         """Return what `body` makes of a state, by as many runs as the largest count."""
         if tf.executing_eagerly():
             return super().repeat(body, state, counts, most)
-        return _repeat(body, state, counts)
+        return _repeat(body, state, counts, most)
 
 
-def _repeat(body: Callable[[Any], Any], state: Any, counts: Array) -> Any:
+def _repeat(body: Callable[[Any], Any], state: Any, counts: Array, most: int) -> Any:
     runs = tf.reduce_max(tf.pad(counts, [[0, 1]]))  # 0 of no rows
 
     def step(i: Array, given: Any) -> Any:
@@ -87,6 +87,7 @@ def _repeat(body: Callable[[Any], Any], state: Any, counts: Array) -> Any:
         step,
         (tf.zeros_like(runs), leaves(state)),
         parallel_iterations=1,
+        maximum_iterations=most,  # without which XLA has no derivative of the loop
     )
     return refilled(state, found)
 

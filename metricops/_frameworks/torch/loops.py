@@ -40,9 +40,9 @@ class InPlace(Loops):
             return super().sweep(meetings, rows, block)
         return _sweep(meetings, rows, block)
 
-    def runs(self, counts: Array, most: int | None) -> int:
+    def runs(self, counts: Array, most: int) -> int:
         """Return the largest of some counts, or the most where none may look."""
-        if most is not None and not selection.sees_values(counts):
+        if not selection.sees_values(counts):
             return most
         return super().runs(counts, most)
 

@@ -13,7 +13,7 @@ from metricops._typing import Array
 class _Once(Whole):
     """Loops of one run, which has the shapes of all."""
 
-    def runs(self, counts: Array, most: int | None) -> int:
+    def runs(self, counts: Array, most: int) -> int:
         """Return 1: the numbers of a graph are not known."""
         return 1
 
