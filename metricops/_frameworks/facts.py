@@ -149,6 +149,10 @@ class Facts:
         """Return how many anchors a panel should hold."""
         return max(self.panel // max(candidates.shape[0], 1), 64)
 
+    def search_block(self, queries: Array, keys: Array) -> int | None:
+        """Return how many queries a panel of a search should hold."""
+        return self.block(queries, keys)
+
     def device_block(self, similarities: int, candidates: Array) -> int:
         """Return the same for an accelerator whose panels have that many."""
         rows = similarities // max(candidates.shape[0], 1)

@@ -249,6 +249,13 @@ class Primitives(Operands):
         order = self.xp.argsort(-x, axis=1, stable=True)[:, :k]
         return self.xp.take_along_axis(x, order, axis=1), order
 
+    def top(self, x: Array, k: int) -> tuple[Array, Array]:
+        """Return the `k` largest of each row of constants, and their columns.
+
+        None is NaN. Among equals any may be chosen.
+        """
+        return self.largest(x, k)
+
     def within(self, x: Array, k: int, slack: Array) -> tuple[Array, Array, Array]:
         """Return the columns of each row that are near its `k` largest, and more.
 

@@ -17,14 +17,12 @@ def within(lib: Any, x: Array, k: int, slack: Array) -> tuple[Array, Array, Arra
     """
     xp, count = lib.xp, x.shape[1]
     peaks = _maxima(xp, x)
-    highest, groups = lib.largest(peaks, min(k + _MORE, peaks.shape[1]))
+    highest, groups = lib.top(peaks, min(k + _MORE, peaks.shape[1]))
     last = highest[:, k - 1 : k]
     least = xp.where(last == -float("inf"), float("inf"), last - slack)
     columns = _members(lib, x, groups)
-    exists = columns < count
-    scores = lib.chosen(x, xp.where(exists, columns, 0))
-    scores = xp.where(exists, scores, -float("inf"))
-    best, places = lib.largest(scores, min(k + _MORE, scores.shape[1]))
+    scores = _chosen(lib, x, columns)
+    best, places = lib.top(scores, min(k + _MORE, scores.shape[1]))
     complete = xp.logical_and(highest[:, -1:] < least, best[:, -1:] < least)
     columns = xp.take_along_axis(columns, places, axis=1)
     # In order, those that are no candidates last.
@@ -37,7 +35,20 @@ def _maxima(xp: Any, x: Array) -> Array:
     """Return the maxima of groups of columns, and then the columns that are left."""
     width = x.shape[1] // _GROUP
     grouped = xp.reshape(x[:, : width * _GROUP], (-1, _GROUP, width))
-    return xp.concat([xp.max(grouped, axis=1), x[:, width * _GROUP :]], axis=1)
+    peaks = xp.max(grouped, axis=1)
+    if x.shape[1] % _GROUP == 0:
+        return peaks
+    return xp.concat([peaks, x[:, width * _GROUP :]], axis=1)
+
+
+def _chosen(lib: Any, x: Array, columns: Array) -> Array:
+    """Return what is in columns of each row, minus infinity where there is none."""
+    xp, count = lib.xp, x.shape[1]
+    if count % _GROUP == 0:  # then all are there
+        return lib.chosen(x, columns)
+    exists = columns < count
+    scores = lib.chosen(x, xp.where(exists, columns, 0))
+    return xp.where(exists, scores, -float("inf"))
 
 
 def _members(lib: Any, x: Array, groups: Array) -> Array:
@@ -48,7 +59,8 @@ def _members(lib: Any, x: Array, groups: Array) -> Array:
     xp, width = lib.xp, x.shape[1] // _GROUP
     place = lib.positions(x[:, :_GROUP], 1, "keys")[None, None, :]
     groups = groups[:, :, None]
-    columns = groups + width * xp.astype(place, groups.dtype)
-    alone = xp.where(place == 0, groups + width * (_GROUP - 1), x.shape[1])
-    found = xp.where(groups < width, columns, alone)
+    found = groups + width * xp.astype(place, groups.dtype)
+    if x.shape[1] % _GROUP:
+        alone = xp.where(place == 0, groups + width * (_GROUP - 1), x.shape[1])
+        found = xp.where(groups < width, found, alone)
     return xp.reshape(found, (-1, found.shape[1] * _GROUP))

@@ -8,6 +8,7 @@ from metricops._retrieval.exact import all_scores, exact_rows, exact_scores
 from metricops._typing import Array
 
 _KEYS = 2**14  # keys a panel, at least
+_MORE = 8  # keys beside the best ones, as a product may order those otherwise
 
 
 class Config(NamedTuple):
@@ -40,7 +41,7 @@ def panels(lib: Library, config: Config, queries: Array, keys: Array) -> Panels:
         least = max(_KEYS, 4 * config.k)
         width = _key_panel(lib.known_rows(keys), least, config.k)
     if block is None:
-        block = lib.block(queries, keys if width is None else keys[:width, ...])
+        block = lib.search_block(queries, keys if width is None else keys[:width, ...])
     return Panels(block, width)
 
 
@@ -111,7 +112,7 @@ def _best_by_products(
     right = way.prepared(multiplying, metric, keys)
 
     def panel(_: Any, left: Arrays, consts: Any) -> Step:
-        (given,), (right, keys) = left, consts
+        (given,), (right,) = left, consts
         own = way.prepared_queries(multiplying, metric, given, right)
         found = way.candidates(multiplying, metric, own, right, k)
         # Rows without a bound are done again; their squares may be no numbers.
@@ -120,18 +121,38 @@ def _best_by_products(
         scores = exact_scores(lib, metric, rows, right.exact, found.columns)
         scores = lib.xp.where(found.there, scores, float("nan"))
         best = _ordered(lib, scores, found.columns, k)
+        return (), (found.complete, *best)
 
-        def again(rows: Array) -> Arrays:
-            width = found.columns.shape[1]
-            _, columns = lib.largest(all_scores(lib, metric, rows, keys), width)
-            # Equal keys of several panels have equal scores if all come from here.
-            columns, exact = lib.xp.sort(columns, axis=1), exact_rows(lib, metric, keys)
-            scores = exact_scores(lib, metric, rows, exact, columns)
-            return _ordered(lib, scores, columns, k)
+    def again(rows: Array) -> Best:
+        return _best_of_many(lib, config, rows, keys, k, block)
 
-        return (), lib.redone(found.complete, again, own.rows, best)
+    _, (complete, *best) = lib.loops.fold(panel, (queries,), (right,), block)
+    return Best(*lib.redone(complete, again, queries, tuple(best)))
 
-    _, found = lib.loops.fold(panel, (queries,), (right, keys), block)
+
+def _best_of_many(
+    lib: Library,
+    config: Config,
+    queries: Array,
+    keys: Array,
+    k: int,
+    block: int | None,
+) -> Best:
+    """Return the best of a panel of keys, for queries with too many candidates.
+
+    All keys are computed to choose some, and these as candidates are.
+    """
+    metric, width = config.metric, min(k + _MORE, keys.shape[0])
+
+    def panel(_: Any, own: Arrays, consts: Arrays) -> Step:
+        (queries,), (keys,) = own, consts
+        _, columns = lib.largest(all_scores(lib, metric, queries, keys), width)
+        # Equal keys of several panels have equal scores if all come from here.
+        columns, exact = lib.xp.sort(columns, axis=1), exact_rows(lib, metric, keys)
+        scores = exact_scores(lib, metric, queries, exact, columns)
+        return (), _ordered(lib, scores, columns, k)
+
+    _, found = lib.loops.fold(panel, (queries,), (keys,), block)
     return Best(*found)
 
 

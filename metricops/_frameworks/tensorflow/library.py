@@ -132,6 +132,15 @@ class TensorFlow(Library):
             return self.device_block(2**26, candidates)
         return super().block(anchors, candidates)
 
+    def search_block(self, queries: Array, keys: Array) -> int | None:
+        """Return how many queries a panel of a search should hold.
+
+        On a processor a product of few rows takes twice as long for each.
+        """
+        if keys.shape[0] is None or halves.is_accelerated() or private.in_xla():
+            return self.block(queries, keys)
+        return max(2**23 // max(keys.shape[0], 1), 64)
+
     def operands(self, x: Array, y: Array, normalize: bool) -> str:
         """Return the half that two sides are to be multiplied in, "" for none."""
         return halves.operands(x, y, normalize)
@@ -233,6 +242,18 @@ class TensorFlow(Library):
     def largest(self, x: Array, k: int) -> tuple[Array, Array]:
         """Return the `k` largest of each row and their columns, ties by column."""
         return searches.largest(x, k)
+
+    def top(self, x: Array, k: int) -> tuple[Array, Array]:
+        """Return the `k` largest of each row of constants, and their columns."""
+        values, columns = tf.math.top_k(x, k)
+        return values, columns
+
+    def dots(self, x: Array, y: Array, axis: int) -> Array:
+        """Return the sums of the products of two matrices along an axis."""
+        if axis == -1 and y.shape.rank == 3 and y.shape[1] == 1:
+            # Without an array of the products.
+            return tf.linalg.matvec(x, y[:, 0, :])
+        return super().dots(x, y, axis)
 
     def exact_dtype(self, x: Array) -> Any:
         """Return float64."""

@@ -26,7 +26,8 @@ def redone(
     right: Array, function: Callable[[Array], Arrays], rows: Array, found: Arrays
 ) -> Arrays:
     """Return what was `found`, with the rows that are not `right` done again."""
-    count = tf.minimum(_AGAIN, tf.shape(rows)[0])
+    size = rows.shape[0]
+    count = tf.minimum(_AGAIN, tf.shape(rows)[0]) if size is None else min(_AGAIN, size)
 
     def step(wrong: Array, *found: Array) -> Any:
         _, places = tf.math.top_k(tf.cast(wrong, tf.float32), count)

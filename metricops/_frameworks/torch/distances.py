@@ -50,10 +50,10 @@ class Reusing:
         """Return ``upstream * inverse``, or `upstream` alone, in a dtype."""
         found, columns = upstream, upstream.shape[1]
         if inverse is not None:
-            if upstream.dtype != dtype and not _keeps_digits(upstream, inverse):
-                return upstream.to(dtype) * inverse
             found = self._memory("narrowed", upstream, upstream.dtype, columns)
             found = torch.mul(upstream, inverse, out=found)
+            if upstream.dtype != dtype and not _keeps_digits(found):
+                return upstream.to(dtype) * inverse
         if found.dtype == dtype:
             return found
         return self._memory("weights", upstream, dtype, columns).copy_(found)
@@ -102,13 +102,13 @@ def _parts(x: Array) -> list[tuple[slice, Array]]:
     return [(part, x[..., part, :]) for part in parts]
 
 
-def _keeps_digits(x: Array, y: Array) -> bool:
-    """Return whether the largest product of two arrays is far from the ends of float32.
+def _keeps_digits(x: Array) -> bool:
+    """Return whether the largest number is far from the ends of float32.
 
     Then one that is too small is nothing beside it.
     """
-    largest = [float(torch.stack(torch.aminmax(z)).abs().max()) for z in (x, y)]
-    return 2.0**-80 <= largest[0] * largest[1] <= 2.0**126
+    largest = torch.stack(torch.aminmax(x)).abs().max()
+    return 2.0**-80 <= float(largest) <= 2.0**126
 
 
 def may_be_looked_at(arrays: Arrays, records: Callable[[], bool]) -> bool:
