@@ -17,7 +17,6 @@ from metricops.adapters.distances import (
     SquaredEuclideanDistance as SquaredEuclideanDistance,
 )
 
-from . import _distances as _distances
 from . import layers as layers
 from . import losses as losses
 from . import metrics as metrics

@@ -19,6 +19,16 @@ from ._base import EmbeddingLoss, GatheringLoss, Reduction, RowsLoss
 from ._inputs import dense
 
 _register = keras.saving.register_keras_serializable
+for _cls in (
+    distances.CosineDistance,
+    distances.EuclideanDistance,
+    distances.InnerProductSimilarity,
+    distances.ManhattanDistance,
+    distances.SNRDistance,
+    distances.SquaredEuclideanDistance,
+):
+    _register(package="metricops")(_cls)
+
 _POSITIVES = ("hard", "easy")
 _NEGATIVES = {"semi-hard": "beyond_all", "hard": "hard", "easy": "easy"}
 _PROJECTIONS = ("negative_cosine_sim", "cosine_distance", "angular_distance")

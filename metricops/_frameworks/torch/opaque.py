@@ -22,11 +22,10 @@ from metricops._frameworks.operations import (
     placed,
 )
 from metricops._frameworks.torch import gradients, private, searches
-from metricops._frameworks.torch.batching import batched
 from metricops._frameworks.torch.gradients import Call
 from metricops._frameworks.torch.library import Torch
 from metricops._frameworks.torch.one_panel import ONE_PANEL
-from metricops._frameworks.torch.operators import operator
+from metricops._frameworks.torch.operators import batched, operator
 from metricops._typing import Array
 
 

@@ -1,4 +1,4 @@
-"""How an operator of a graph is made: for tensors, and for the shapes of tensors."""
+"""Operators that are one node of a graph: for tensors, their shapes, and batches."""
 
 from typing import Any
 
@@ -18,3 +18,23 @@ def operator(name: str, rest: str, result: str, kernel: Any) -> Any:
     )
     operator.register_fake(kernel(ONE_PANEL))
     return operator
+
+
+def batched(operator: Any) -> Any:
+    """Return how `torch.func.vmap` batches an operator: one call for each."""
+
+    def rule(info: Any, in_dims: Any, *arguments: Any) -> Any:
+        rows = [
+            operator(*_row(list(arguments), list(in_dims), i))
+            for i in range(info.batch_size)
+        ]
+        stacked = [torch.stack(column) for column in zip(*rows, strict=True)]
+        return stacked, [0] * len(stacked)
+
+    return rule
+
+
+def _row(x: Any, dim: Any, i: int) -> Any:
+    if isinstance(dim, (list, tuple)):
+        return [_row(part, own, i) for part, own in zip(x, dim, strict=True)]
+    return x if dim is None else x.select(dim, i)

@@ -4,10 +4,9 @@ from typing import Any
 
 from metricops._frameworks import programs
 from metricops._frameworks.operations import Search, search_called
-from metricops._frameworks.torch.batching import batched
 from metricops._frameworks.torch.library import Torch
 from metricops._frameworks.torch.one_panel import ONE_PANEL
-from metricops._frameworks.torch.operators import operator
+from metricops._frameworks.torch.operators import batched, operator
 from metricops._typing import Array
 
 
