@@ -143,6 +143,19 @@ def test_what_is_no_number_comes_out(run):
     assert np.isnan(run(loss, s, [float("nan"), *SCORES[1:]]))
 
 
+def test_checks_of_jax_find_no_nan_in_a_call_that_is_right():
+    jax = require("jax")
+    checkify = pytest.importorskip("jax.experimental.checkify")
+    run = checkify.checkify(
+        jax.value_and_grad(lambda s: loss(s, SCORES)), errors=checkify.float_checks
+    )
+    for bad in (False, True):
+        s = np.where((S[2] == S) & bad, np.nan, S).astype(np.float32)
+        error, (value, _) = jax.jit(run)(jax.numpy.asarray(s))
+        assert (error.get() is not None) == bad
+        assert np.isnan(value) == bad
+
+
 @having("run", "dtype", ["float16", "bfloat16"])
 def test_half_precision_is_computed_in_float32(run, dtype):
     s = run.library.asarray(S, dtype)

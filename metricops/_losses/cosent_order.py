@@ -28,7 +28,8 @@ def ordered(lib: Library, logits: Array, scores: Array, slopes: bool) -> Ordered
     xp = lib.xp
     # What is no number has no place in an order: it goes into the results.
     known = xp.logical_and(scores == scores, logits == logits)
-    unknown = xp.sum(xp.where(known, 0.0, logits + float("nan")))
+    named = xp.where(logits == logits, xp.astype(scores, logits.dtype), logits)
+    unknown = xp.sum(xp.where(known, 0.0, named))
     logits = xp.where(known, logits, 0.0)[None, :]
     both, keys = (xp.concat([x, x], axis=1) for x in (logits, scores[None, :]))
     _, order = lib.largest(keys, lib.size(keys, 1))
