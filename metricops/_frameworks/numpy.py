@@ -211,15 +211,15 @@ class _Reusing(NumPy):
     def narrowed(self, x: Array, dtype: Any, root: bool, sizes: Array) -> Array:
         """Return `x`, or its square root, in `dtype`."""
         out = self._memory("narrowed", x.shape, dtype)
-        np.copyto(out, x, casting="same_kind")
         if not root:
-            return out
+            return np.positive(x, out=out, casting="same_kind")
         # The root of float32 takes half the time of float64. It is used where no square
         # overflows or loses digits in float32.
         limits = np.finfo(dtype)
-        top, least = np.max(sizes), np.min(out)
-        if 2 * top < limits.max and least > limits.tiny / limits.eps:
-            return np.sqrt(out, out=out)
+        if 2 * np.max(sizes) < limits.max:
+            np.copyto(out, x, casting="same_kind")
+            if np.min(out) > limits.tiny / limits.eps:
+                return np.sqrt(out, out=out)
         return np.sqrt(x, out=out, casting="same_kind")
 
     def manhattan(self, x: Array, y: Array) -> Array | None:
