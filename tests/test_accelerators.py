@@ -229,20 +229,108 @@ def test_a_positive_that_is_alone_pulls_on_nothing(torch, fake):
             assert not fake.here(gradient).any()
 
 
+PAIRWISE: dict[str, Any] = {
+    "inner product": metricops.pairwise_inner_product,
+    "cosine": metricops.pairwise_cosine_similarity,
+}
+pairwise = pytest.mark.parametrize("name", PAIRWISE)
+
+
+def rows_of(torch, half, one=False):
+    """Return rows of lengths of 2 to 100 in a half: two sets, or one."""
+    found = [torch.tensor(x) for x in sides("position")]
+    lengths = torch.linspace(2, 100, M)[:, None]
+    return [(x * lengths[: len(x)]).to(getattr(torch, half)) for x in found[: 2 - one]]
+
+
+def exact_pairs(torch, name, embeddings):
+    """Return the products of all pairs by their definition."""
+    if name == "cosine":
+        embeddings = [x / x.norm(dim=1, keepdim=True) for x in embeddings]
+    return embeddings[0] @ embeddings[-1].T
+
+
+@pairwise
 @pytest.mark.parametrize("half", HALVES)
-def test_pairwise_products_multiply_halves_too(torch, fake, half):
+@pytest.mark.parametrize("size", [1.0, 1e30, 1e-30])
+def test_pairwise_products_multiply_halves_too(torch, fake, name, half, size):
+    """Cosines as unit vectors in float16, whatever the size of what is upstream."""
+    size = size if half == "bfloat16" else 1.0
+    for one in (False, True):
+        host = rows_of(torch, half, one)
+        there = [fake.there(x).requires_grad_() for x in host]
+        wide = [x.double().requires_grad_() for x in host]
+        expected = exact_pairs(torch, name, wide)
+        upstream = torch.linspace(-size, size, expected.numel())
+        upstream = upstream.reshape(expected.shape).to(host[0].dtype)
+        fake.LOG.clear()
+        found = PAIRWISE[name](*there)
+        gradients = torch.autograd.grad(found, there, fake.there(upstream))
+        multiplied_in = "float16" if name == "cosine" else half
+        assert multiplied(torch, fake) == {getattr(torch, multiplied_in)}
+        assert not waits(fake)
+        slopes = torch.autograd.grad(expected, wide, upstream.double())
+        every = [fake.here(x) for x in (found.detach(), *gradients)]
+        assert {x.dtype for x in every} == {host[0].dtype}
+        assert max(distances(torch, every, [expected, *slopes])) < BOUNDS[half]
+        off = (every[0].double() - expected).abs().max() / expected.abs().max()
+        assert off < (4e-3 if half == "bfloat16" else 9e-4)
+
+
+@pairwise
+@pytest.mark.parametrize("half", HALVES)
+def test_gradients_of_pairwise_products_have_derivatives(torch, fake, name, half):
     host = [torch.tensor(x).to(getattr(torch, half)) for x in sides("position")]
+    upstream = torch.linspace(-1, 1, N * M).reshape(N, M).to(host[0].dtype)
+
+    def second(product, rows, upstream):
+        slopes = torch.autograd.grad(product(rows), rows, upstream, create_graph=True)
+        return torch.autograd.grad([(x * x).sum() for x in slopes], rows)
+
+    there = [fake.there(x).requires_grad_() for x in host]
+    fake.LOG.clear()
+    found = second(lambda x: PAIRWISE[name](*x), there, fake.there(upstream))
+    assert torch.float32 not in multiplied(torch, fake)
+    wide = [x.double().requires_grad_() for x in host]
+    definition = partial(exact_pairs, torch, name)
+    expected = second(definition, wide, upstream.double())
+    assert max(distances(torch, map(fake.here, found), expected)) < 2 * BOUNDS[half]
+
+
+@pytest.mark.parametrize("size", [1e-9, 1e6])
+def test_gradients_of_products_in_float32_stay_numbers(torch, fake, monkeypatch, size):
+    """Under autocast they go out in float32, so what is upstream may not fit a half."""
+    from metricops._frameworks.torch.library import Torch
+
+    monkeypatch.setattr(Torch, "narrow_dtype", lambda *_: torch.float32)
+    shorter = 2.0**8 if size < 1 else 2.0**-8
+    host = [torch.tensor(x * shorter).half() for x in sides("position")]
     there = [fake.there(x).requires_grad_() for x in host]
     wide = [x.double().requires_grad_() for x in host]
-    upstream = torch.linspace(-1, 1, N * M).reshape(N, M).to(host[0].dtype)
-    fake.LOG.clear()
-    found = metricops.pairwise_inner_product(*there)
-    gradients = torch.autograd.grad(found, there, fake.there(upstream))
-    assert multiplied(torch, fake) == {getattr(torch, half)}
-    expected = wide[0] @ wide[1].T
-    slopes = torch.autograd.grad(expected, wide, upstream.double())
-    every = [fake.here(x) for x in (found.detach(), *gradients)]
-    assert max(distances(torch, every, [expected, *slopes])) < BOUNDS[half]
+    upstream = torch.linspace(-1, 1, N * M).reshape(N, M) * size
+    product = metricops.pairwise_inner_product(*there)
+    found = torch.autograd.grad(product, there, fake.there(upstream))
+    expected = torch.autograd.grad(
+        exact_pairs(torch, "inner product", wide), wide, upstream.double()
+    )
+    for one, other in zip(map(fake.here, found), expected, strict=True):
+        off = (one.double() - other).abs().max()
+        assert off < BOUNDS["float16"] * other.abs().max() + 2**-25
+
+
+@pairwise
+def test_a_row_that_is_no_number_spoils_no_other(torch, fake, name):
+    host = rows_of(torch, "bfloat16")
+    host[0][3, 1] = float("inf")
+    there = [fake.there(x).requires_grad_() for x in host]
+    upstream = torch.ones(N, M).bfloat16()
+    upstream[5, 7] = float("nan")
+    found = PAIRWISE[name](*there)
+    of_rows, of_columns = torch.autograd.grad(found, there, fake.there(upstream))
+    others = [i for i in range(N) if i not in (3, 5)]
+    assert fake.here(found.detach())[others].isfinite().all()
+    assert fake.here(of_rows)[others].isfinite().all()
+    assert fake.here(of_columns).isnan().any()
 
 
 METRICS = ("inner_product", "cosine", "euclidean", "squared_euclidean")

@@ -120,7 +120,7 @@ def widened(inputs: Inputs) -> Inputs:
     """
     lib, first, second = inputs.library, inputs.first, inputs.second
     if not inputs.half or lib.dtype(first).is_wide:
-        return inputs._replace(half="")
+        return inputs._replace(half="") if inputs.half else inputs
     wide = lib.multiplying(inputs.half).wide
     left = wide(first)
     right = left if second is first else wide(second)

@@ -1,7 +1,12 @@
 """Similarities of every vector of one set to every vector of another."""
 
 from metricops import _checks
-from metricops._arguments.arrays import float_arrays, float_dtypes, main_arrays
+from metricops._arguments.arrays import (
+    float_arrays,
+    float_dtypes,
+    main_arrays,
+    widened,
+)
 from metricops._frameworks import Library
 from metricops._frameworks.public import public
 from metricops._similarity.normalize import unit
@@ -80,12 +85,14 @@ def pairwise_cosine_similarity(x: Array, y: Array | None = None) -> Array:
     >>> pairwise_cosine_similarity(x).round(4).tolist()
     [[1.0, 0.6, 0.0], [0.6, 1.0, 0.0], [0.0, 0.0, 0.0]]
     """
-    inputs = float_arrays(x=x) if y is None else float_arrays(x=x, y=y)
+    given = {"x": x} if y is None else {"x": x, "y": y}
+    inputs = widened(float_arrays(True, **given))
     lib = inputs.library
     left, right = fitting_pair(lib, inputs.first, inputs.second)
     rows = lib.quietly(unit, left)
     columns = rows if y is None else lib.quietly(unit, right)
-    cosines = lib.product(rows, lib.xp.matrix_transpose(columns))
+    turned = lib.xp.matrix_transpose(columns)
+    cosines = lib.pair_product(rows, turned, inputs.half)
     return inputs.narrow(lib.within_one(cosines))
 
 

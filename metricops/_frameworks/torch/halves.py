@@ -23,7 +23,6 @@ from metricops._frameworks.torch.namespace import NAMESPACE
 from metricops._frameworks.torch.primitives import TorchPrimitives
 from metricops._typing import Array
 
-_LARGEST = 14  # the exponent of the largest number of a panel in float16
 _MANY = 256  # rows over which the roundings of sums of halves cancel
 _NARROW = (torch.float16, torch.bfloat16)
 
@@ -73,8 +72,8 @@ class HalfProducts(TorchPrimitives):
         if not within_one or self._panels != torch.float16:
             x, back = self._narrowed(x)
             return x, back if factor is None else factor * back
-        up = 2.0**_LARGEST if factor is None else factor * 2.0**_LARGEST
-        return self._half_of(x, up), 2.0**-_LARGEST
+        up = 2.0**products.LARGEST if factor is None else factor * 2.0**products.LARGEST
+        return self._half_of(x, up), 2.0**-products.LARGEST
 
     def beside_panels(self, x: Array) -> tuple[Array, Array | float]:
         """Return vectors in the half of panels, and what to multiply products by."""
@@ -83,8 +82,8 @@ class HalfProducts(TorchPrimitives):
     def enlargement(self, largest: Any) -> Array | float:
         """Return the power of 2 that makes `largest` nearly 2**14."""
         if not isinstance(largest, torch.Tensor):
-            return 2.0 ** (_LARGEST - math.frexp(largest)[1])
-        return _powers(largest.abs())[0]
+            return 2.0 ** (products.LARGEST - math.frexp(largest)[1])
+        return products.powers(largest.abs())[0]
 
     def rounded(self, x: Array) -> Array:
         """Return a panel in the half."""
@@ -111,7 +110,7 @@ class HalfProducts(TorchPrimitives):
         """Return exponentials, of many rows in the half and times about 2**14."""
         if self._widens(x) or self._panels != torch.float16 or x.shape[0] < _MANY:
             return super().exponentials(x, peak, scale)
-        shift = peak - _LARGEST * math.log(2)
+        shift = peak - products.LARGEST * math.log(2)
         x = x.sub_(shift) if scale is None else _scaled_less(x, scale, shift)
         found = torch.empty_like(x, dtype=self._panels)
         return torch.exp(x, out=found), torch.exp(shift - peak)
@@ -129,7 +128,7 @@ class HalfProducts(TorchPrimitives):
             return x, 1.0
         if self._panels != torch.float16 or not x.numel():
             return x.to(self._panels), 1.0
-        up, back = _powers(torch.linalg.vector_norm(x, math.inf).float())
+        up, back = products.powers(torch.linalg.vector_norm(x, math.inf).float())
         return self._half_of(x, up), back
 
     def _half_of(self, x: Array, factor: Any) -> Array:
@@ -168,13 +167,6 @@ class HalfProducts(TorchPrimitives):
 
     def _product(self, x: Array, y: Array) -> Array:
         return torch.mm(x, y, out_dtype=torch.float32)
-
-
-def _powers(largest: Array) -> tuple[Array, Array]:
-    """Return a power of 2 that makes a number at most 2**14, and its reciprocal."""
-    exponent = torch.frexp(largest).exponent.clamp(-100, 100) - _LARGEST
-    one = torch.ones_like(largest)
-    return torch.ldexp(one, -exponent), torch.ldexp(one, exponent)
 
 
 def _scaled_less(x: Array, scale: Array, shift: Array) -> Array:

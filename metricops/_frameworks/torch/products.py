@@ -1,11 +1,14 @@
 """Matrix products of PyTorch: by oneDNN where that is faster, and under autocast."""
 
+import math
 from typing import Any
 
 import torch
 
 from metricops._frameworks.torch import private
 from metricops._typing import Array
+
+LARGEST = 14  # the exponent of the largest number of a panel in float16
 
 
 def product(x: Array, y: Array) -> Array:
@@ -57,8 +60,8 @@ def takes_halves(device: torch.device, dtype: torch.dtype) -> bool:
     return bool(torch.cuda.get_device_capability(device) >= least)
 
 
-def widened(x: Array, y: Array) -> Array | None:
-    """Return the float32 product of matrices of halves as they are, or None.
+def of_halves(x: Array, y: Array, half: torch.dtype) -> Array | None:
+    """Return the float32 product of matrices in a half, or None.
 
     Where no transform looks on, and the device has it.
     """
@@ -66,10 +69,21 @@ def widened(x: Array, y: Array) -> Array | None:
         return None
     if torch.compiler.is_compiling() or private.transforms_active():
         return None
-    if private.forward_active() or not takes_halves(x.device, x.dtype):
+    if private.forward_active() or not takes_halves(x.device, half):
         return None
-    found: Array = _OfHalves.apply(x, y)
+    found: Array = _OfHalves.apply(x, y, half)
     return found
+
+
+def powers(largest: Array) -> tuple[Array, Array]:
+    """Return a power of 2 that makes a number at most 2**14, and its reciprocal.
+
+    Infinity and NaN count as that.
+    """
+    largest = torch.nan_to_num(largest, 2.0**LARGEST, 2.0**LARGEST)
+    exponent = torch.frexp(largest).exponent.clamp(-100, 100) - LARGEST
+    one = torch.ones_like(largest)
+    return torch.ldexp(one, -exponent), torch.ldexp(one, exponent)
 
 
 def operands(x: Array, y: Array, normalize: bool) -> str:
@@ -129,19 +143,31 @@ class _OfHalves(torch.autograd.Function):
     """A product of halves in float32, whose gradients are products of halves too."""
 
     @staticmethod
-    def forward(ctx: Any, x: Array, y: Array) -> Array:
+    def forward(ctx: Any, x: Array, y: Array, half: torch.dtype) -> Array:
         ctx.save_for_backward(x, y)
-        return torch.mm(x, y, out_dtype=torch.float32)
+        ctx.half = half
+        return torch.mm(x.to(half), y.to(half), out_dtype=torch.float32)
 
     @staticmethod
     def backward(ctx: Any, upstream: Array) -> Any:
         x, y = ctx.saved_tensors
-        upstream = upstream.to(x.dtype)  # exact, as the result went out in a half
-        of_x, of_y = ctx.needs_input_grad
+        half, (of_x, of_y, _) = ctx.half, ctx.needs_input_grad
+        panel, back = _scaled(upstream, half)
         return (
-            _OfHalves.apply(upstream, y.mT).to(x.dtype) if of_x else None,
-            _OfHalves.apply(x.mT, upstream).to(x.dtype) if of_y else None,
+            (_OfHalves.apply(panel, y.mT, half) * back).to(x.dtype) if of_x else None,
+            (_OfHalves.apply(x.mT, panel, half) * back).to(y.dtype) if of_y else None,
+            None,
         )
+
+
+def _scaled(panel: Array, half: torch.dtype) -> tuple[Array, Array | float]:
+    """Return a panel that suits a half, and what to multiply its products by."""
+    back: Array | float = 1.0
+    if half == torch.float16 and panel.numel():
+        up, back = powers(torch.linalg.vector_norm(panel, math.inf).float())
+        panel = panel * up
+    # In the half already, it is not rounded twice.
+    return panel if private.recorded() else panel.to(half), back
 
 
 class _Product(torch.autograd.Function):
