@@ -91,11 +91,11 @@ class Distances(Primitives):
         """Return the rows of `x` at a matrix of indices."""
         return self.gather(x, indices)
 
-    def narrowed(self, x: Array, dtype: Any, root: bool, sizes: Array) -> Array:
+    def narrowed(self, x: Array, dtype: Any, root: bool, narrow: Array) -> Array:
         """Return `x`, or with `root` its square root, in `dtype`.
 
-        `x` holds squared distances and may be overwritten. The finite ones of a row are
-        at most twice the entry of `sizes` for that row.
+        `x` may be overwritten. Where all is `narrow`, a bool, roots may be taken in
+        `dtype`, which on a processor takes less time.
         """
         if root:  # rounding makes some negative, and those are computed again later
             x = self.xp.sqrt(self.clip(x, 0.0, float("inf")))

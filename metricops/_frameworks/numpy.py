@@ -208,19 +208,15 @@ class _Reusing(NumPy):
         out = self._memory("rows", (*indices.shape, *x.shape[1:]), x.dtype)
         return np.take(x, indices, axis=0, out=out, mode="clip")
 
-    def narrowed(self, x: Array, dtype: Any, root: bool, sizes: Array) -> Array:
+    def narrowed(self, x: Array, dtype: Any, root: bool, narrow: Array) -> Array:
         """Return `x`, or its square root, in `dtype`."""
         out = self._memory("narrowed", x.shape, dtype)
         if not root:
             return np.positive(x, out=out, casting="same_kind")
-        # The root of float32 takes half the time of float64. It is used where no square
-        # overflows or loses digits in float32.
-        limits = np.finfo(dtype)
-        if 2 * np.max(sizes) < limits.max:
-            np.copyto(out, x, casting="same_kind")
-            if np.min(out) > limits.tiny / limits.eps:
-                return np.sqrt(out, out=out)
-        return np.sqrt(x, out=out, casting="same_kind")
+        if not narrow:
+            return np.sqrt(x, out=out, casting="same_kind")
+        np.copyto(out, x, casting="same_kind")
+        return np.sqrt(out, out=out)
 
     def manhattan(self, x: Array, y: Array) -> Array | None:
         """Return the sums of absolute differences of rows, in tiles in the caches."""

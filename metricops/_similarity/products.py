@@ -22,6 +22,7 @@ from metricops._similarity.panel_sums import Config, without_mean
 from metricops._typing import Array
 
 _ERROR = 1e-7  # relative, of squares from a product
+_LOW, _HIGH = 2.0**-103, 2.0**126  # between these, roots lose nothing in float32
 _FAR = 8.0  # how much longer than a distance rows may be, for gradients in float32
 
 
@@ -53,8 +54,10 @@ def sums(
         own, (factor, *rest) = Rows(*own), others
         other, tau = Rows(*rest), _threshold(lib, x)
         squares = _squares(lib, own, factor)
-        some = _some_near(lib, squares, tau, own, other)
-        found = lib.narrowed(squares, x.dtype, root, own.norms + xp.max(other.norms))
+        least, sizes = xp.min(squares, axis=1), own.norms + xp.max(other.norms)
+        some = _some_near(lib, least, tau * sizes)
+        narrow = xp.logical_and(xp.min(least) > _LOW, xp.max(sizes) < _HIGH)
+        found = lib.narrowed(squares, x.dtype, root, narrow)
         if own.places is not None:
             found = lib.put(found, own.places, 0.0)
 
@@ -195,7 +198,8 @@ def _nearness(
     xp = lib.xp
     if config.kind == "squares":
         found = _squares(lib, own, xp.matrix_transpose(_right(lib, other)))
-        return lambda: found, _some_near(lib, found, tau, own, other)
+        bound = tau * (own.norms + xp.max(other.norms))
+        return lambda: found, _some_near(lib, xp.min(found, axis=1), bound)
     peak = xp.astype(xp.max(own.inverse, axis=1), xp.float64)
     low = tau * peak * peak * (own.norms + xp.max(other.norms))
 
@@ -299,11 +303,9 @@ def _near(lib: Library, squares: Array, tau: Any, own: Rows, other: Rows) -> Arr
     return lib.xp.logical_not(squares > tau * sizes)
 
 
-def _some_near(lib: Library, squares: Array, tau: Any, own: Rows, other: Rows) -> Array:
+def _some_near(lib: Library, least: Array, bound: Array) -> Array:
     """Return whether any pair may be too near: False is right, True may not be."""
-    xp = lib.xp
-    sizes = own.norms + xp.max(other.norms)
-    return xp.any(xp.logical_not(xp.min(squares, axis=1) > tau * sizes))
+    return lib.xp.any(lib.xp.logical_not(least > bound))
 
 
 def _threshold(lib: Library, x: Array) -> Any:

@@ -275,6 +275,13 @@ class TensorFlow(Library):
         """Return `value`, with the derivatives of ``function(self, *arrays)``."""
         return searches.derived(partial(function, self), value, arrays)
 
+    def narrowed(self, x: Array, dtype: Any, root: bool, narrow: Array) -> Array:
+        """Return `x`, or with `root` its square root, in `dtype`."""
+        if not root or private.in_xla():
+            return super().narrowed(x, dtype, root, narrow)
+        wide = partial(super().narrowed, x, dtype, root, narrow)
+        return self.when(narrow, lambda: tf.sqrt(tf.cast(x, dtype)), wide)
+
     def rounds_products(self, x: Array) -> bool:
         """Return whether there is a device that multiplies float32 as TF32."""
         allowed = tf.config.experimental.tensor_float_32_execution_enabled()

@@ -24,18 +24,12 @@ class Reusing:
         """Return the matrix product of two arrays of one dtype."""
         return torch.mm(x, y, out=self._memory("product", x, x.dtype, y.shape[1]))
 
-    def narrowed(self, x: Array, dtype: Any, root: bool, sizes: Array) -> Array:
+    def narrowed(self, x: Array, dtype: Any, root: bool, narrow: Array) -> Array:
         """Return `x`, or with `root` its square root, in `dtype`."""
         out = self._memory("narrowed", x, dtype, x.shape[1]).copy_(x)
         if not root:
             return out
-        # On a processor the root of float32 takes a fifth of the time of float64. It is
-        # used where no square overflows or loses digits in float32.
-        limits = torch.finfo(dtype)
-        top, least = sizes.max(), out.amin()
-        if bool((2 * top < limits.max) & (least > limits.tiny / limits.eps)):
-            return out.sqrt_()
-        return out.copy_(x.sqrt_())
+        return out.sqrt_() if narrow else out.copy_(x.sqrt_())
 
     def inverses(self, lengths: Array) -> Array:
         """Return the reciprocals of lengths, and 0 for a length of 0.
