@@ -4,7 +4,7 @@ from typing import Any
 
 import array_api_compat
 
-from metricops._checks import Shape
+from metricops._checks import Shape, check_same_shape
 from metricops._frameworks.dtypes import INSTEAD, Dtype, describe
 from metricops._typing import Array, Namespace
 
@@ -92,6 +92,14 @@ class Facts:
         self, x: Array, axis: int, other: Array, other_axis: int, need: str
     ) -> Array:
         """Return `x`, checked at run time where a size is unknown while tracing."""
+        return x
+
+    def shaped(self, name: str, x: Array, other: str, like: Array) -> Array:
+        """Return the argument `name`, made sure to have the shape of the `other`."""
+        check_same_shape(name, self.shape(x), other, self.shape(like))
+        for axis in range(len(self.shape(like))):
+            need = f"`{name}` must have the shape of `{other}`."
+            x = self.agree(x, axis, like, axis, need)
         return x
 
     def asarray(self, value: Any, like: Array, dtype: Any = None) -> Array:

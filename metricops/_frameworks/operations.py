@@ -8,6 +8,11 @@ from metricops._typing import Array
 Arrays = tuple[Any, ...]  # of arrays, or None where one is not given
 
 
+def never(*_: Any) -> bool:
+    """Return False, whatever the call."""
+    return False
+
+
 class Operation(NamedTuple):
     """A function and its gradient, in array API functions.
 
@@ -31,9 +36,9 @@ class Operation(NamedTuple):
     The gradients of ``sum(upstream * value)``, one for each entry of `arrays`; None
     where it is not wanted.
     """
-    is_small: Callable[..., bool]
+    is_small: Callable[..., bool] = never
     """``is_small(lib, config, arrays)``: whether autodiff of `value` is cheaper."""
-    saves_gradients: Callable[..., bool]
+    saves_gradients: Callable[..., bool] = never
     """``saves_gradients(config)``: whether the value is a number, shape (), and what
     `value_and_saved` saves are its gradients, one for each array wanted."""
 

@@ -13,8 +13,7 @@ from metricops._losses.column_products import (
     squares,
     two_views,
 )
-from metricops._losses.numbers import Solved, number
-from metricops._losses.solvable import Solvable, differentiated
+from metricops._losses.solvable import Solvable, Solved, differentiated, number
 from metricops._similarity.normalize import Units, unit_and_norm, unit_gradient
 from metricops._typing import Array
 

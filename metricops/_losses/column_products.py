@@ -53,11 +53,7 @@ def two_views(first: Any, second: Any) -> Inputs:
     lib.check_whole("first", one)
     lib.check_whole("second", other)
     _checks.check_rank("first", lib.shape(one), 2, "(n, d)")
-    _checks.check_same_shape("second", lib.shape(other), "first", lib.shape(one))
-    for axis in range(2):
-        need = "`second` must have the shape of `first`."
-        other = lib.agree(other, axis, one, axis, need)
-    return inputs._replace(second=other)
+    return inputs._replace(second=lib.shaped("second", other, "first", one))
 
 
 def count(lib: Library, x: Array, axis: int) -> Array:

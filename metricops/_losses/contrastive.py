@@ -9,7 +9,7 @@ from typing import Any
 from metricops import _checks
 from metricops._arguments.arrays import float_arrays, numbers
 from metricops._arguments.options import check_number
-from metricops._arguments.weights import reduce_losses, sample_weights
+from metricops._arguments.weights import sample_weights
 from metricops._frameworks import Library
 from metricops._frameworks.host import is_number
 from metricops._frameworks.public import public
@@ -24,6 +24,7 @@ from metricops._losses.solvable import (
     Formula,
     Solvable,
     differentiated,
+    loss_of_formula,
     solve_formula,
 )
 from metricops._typing import Array, Reduction, TermReduction
@@ -74,12 +75,7 @@ def _alike(lib: Library, same: Any, distances: Array) -> Array:
     alike = numbers(lib, "same", same, "distances", distances)
     if alike.ndim == distances.ndim + 1 and lib.shape(alike)[-1] == 1:
         alike = alike[..., 0]
-    shape = lib.shape(distances)
-    _checks.check_same_shape("same", lib.shape(alike), "distances", shape)
-    for axis in range(distances.ndim):
-        need = "`same` must have the shape of `distances`."
-        alike = lib.agree(alike, axis, distances, axis, need)
-    return lib.stop_gradient(alike)
+    return lib.stop_gradient(lib.shaped("same", alike, "distances", distances))
 
 
 def _solvable_of_embeddings(
@@ -145,14 +141,7 @@ def contrastive_loss(
     >>> contrastive_loss(distances, [1, 0, 0], reduction="none").tolist()
     [0.25, 0.25, 0.0]
     """
-    _checks.check_reduction(reduction)
-    formula = Pairs(reduction, check_number("margin", margin))
-    inputs = float_arrays(distances=distances)
-    lib, wide = inputs.library, inputs.first
-    lib.check_whole("distances", wide)
-    losses, _ = formula.losses(lib, wide, _alike(lib, same, wide))
-    weights = sample_weights(lib, sample_weight, "distances", losses)
-    return inputs.narrow(reduce_losses(lib, losses, weights, reduction))
+    return loss_of_formula(_solvable(distances, same, margin, sample_weight, reduction))
 
 
 @public

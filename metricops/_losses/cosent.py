@@ -7,10 +7,8 @@ from metricops._arguments.arrays import float_arrays
 from metricops._arguments.options import temperature_of
 from metricops._frameworks import Arrays, Library
 from metricops._frameworks.public import public
-from metricops._losses.cosent_order import ordered
-from metricops._losses.cosent_scores import fitting
-from metricops._losses.numbers import Solved, number
-from metricops._losses.solvable import Solvable, differentiated
+from metricops._losses.cosent_order import fitting, ordered
+from metricops._losses.solvable import Solvable, Solved, differentiated, number
 from metricops._typing import Array
 
 _NAMES = ("similarities", "temperature")

@@ -6,7 +6,7 @@ from metricops._arguments.options import check_number, check_positive
 from metricops._frameworks.public import public
 from metricops._losses.embeddings import admitted_within
 from metricops._losses.embeddings_call import Call, loss_of, solvable_by
-from metricops._losses.multi_similarity_objective import MultiSimilarities
+from metricops._losses.two_sided import MultiSimilarities
 from metricops._typing import Array, Reduction
 
 

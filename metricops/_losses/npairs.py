@@ -3,7 +3,6 @@
 from typing import Any
 
 from metricops import _checks
-from metricops._arguments.arrays import Inputs
 from metricops._arguments.labels import (
     check_classes,
     column,
@@ -11,27 +10,41 @@ from metricops._arguments.labels import (
     multihot_arrays,
 )
 from metricops._arguments.matches import matches, shared
-from metricops._arguments.matrices import (
-    checked_similarity,
-    fitting_labels,
-    given_labels,
-)
+from metricops._frameworks import Library
 from metricops._frameworks.public import public
-from metricops._losses.softmax import cross_entropy, solvable
-from metricops._losses.solvable import Solvable, differentiated
+from metricops._losses.softmax import checked_similarity, solvable
+from metricops._losses.solvable import Solvable, differentiated, loss_of_formula
 from metricops._typing import Array, Reduction
 
 
-def _solvable(sample_weight: Any, reduction: str, **given: Any) -> Solvable:
-    """Return a call as `value_and_grad` takes it."""
-    found = _equal(**given, reduction=reduction)
-    return solvable(*found, sample_weight, reduction)
+def _solvable(
+    similarity: Any, labels: Any, column_labels: Any, sample_weight: Any, reduction: str
+) -> Solvable:
+    """Return a call of equal labels as `value_and_grad` takes it."""
+    inputs = checked_similarity(similarity, reduction)
+    lib, wide = inputs.library, inputs.first
+    given = _given(labels, column_labels)
+    arrays = label_arrays(lib, "similarity", wide, **given)
+    columns = {name: column(lib, name, x) for name, x in arrays.items()}
+    rows, others = _fitting(lib, wide, columns)
+    targets = lib.xp.astype(matches(lib, rows, others), wide.dtype)
+    return solvable(inputs, targets, sample_weight, reduction)
 
 
-def _multilabel_solvable(sample_weight: Any, reduction: str, **given: Any) -> Solvable:
-    """Return a call as `value_and_grad` takes it."""
-    found = _shared(**given, reduction=reduction)
-    return solvable(*found, sample_weight, reduction)
+def _multilabel_solvable(
+    similarity: Any, labels: Any, column_labels: Any, sample_weight: Any, reduction: str
+) -> Solvable:
+    """Return a call of shared labels, whose number is the target, in the same form."""
+    inputs = checked_similarity(similarity, reduction)
+    lib, wide = inputs.library, inputs.first
+    given = _given(labels, column_labels)
+    both = multihot_arrays(lib, "similarity", wide, **given)
+    for name, x in both.items():
+        _checks.check_rank(name, lib.shape(x), 2, "(n, c), multi-hot")
+    check_classes(lib, both)
+    rows, others = _fitting(lib, wide, both)
+    targets = shared(lib, rows, others, wide.dtype)
+    return solvable(inputs, targets, sample_weight, reduction)
 
 
 @public
@@ -93,9 +106,8 @@ def npairs_loss(
     >>> round(float(npairs_loss(similarity, [0, 1, 2, 3])), 4)
     0.2539
     """
-    inputs, targets = _equal(similarity, labels, column_labels, reduction)
-    lib, wide = inputs.library, inputs.first
-    return inputs.narrow(cross_entropy(lib, wide, targets, sample_weight, reduction))
+    given = similarity, labels, column_labels, sample_weight, reduction
+    return loss_of_formula(_solvable(*given))
 
 
 @public
@@ -149,34 +161,34 @@ def npairs_multilabel_loss(
     >>> round(float(loss), 4)
     1.4205
     """
-    inputs, targets = _shared(similarity, labels, column_labels, reduction)
-    lib, wide = inputs.library, inputs.first
-    return inputs.narrow(cross_entropy(lib, wide, targets, sample_weight, reduction))
+    given = similarity, labels, column_labels, sample_weight, reduction
+    return loss_of_formula(_multilabel_solvable(*given))
 
 
-def _equal(
-    similarity: Any, labels: Any, column_labels: Any, reduction: str
-) -> tuple[Inputs, Array]:
-    """Return the similarities, and where labels are equal as their targets."""
-    inputs = checked_similarity(similarity, reduction)
-    lib, wide = inputs.library, inputs.first
-    given = given_labels(labels, column_labels)
-    arrays = label_arrays(lib, "similarity", wide, **given)
-    columns = {name: column(lib, name, x) for name, x in arrays.items()}
-    rows, others = fitting_labels(lib, wide, columns)
-    return inputs, lib.xp.astype(matches(lib, rows, others), wide.dtype)
+def _given(labels: Any, others: Any) -> dict[str, Any]:
+    """Return those labels that are given, by argument."""
+    given = {"labels": labels}
+    return given if others is None else {**given, "column_labels": others}
 
 
-def _shared(
-    similarity: Any, labels: Any, column_labels: Any, reduction: str
-) -> tuple[Inputs, Array]:
-    """Return the similarities, and the numbers of shared labels as their targets."""
-    inputs = checked_similarity(similarity, reduction)
-    lib, wide = inputs.library, inputs.first
-    given = given_labels(labels, column_labels)
-    both = multihot_arrays(lib, "similarity", wide, **given)
-    for name, x in both.items():
-        _checks.check_rank(name, lib.shape(x), 2, "(n, c), multi-hot")
-    check_classes(lib, both)
-    rows, others = fitting_labels(lib, wide, both)
-    return inputs, shared(lib, rows, others, wide.dtype)
+def _fitting(
+    lib: Library, similarity: Array, given: dict[str, Array]
+) -> tuple[Array, Array]:
+    """Return the labels of the rows and of the columns, one for each."""
+    n, m = lib.shape(similarity)
+    labels = given["labels"]
+    name = "column_labels" if "column_labels" in given else "labels"
+    others = given[name]
+    _check_count("labels", lib.shape(labels), n, "rows")
+    _check_count(name, lib.shape(others), m, "columns")
+    need = "`labels` must have a label for each row of `similarity`."
+    rows = lib.agree(labels, 0, similarity, 0, need)
+    need = f"`{name}` must have a label for each column of `similarity`."
+    return rows, lib.agree(others, 0, similarity, 1, need)
+
+
+def _check_count(name: str, shape: _checks.Shape, count: int | None, word: str) -> None:
+    """Raise unless there is a label for each of `count` rows or columns."""
+    given, *_ = shape
+    if not _checks.same(given, count):
+        _checks.refuse_shape(name, f"a label for each of {count} {word}", shape)

@@ -12,8 +12,8 @@ from metricops import _checks
 from metricops._frameworks import Arrays, Library, placed
 from metricops._losses.embeddings import admitted_within
 from metricops._losses.embeddings_call import Call, solvable
-from metricops._losses.soft_nearest_neighbor_objective import LogShares
 from metricops._losses.solvable import Solvable
+from metricops._losses.two_sided import LogShares
 from metricops._panels.operation import value_and_gradients
 from metricops._panels.records import Config, Given, Labels, Wanted
 from metricops._similarity.metrics import canonical_among

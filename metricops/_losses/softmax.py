@@ -5,13 +5,14 @@ from typing import Any
 
 from metricops import _checks
 from metricops._arguments.arrays import Inputs, float_arrays, numbers
-from metricops._arguments.weights import reduce_losses, sample_weights
+from metricops._arguments.weights import sample_weights
 from metricops._frameworks import Library
 from metricops._frameworks.public import public
 from metricops._losses.solvable import (
     Formula,
     Solvable,
     differentiated,
+    loss_of_formula,
     solve_formula,
 )
 from metricops._typing import Array, Reduction
@@ -52,19 +53,35 @@ def solvable(
     inputs: Inputs, targets: Array, sample_weight: Any, reduction: str
 ) -> Solvable:
     """Return a call of a loss of similarities as `value_and_grad` takes it."""
-    lib, wide = inputs.library, inputs.first
-    like = lib.xp.sum(wide, axis=1)
-    arrays = wide, targets, sample_weights(lib, sample_weight, "similarity", like)
-    formula = CrossEntropy(reduction)
+    lib, wide, weights = inputs.library, inputs.first, None
+    if sample_weight is not None:
+        like = lib.xp.sum(wide[:, :1], axis=1)
+        weights = sample_weights(lib, sample_weight, "similarity", like)
+    arrays, formula = (wide, targets, weights), CrossEntropy(reduction)
     return Solvable(inputs, solve_formula, formula, arrays, (), _NAMES)
 
 
 def _solvable(
     similarity: Any, targets: Any, sample_weight: Any, reduction: str
 ) -> Solvable:
-    return solvable(
-        *_admitted(similarity, targets, reduction), sample_weight, reduction
-    )
+    inputs = checked_similarity(similarity, reduction)
+    lib, wide = inputs.library, inputs.first
+    array = numbers(lib, "targets", targets, "similarity", wide)
+    shape = lib.shape(wide)
+    _checks.check_same_shape("targets", lib.shape(array), "similarity", shape)
+    for axis in (0, 1):
+        array = lib.agree(array, axis, wide, axis, "`targets` must fit `similarity`.")
+    return solvable(inputs, array, sample_weight, reduction)
+
+
+def checked_similarity(similarity: Any, reduction: str) -> Inputs:
+    """Return a similarity matrix as an array of floats, having checked its rank."""
+    _checks.check_reduction(reduction)
+    inputs = float_arrays(similarity=similarity)
+    lib, wide = inputs.library, inputs.first
+    _checks.check_rank("similarity", lib.shape(wide), 2, "(n, m)")
+    lib.check_whole("similarity", wide)
+    return inputs
 
 
 @public
@@ -111,33 +128,7 @@ def softmax_cross_entropy(
     >>> round(float(softmax_cross_entropy(similarity, np.eye(2))), 4)
     0.1269
     """
-    inputs, array = _admitted(similarity, targets, reduction)
-    lib, wide = inputs.library, inputs.first
-    return inputs.narrow(cross_entropy(lib, wide, array, sample_weight, reduction))
-
-
-def _admitted(similarity: Any, targets: Any, reduction: str) -> tuple[Inputs, Array]:
-    """Return the similarities, and the targets that fit them."""
-    _checks.check_reduction(reduction)
-    inputs = float_arrays(similarity=similarity)
-    lib, wide = inputs.library, inputs.first
-    lib.check_whole("similarity", wide)
-    shape = lib.shape(wide)
-    _checks.check_rank("similarity", shape, 2, "(n, m)")
-    array = numbers(lib, "targets", targets, "similarity", wide)
-    _checks.check_same_shape("targets", lib.shape(array), "similarity", shape)
-    for axis in (0, 1):
-        array = lib.agree(array, axis, wide, axis, "`targets` must fit `similarity`.")
-    return inputs, array
-
-
-def cross_entropy(
-    lib: Library, similarity: Array, targets: Array, sample_weight: Any, reduction: str
-) -> Array:
-    """Return the checked rows' cross-entropy, weighted and reduced."""
-    losses, counted = _rows(lib, similarity, targets)
-    weights = sample_weights(lib, sample_weight, "similarity", losses)
-    return reduce_losses(lib, losses, weights, reduction, counted)
+    return loss_of_formula(_solvable(similarity, targets, sample_weight, reduction))
 
 
 def _rows(lib: Library, s: Array, t: Array) -> tuple[Array, Array]:

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from metricops import _checks
-from metricops._arguments.arrays import Inputs, float_arrays
+from metricops._arguments.arrays import float_arrays
 from metricops._arguments.options import check_number
-from metricops._arguments.weights import reduce_losses, sample_weights
+from metricops._arguments.weights import sample_weights
 from metricops._frameworks import Library
 from metricops._frameworks.public import public
 from metricops._losses.distances import (
@@ -22,6 +22,7 @@ from metricops._losses.solvable import (
     Formula,
     Solvable,
     differentiated,
+    loss_of_formula,
     solve_formula,
 )
 from metricops._losses.triplet_terms import Triplets, cost
@@ -65,22 +66,12 @@ def _solvable(
     """Return a call as `value_and_grad` takes it."""
     _checks.check_reduction(reduction)
     formula = Costs(reduction, _margin(margin))
-    inputs, far = _distances(positive_distances, negative_distances)
-    lib, near = inputs.library, inputs.first
-    weights = sample_weights(lib, sample_weight, "positive_distances", near)
-    return Solvable(inputs, solve_formula, formula, (near, far, weights), (), _NAMES)
-
-
-def _distances(near: Any, far: Any) -> tuple[Inputs, Array]:
-    """Return the distances, and the negative ones made sure to fit."""
     first, second = "positive_distances", "negative_distances"
-    inputs = float_arrays(positive_distances=near, negative_distances=far)
-    lib, near, far = inputs.library, inputs.first, inputs.second
-    _checks.check_same_shape(second, lib.shape(far), first, lib.shape(near))
-    for axis in range(near.ndim):
-        need = f"`{second}` must have the shape of `{first}`."
-        far = lib.agree(far, axis, near, axis, need)
-    return inputs, far
+    inputs = float_arrays(**{first: positive_distances, second: negative_distances})
+    lib, near = inputs.library, inputs.first
+    far = lib.shaped(second, inputs.second, first, near)
+    weights = sample_weights(lib, sample_weight, first, near)
+    return Solvable(inputs, solve_formula, formula, (near, far, weights), (), _NAMES)
 
 
 def _solvable_of_embeddings(
@@ -145,13 +136,8 @@ def triplet_loss(
     >>> float(triplet_loss(positive, negative))
     0.375
     """
-    _checks.check_reduction(reduction)
-    formula = Costs(reduction, _margin(margin))
-    inputs, far = _distances(positive_distances, negative_distances)
-    lib = inputs.library
-    losses, _ = formula.losses(lib, inputs.first, far)
-    weights = sample_weights(lib, sample_weight, "positive_distances", losses)
-    return inputs.narrow(reduce_losses(lib, losses, weights, reduction))
+    distances = positive_distances, negative_distances
+    return loss_of_formula(_solvable(*distances, margin, sample_weight, reduction))
 
 
 @public

@@ -60,26 +60,9 @@ def backward(
     return (error * upstream[:, None] if there else None,)
 
 
-def is_small(lib: Library, config: Config, arrays: Arrays) -> bool:
-    """Return False: how ties share a gradient is a rule, which autodiff lacks."""
-    return False
-
-
-def saves_gradients(config: Config) -> bool:
-    """Return False: there is a value for each row."""
-    return False
-
-
+# Of no size is autodiff as good: how ties share a gradient is a rule, which it lacks.
 _OPERATION = register(
-    Operation(
-        "triplets_of_matrix",
-        Config,
-        value,
-        value_and_saved,
-        backward,
-        is_small,
-        saves_gradients,
-    )
+    Operation("triplets_of_matrix", Config, value, value_and_saved, backward)
 )
 
 

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 from metricops._frameworks import Arrays, Library
 from metricops._losses.column_products import at_least_one, centred, count, squares
-from metricops._losses.numbers import Solved, number
+from metricops._losses.solvable import Solved, number
 from metricops._typing import Array
 
 

@@ -34,11 +34,6 @@ def value(lib: Library, config: Config, arrays: Arrays, constants: Arrays) -> Ar
     return reduced(lib, config.reduction, given.weights, given.scales, parts)
 
 
-def is_small(lib: Library, config: Config, arrays: Arrays) -> bool:
-    """Return False: the slopes at equal rows are a rule, which autodiff lacks."""
-    return False
-
-
 def saves_gradients(config: Config) -> bool:
     """Return whether a call saves its gradients: where its value is a number."""
     return config.reduction != "none"
@@ -161,6 +156,7 @@ def _counts(part: Part) -> Part:
     return part._replace(losses=part.count)
 
 
+# Of no size is autodiff as good: the slopes at equal rows are a rule, which it lacks.
 OPERATION = register(
     Operation(
         "loss_of_distances",
@@ -168,7 +164,6 @@ OPERATION = register(
         value,
         value_and_saved,
         backward,
-        is_small,
-        saves_gradients,
+        saves_gradients=saves_gradients,
     )
 )

@@ -116,19 +116,8 @@ def backward(
     return tuple(x if there else None for x, there in pairs)
 
 
-def is_small(lib: Library, config: Config, arrays: Arrays) -> bool:
-    """Return False: autodiff would keep every visitor."""
-    return False
-
-
-def saves_gradients(config: Config) -> bool:
-    """Return False: the value is an array."""
-    return False
-
-
-OPERATION = Operation(
-    "lap", Config, value, value_and_saved, backward, is_small, saves_gradients
-)
+# Of no size is autodiff as good: it would keep every visitor.
+OPERATION = Operation("lap", Config, value, value_and_saved, backward)
 
 
 def _lap(

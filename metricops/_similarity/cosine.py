@@ -48,12 +48,9 @@ def row_cosines(
     first: str, second: str, inputs: Inputs, axis: int | tuple[int, ...]
 ) -> Array:
     """Return the cosines along `axis` of the arguments called `first` and `second`."""
-    lib, x, y = inputs.library, inputs.first, inputs.second
-    shape = lib.shape(x)
-    _checks.check_same_shape(second, lib.shape(y), first, shape)
-    for i in range(len(shape)):
-        y = lib.agree(y, i, x, i, f"`{second}` must have the shape of `{first}`.")
-    axes = _checks.check_axes_of(first, len(shape), axis)
+    lib, x = inputs.library, inputs.first
+    y = lib.shaped(second, inputs.second, first, x)
+    axes = _checks.check_axes_of(first, x.ndim, axis)
     found: Array = lib.quietly(cosines, x, y, axes)
     return found
 

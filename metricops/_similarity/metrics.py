@@ -75,19 +75,17 @@ def _differences(lib: Library, config: Config, x: Array, y: Array | None) -> Arr
 
 def manhattan(lib: Library, x: Array, y: Array | None) -> Array:
     """Return the sums of the absolute differences of rows."""
-    return lib.differentiable(
-        operation.OPERATION, Config("absolute", False), (x, y), ()
-    )
+    return _differences(lib, Config("absolute", False), x, y)
 
 
 def squared_euclidean(lib: Library, x: Array, y: Array | None) -> Array:
     """Return the sums of the squared differences of rows."""
-    return lib.differentiable(operation.OPERATION, Config("squares", False), (x, y), ())
+    return _differences(lib, Config("squares", False), x, y)
 
 
 def euclidean(lib: Library, x: Array, y: Array | None) -> Array:
     """Return the lengths of the differences of rows."""
-    return lib.differentiable(operation.OPERATION, Config("length", False), (x, y), ())
+    return _differences(lib, Config("length", False), x, y)
 
 
 def snr(lib: Library, x: Array, y: Array | None) -> Array:
@@ -96,9 +94,7 @@ def snr(lib: Library, x: Array, y: Array | None) -> Array:
     divisor = _common_divisor(lib, x, y)
     rows = _without_offset(lib, x / divisor)
     columns = None if y is None else _without_offset(lib, y / divisor)
-    noise = lib.differentiable(
-        operation.OPERATION, Config("length", True), (rows, columns), ()
-    )
+    noise = _differences(lib, Config("length", True), rows, columns)
     constant = lib.peak(xp.abs(rows), axis=-1) <= 0  # -inf where there are no features
     if 0 not in rows.shape:
         rows = rows - xp.mean(rows, axis=-1, keepdims=True)

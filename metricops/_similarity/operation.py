@@ -42,11 +42,6 @@ def is_small(lib: Library, config: Config, arrays: Arrays) -> bool:
     return differences.is_one_panel(lib, *_both(arrays))
 
 
-def saves_gradients(config: Config) -> bool:
-    """Return False: the value is a matrix."""
-    return False
-
-
 def value_and_saved(
     lib: Library,
     config: Config,
@@ -174,13 +169,5 @@ def _both(arrays: Arrays) -> tuple[Array, Array]:
 
 
 OPERATION = register(
-    Operation(
-        "differences",
-        Config,
-        value,
-        value_and_saved,
-        backward,
-        is_small,
-        saves_gradients,
-    )
+    Operation("differences", Config, value, value_and_saved, backward, is_small)
 )
