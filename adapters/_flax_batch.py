@@ -11,9 +11,8 @@ from flax import nnx
 
 import metricops
 
-from ._embedding_loss import module_loss, option_names
 from ._jax import AxisName, check_over_axis, loss_over_axis
-from ._options import shape_of_proxies
+from ._modules import module_loss, option_names, shape_of_proxies
 
 
 class _Loss(nnx.Module):

@@ -13,15 +13,22 @@ from flax import linen as nn
 import metricops
 from metricops._arguments.options import check_number
 
-from ._embedding_loss import (
+from ._jax import (
+    AxisName,
+    Memory,
+    beside,
+    capped,
+    check_over_axis,
+    loss_over_axis,
+    nothing,
+)
+from ._linen_batch import LabelledLoss
+from ._modules import (
     SIGMOID_OPTIONS,
     check_memory_options,
     log_scale,
     option_names,
 )
-from ._jax import AxisName, capped, check_over_axis, loss_over_axis
-from ._jax_siblings import Memory, beside, nothing
-from ._linen_batch import LabelledLoss
 
 
 class SigmoidEmbeddingLoss(nn.Module):

@@ -9,8 +9,7 @@ import torch
 
 import metricops
 
-from ._embedding_loss import module_loss, option_names
-from ._options import shape_of_proxies
+from ._modules import module_loss, option_names, shape_of_proxies
 from ._torch_base import Module
 from ._torch_processes import batch_loss, processes
 

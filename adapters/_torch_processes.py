@@ -9,7 +9,7 @@ import torch.distributed as dist
 
 from metricops._sharded import Visits, check_gather, leaves
 
-from ._embedding_loss import module_loss
+from ._modules import module_loss
 from ._torch_collectives import AllGather, AllReduce, Sent, answers
 
 _READY, _FAILED = 0, 1

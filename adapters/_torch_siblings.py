@@ -11,17 +11,16 @@ import metricops
 from metricops._arguments.held import labels_to_hold
 from metricops._arguments.options import check_number
 
-from ._embedding_loss import (
+from ._modules import (
     SIGMOID_OPTIONS,
     check_memory,
     check_memory_options,
     log_scale,
     option_names,
 )
-from ._torch_base import Module
+from ._torch_base import Module, learnt_temperature
 from ._torch_batch import LabelledLoss
 from ._torch_processes import batch_loss, processes
-from ._torch_scale import learnt_temperature
 
 
 class SigmoidEmbeddingLoss(Module):

@@ -11,7 +11,6 @@ from flax import nnx
 
 import metricops
 
-from ._embedding_loss import OPTIONS, log_scale
 from ._flax_batch import (
     BarlowTwinsLoss,
     CircleLoss,
@@ -29,7 +28,7 @@ from ._flax_siblings import (
     TripletEmbeddingLoss,
 )
 from ._jax import AxisName, capped, check_over_axis, loss_over_axis
-from ._options import check_dot, check_module
+from ._modules import OPTIONS, check_dot, check_module, log_scale
 
 __all__ = [
     "BarlowTwinsLoss",

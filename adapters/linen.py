@@ -11,7 +11,6 @@ from flax import linen as nn
 
 import metricops
 
-from ._embedding_loss import OPTIONS, log_scale
 from ._jax import AxisName, capped, check_over_axis, loss_over_axis
 from ._linen_batch import (
     BarlowTwinsLoss,
@@ -29,7 +28,7 @@ from ._linen_siblings import (
     SigmoidEmbeddingLoss,
     TripletEmbeddingLoss,
 )
-from ._options import check_dot, check_module
+from ._modules import OPTIONS, check_dot, check_module, log_scale
 
 __all__ = [
     "BarlowTwinsLoss",

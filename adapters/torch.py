@@ -9,9 +9,8 @@ import torch
 
 import metricops
 
-from ._embedding_loss import OPTIONS, log_scale
-from ._options import check_dot
-from ._torch_base import Module
+from ._modules import OPTIONS, check_dot, log_scale
+from ._torch_base import Module, learnt_temperature
 from ._torch_batch import (
     BarlowTwinsLoss,
     CircleLoss,
@@ -23,7 +22,6 @@ from ._torch_batch import (
     VICRegLoss,
 )
 from ._torch_processes import batch_loss, processes
-from ._torch_scale import learnt_temperature
 from ._torch_siblings import (
     ContrastiveEmbeddingLoss,
     CrossBatchMemory,

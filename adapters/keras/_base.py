@@ -8,8 +8,7 @@ from typing import Any, ClassVar, Literal, TypeAlias
 
 import keras
 from keras import ops
-from metricops.adapters._embedding_loss import option_names
-from metricops.adapters._options import check_options
+from metricops.adapters._modules import check_options, option_names
 
 from metricops import _checks
 from metricops._losses.rows import reduced_rows
@@ -39,6 +38,7 @@ class Loss(keras.losses.Loss):
     """
 
     _function: Any = None
+    _all_count = False  # what `_counts_each` returns
     # What Keras calls the arguments of `_function`.
     _names: ClassVar[dict[str, str]] = {
         **dict.fromkeys(("anchors", "embeddings"), "y_pred"),
@@ -132,7 +132,7 @@ class Loss(keras.losses.Loss):
 
         It is not known where an anchor may lack positives, or has several terms.
         """
-        return False
+        return self._all_count
 
     def _mean_of_kept(self, y_true: Any, sample_weight: Any) -> Reduction:
         """Return the reduction that is the mean of what a mask keeps."""
@@ -205,6 +205,30 @@ class GatheringLoss(Loss):
         return super()._weights(sample_weight, mask, reduction)
 
 
+class PairsLoss(GatheringLoss):
+    """A loss of pairs of embeddings, whose `options` are its arguments.
+
+    A subclass has the `_function` of metricops that computes it.
+    """
+
+    def call(
+        self,
+        y_true: Any,
+        y_pred: Any,
+        sample_weight: Any = None,
+        reduction: Reduction = "none",
+    ) -> Any:
+        """Return the pairs' losses, of shape (n,), or their mean."""
+        return self._of_batch(
+            self._function,
+            *views_of(y_pred),
+            dense(y_true),
+            sample_weight=sample_weight,
+            reduction=reduction,
+            **self.options,
+        )
+
+
 class EmbeddingLoss(GatheringLoss):
     """A loss of embeddings with labels, whose `options` are its arguments.
 
@@ -243,6 +267,7 @@ class RowsLoss(Loss):
     """
 
     _names: ClassVar[dict[str, str]] = {"first": "y_true", "second": "y_pred"}
+    _all_count = True
 
     def call(
         self,
@@ -259,9 +284,6 @@ class RowsLoss(Loss):
     def _rows(self, y_true: Any, y_pred: Any) -> Any:
         """Return the loss of each sample."""
         raise NotImplementedError
-
-    def _counts_each(self, y_true: Any) -> bool:
-        return True
 
 
 class AddonsLoss(Loss):
@@ -290,6 +312,15 @@ class AddonsLoss(Loss):
         if "dtype" not in config and config.get("reduction") == "none":
             config = {**config, "reduction": "auto"}
         return super().from_config(config)
+
+
+def views_of(y_pred: Any) -> tuple[Any, Any]:
+    """Return the two views that predictions hold."""
+    shape = tuple(y_pred.shape)
+    if len(shape) != 3 or shape[1] not in (2, None):
+        msg = f"`y_pred` must have shape (n, 2, d); got shape {shape}."
+        raise ValueError(msg)
+    return y_pred[:, 0], y_pred[:, 1]
 
 
 def _expanded(x: Any, rank: int) -> Any:

@@ -7,12 +7,12 @@ from typing import Any
 
 import keras
 from keras import ops
-from metricops.adapters._options import check_options, shape_of_proxies
+from metricops.adapters._modules import check_options, shape_of_proxies
 
 import metricops
 from metricops import _checks
 
-from ._base import AddonsLoss, EmbeddingLoss, Loss, Reduction
+from ._base import AddonsLoss, EmbeddingLoss, Loss, Reduction, views_of
 from ._inputs import Apply, dense, held, is_symbolic, plain, tensor
 
 _register = keras.saving.register_keras_serializable
@@ -80,12 +80,9 @@ class _ViewsLoss(Loss):
         reduction: Reduction = "none",
     ) -> Any:
         """Return the loss of all views, of shape ()."""
-        shape = tuple(y_pred.shape)
-        if len(shape) != 3 or shape[1] not in (2, None):
-            msg = f"`y_pred` must have shape (n, 2, d); got shape {shape}."
-            raise ValueError(msg)
+        views = views_of(y_pred)
         _refuse_weights(sample_weight)
-        return self._function(y_pred[:, 0], y_pred[:, 1], **self.options)
+        return self._function(*views, **self.options)
 
 
 @_register(package="metricops")
@@ -218,8 +215,27 @@ class CoSENTLoss(Loss):
         return self._function(y_pred, dense(y_true), **self.options)
 
 
+class _LiftedLoss(Loss):
+    """A loss of all positive pairs of a batch, which is one number."""
+
+    _function = staticmethod(metricops.lifted_structure_loss_from_embeddings)
+
+    def call(
+        self,
+        y_true: Any,
+        y_pred: Any,
+        sample_weight: Any = None,
+        reduction: Reduction = "none",
+    ) -> Any:
+        """Return the loss of all positive pairs, of shape ()."""
+        _refuse_weights(sample_weight)
+        return self._function(
+            y_pred, dense(y_true), reduction=reduction, **self.options
+        )
+
+
 @_register(package="metricops")
-class LiftedStructureLoss(Loss):
+class LiftedStructureLoss(_LiftedLoss):
     """Lifted structure loss, as `metricops.lifted_structure_loss_from_embeddings`.
 
     `y_true` holds the labels, of shape (n,) or (n, 1), and `y_pred` the embeddings, of
@@ -240,8 +256,6 @@ class LiftedStructureLoss(Loss):
     0.5546
     """
 
-    _function = staticmethod(metricops.lifted_structure_loss_from_embeddings)
-
     def __init__(
         self,
         name: str | None = "lifted_structure_loss",
@@ -258,22 +272,9 @@ class LiftedStructureLoss(Loss):
             margin=margin, metric=metric, normalize=normalize, block_size=block_size
         )
 
-    def call(
-        self,
-        y_true: Any,
-        y_pred: Any,
-        sample_weight: Any = None,
-        reduction: Reduction = "none",
-    ) -> Any:
-        """Return the loss of all positive pairs, of shape ()."""
-        _refuse_weights(sample_weight)
-        return self._function(
-            y_pred, dense(y_true), reduction=reduction, **self.options
-        )
-
 
 @_register(package="metricops")
-class LiftedStructLoss(AddonsLoss):
+class LiftedStructLoss(_LiftedLoss, AddonsLoss):
     """Lifted structure loss.
 
     ``tfa.losses.LiftedStructLoss`` over
@@ -296,8 +297,6 @@ class LiftedStructLoss(AddonsLoss):
     0.5546
     """
 
-    _function = staticmethod(metricops.lifted_structure_loss_from_embeddings)
-
     def __init__(
         self,
         margin: float = 1.0,
@@ -307,19 +306,6 @@ class LiftedStructLoss(AddonsLoss):
     ) -> None:
         super().__init__(name=name, reduction=reduction, dtype=dtype)
         self._take(margin=margin)
-
-    def call(
-        self,
-        y_true: Any,
-        y_pred: Any,
-        sample_weight: Any = None,
-        reduction: Reduction = "none",
-    ) -> Any:
-        """Return the loss of all positive pairs, of shape ()."""
-        _refuse_weights(sample_weight)
-        return self._function(
-            y_pred, dense(y_true), reduction=reduction, **self.options
-        )
 
 
 @_register(package="metricops")

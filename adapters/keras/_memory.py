@@ -9,7 +9,7 @@ from typing import Any
 import keras
 import numpy as np
 from keras import ops
-from metricops.adapters._embedding_loss import check_memory
+from metricops.adapters._modules import check_memory
 
 from metricops import _checks
 

@@ -15,7 +15,7 @@ from metricops import _checks
 from metricops._arguments.options import check_number
 from metricops._losses.triplet_matrix import triplet_loss_of_matrix
 
-from ._base import AddonsLoss, EmbeddingLoss, GatheringLoss, Loss, Reduction
+from ._base import AddonsLoss, EmbeddingLoss, Loss, PairsLoss, Reduction
 from ._inputs import Apply, dense, is_symbolic, plain, tensor
 
 _register = keras.saving.register_keras_serializable
@@ -23,7 +23,7 @@ _METRICS = {"L2": "euclidean", "squared-L2": "squared_euclidean", "angular": "co
 
 
 @_register(package="metricops")
-class SigmoidEmbeddingLoss(GatheringLoss):
+class SigmoidEmbeddingLoss(PairsLoss):
     """Sigmoid loss of embeddings, as `metricops.sigmoid_loss_from_embeddings`.
 
     With `normalize` SigLIP's. `y_pred` has shape (n, 2, d), anchors and their positives
@@ -55,6 +55,7 @@ class SigmoidEmbeddingLoss(GatheringLoss):
     """
 
     _function = staticmethod(metricops.sigmoid_loss_from_embeddings)
+    _all_count = True
 
     def __init__(
         self,
@@ -75,31 +76,6 @@ class SigmoidEmbeddingLoss(GatheringLoss):
             normalize=normalize,
             block_size=block_size,
         )
-
-    def call(
-        self,
-        y_true: Any,
-        y_pred: Any,
-        sample_weight: Any = None,
-        reduction: Reduction = "none",
-    ) -> Any:
-        """Return the pairs' losses, of shape (n,), or their mean."""
-        shape = tuple(y_pred.shape)
-        if len(shape) != 3 or shape[1] not in (2, None):
-            msg = f"`y_pred` must have shape (n, 2, d); got shape {shape}."
-            raise ValueError(msg)
-        return self._of_batch(
-            self._function,
-            y_pred[:, 0],
-            y_pred[:, 1],
-            dense(y_true),
-            sample_weight=sample_weight,
-            reduction=reduction,
-            **self.options,
-        )
-
-    def _counts_each(self, y_true: Any) -> bool:
-        return True
 
 
 @_register(package="metricops")
@@ -229,6 +205,7 @@ class ContrastiveLoss(Loss):
     """
 
     _names: ClassVar[dict[str, str]] = {"distances": "y_pred", "same": "y_true"}
+    _all_count = True
 
     def __init__(
         self,
@@ -255,9 +232,6 @@ class ContrastiveLoss(Loss):
             sample_weight=sample_weight,
             reduction=reduction,
         )
-
-    def _counts_each(self, y_true: Any) -> bool:
-        return True
 
     def get_config(self) -> dict[str, Any]:
         """Return the arguments that make this loss again."""

@@ -411,6 +411,7 @@ class MultiNegativesRankLoss(GatheringLoss):
     """
 
     _names: ClassVar[dict[str, str]] = {"anchors": "y_true", "candidates": "y_pred"}
+    _all_count = True
 
     def __init__(
         self,
@@ -443,9 +444,6 @@ class MultiNegativesRankLoss(GatheringLoss):
             sample_weight=sample_weight,
             reduction=reduction,
         )
-
-    def _counts_each(self, y_true: Any) -> bool:
-        return True
 
     def get_config(self) -> dict[str, Any]:
         """Return the arguments that make this loss again."""

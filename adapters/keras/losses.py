@@ -8,11 +8,11 @@ from typing import Any
 import keras
 import numpy as np
 from keras import ops
-from metricops.adapters._options import check_options
+from metricops.adapters._modules import check_options
 
 import metricops
 
-from ._base import AddonsLoss, GatheringLoss, Loss, Reduction
+from ._base import AddonsLoss, Loss, PairsLoss, Reduction
 from ._inputs import Apply, dense, is_symbolic, python_ints, same_rank, tensor
 
 _register = keras.saving.register_keras_serializable
@@ -45,6 +45,8 @@ class CosineSimilarity(Loss):
     -0.5
     """
 
+    _all_count = True
+
     def __init__(
         self,
         axis: int | tuple[int, ...] | None = -1,
@@ -67,9 +69,6 @@ class CosineSimilarity(Loss):
         """Return the losses, of the shape of `y_pred` without `axis`, or their mean."""
         y_true = ops.convert_to_tensor(y_true, dtype=self.dtype)
         return _cosine_loss(y_true, y_pred, self.axis, sample_weight, reduction)
-
-    def _counts_each(self, y_true: Any) -> bool:
-        return True
 
     def get_config(self) -> dict[str, Any]:
         """Return the arguments that make this loss again."""
@@ -100,6 +99,7 @@ class NPairsLoss(AddonsLoss):
     """
 
     _function = staticmethod(metricops.npairs_loss)
+    _all_count = True  # its own positive at least, unless minus infinity masks it
 
     def __init__(
         self,
@@ -108,9 +108,6 @@ class NPairsLoss(AddonsLoss):
         dtype: Any = None,
     ) -> None:
         super().__init__(name=name, reduction=reduction, dtype=dtype)
-
-    def _counts_each(self, y_true: Any) -> bool:
-        return True  # its own positive at least, unless minus infinity masks it
 
 
 @_register(package="metricops")
@@ -154,7 +151,7 @@ NpairsMultilabelLoss = NPairsMultilabelLoss
 
 
 @_register(package="metricops")
-class NPairsEmbeddingLoss(GatheringLoss):
+class NPairsEmbeddingLoss(PairsLoss):
     """N-pairs loss of embeddings, without ever holding their similarities.
 
     `metricops.npairs_loss_from_embeddings`: with `normalize` InfoNCE, with `symmetric`
@@ -226,28 +223,6 @@ class NPairsEmbeddingLoss(GatheringLoss):
             label_smoothing=label_smoothing,
             denominator=denominator,
             block_size=block_size,
-        )
-
-    def call(
-        self,
-        y_true: Any,
-        y_pred: Any,
-        sample_weight: Any = None,
-        reduction: Reduction = "none",
-    ) -> Any:
-        """Return the pairs' losses, of shape (n,), or their mean."""
-        shape = tuple(y_pred.shape)
-        if len(shape) != 3 or shape[1] not in (2, None):
-            msg = f"`y_pred` must have shape (n, 2, d); got shape {shape}."
-            raise ValueError(msg)
-        return self._of_batch(
-            self._function,
-            y_pred[:, 0],
-            y_pred[:, 1],
-            dense(y_true),
-            sample_weight=sample_weight,
-            reduction=reduction,
-            **self.options,
         )
 
     def _counts_each(self, y_true: Any) -> bool:
