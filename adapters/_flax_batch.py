@@ -289,13 +289,8 @@ class BarlowTwinsLoss(_ViewsLoss):
     _function = staticmethod(metricops.barlow_twins_loss)
     _shown = option_names(metricops.barlow_twins_loss)
 
-    def __init__(
-        self,
-        off_diagonal_weight: float = 5e-3,
-    ) -> None:
-        super().__init__(
-            off_diagonal_weight=off_diagonal_weight,
-        )
+    def __init__(self, off_diagonal_weight: float = 5e-3) -> None:
+        super().__init__(off_diagonal_weight=off_diagonal_weight)
 
 
 class VICRegLoss(_ViewsLoss):
@@ -357,13 +352,8 @@ class CoSENTLoss(_Loss):
     _function = staticmethod(metricops.cosent_loss)
     _shown = option_names(metricops.cosent_loss)
 
-    def __init__(
-        self,
-        temperature: float = 0.05,
-    ) -> None:
-        super().__init__(
-            temperature=temperature,
-        )
+    def __init__(self, temperature: float = 0.05) -> None:
+        super().__init__(temperature=temperature)
 
     def __call__(self, similarities: jax.Array, scores: jax.Array) -> jax.Array:
         """Return the loss of similarities, shape (n,), with their scores."""

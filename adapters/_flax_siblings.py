@@ -22,12 +22,7 @@ from ._jax import (
     loss_over_axis,
     nothing,
 )
-from ._modules import (
-    SIGMOID_OPTIONS,
-    check_memory_options,
-    log_scale,
-    option_names,
-)
+from ._modules import SIGMOID_OPTIONS, check_memory_options, log_scale, option_names
 
 
 class SigmoidEmbeddingLoss(nnx.Module):

@@ -23,12 +23,7 @@ from ._jax import (
     nothing,
 )
 from ._linen_batch import LabelledLoss
-from ._modules import (
-    SIGMOID_OPTIONS,
-    check_memory_options,
-    log_scale,
-    option_names,
-)
+from ._modules import SIGMOID_OPTIONS, check_memory_options, log_scale, option_names
 
 
 class SigmoidEmbeddingLoss(nn.Module):

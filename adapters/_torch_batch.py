@@ -286,13 +286,8 @@ class BarlowTwinsLoss(_ViewsLoss):
     _function = staticmethod(metricops.barlow_twins_loss)
     _shown = option_names(metricops.barlow_twins_loss)
 
-    def __init__(
-        self,
-        off_diagonal_weight: float = 5e-3,
-    ) -> None:
-        super().__init__(
-            off_diagonal_weight=off_diagonal_weight,
-        )
+    def __init__(self, off_diagonal_weight: float = 5e-3) -> None:
+        super().__init__(off_diagonal_weight=off_diagonal_weight)
 
 
 class VICRegLoss(_ViewsLoss):
@@ -354,13 +349,8 @@ class CoSENTLoss(_Loss):
     _function = staticmethod(metricops.cosent_loss)
     _shown = option_names(metricops.cosent_loss)
 
-    def __init__(
-        self,
-        temperature: float = 0.05,
-    ) -> None:
-        super().__init__(
-            temperature=temperature,
-        )
+    def __init__(self, temperature: float = 0.05) -> None:
+        super().__init__(temperature=temperature)
 
     def forward(self, similarities: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
         """Return the loss of similarities, shape (n,), with their scores."""

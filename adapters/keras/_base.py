@@ -11,7 +11,7 @@ from keras import ops
 from metricops.adapters._modules import check_options, option_names
 
 from metricops import _checks
-from metricops._losses.rows import reduced_rows
+from metricops._arguments.weights import reduced_rows
 from metricops._sharded import loss_of_group
 
 from . import _private

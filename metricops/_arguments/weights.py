@@ -3,9 +3,10 @@
 from typing import Any
 
 from metricops import _checks
-from metricops._arguments.arrays import numbers
+from metricops._arguments.arrays import float_arrays, numbers
 from metricops._frameworks import Library
-from metricops._typing import Array
+from metricops._frameworks.public import public
+from metricops._typing import Array, Reduction
 
 
 def sample_weights(lib: Library, value: Any, main: str, losses: Array) -> Array:
@@ -115,3 +116,15 @@ def mass_of(
 def reciprocal(lib: Library, mass: Array) -> Array:
     """Return 1 over a mass, 0 where there is none."""
     return 1 / lib.xp.where(mass == 0, float("inf"), mass)
+
+
+@public
+def reduced_rows(
+    losses: Array, *, sample_weight: Any = None, reduction: Reduction = "mean"
+) -> Array:
+    """Return losses that are computed elsewhere, weighted and reduced as all are."""
+    _checks.check_reduction(reduction)
+    inputs = float_arrays(losses=losses)
+    lib, wide = inputs.library, inputs.first
+    weights = sample_weights(lib, sample_weight, "losses", wide)
+    return inputs.narrow(reduce_losses(lib, wide, weights, reduction))

@@ -12,7 +12,7 @@ import dask.array as da
 import numpy as np
 
 from metricops._checks import Shape, refuse_shape
-from metricops._frameworks import dask_chunks, dask_searches
+from metricops._frameworks import dask_chunks
 from metricops._frameworks.library import Library
 from metricops._frameworks.operations import Arrays, Operation, Search
 from metricops._typing import Array
@@ -211,7 +211,7 @@ class Dask(Library):
     ) -> tuple[Array, Array]:
         """Return the best keys of each query: those of each chunk of keys, merged."""
         self._check_known("keys", keys, 0)
-        return dask_searches.found(search, config, queries, keys)
+        return dask_chunks.found(search, config, queries, keys)
 
 
 def _compares(config: Any) -> bool:

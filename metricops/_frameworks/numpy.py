@@ -11,7 +11,7 @@ import array_api_compat.numpy
 import numpy as np
 
 from metricops._checks import Shape
-from metricops._frameworks import numpy_panels, numpy_selection
+from metricops._frameworks import numpy_panels
 from metricops._frameworks.library import Library
 from metricops._frameworks.loops import Body, Loops, filled
 from metricops._frameworks.operations import Arrays, Search
@@ -152,7 +152,7 @@ class NumPy(Library):
 
     def within(self, x: Array, k: int, slack: Array) -> tuple[Array, Array, Array]:
         """Return the columns of each row that are near its `k` largest, and more."""
-        return numpy_selection.within(x, k, slack)
+        return numpy_panels.within(x, k, slack)
 
     def redone(
         self,

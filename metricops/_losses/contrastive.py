@@ -14,12 +14,7 @@ from metricops._frameworks import Library
 from metricops._frameworks.host import is_number
 from metricops._frameworks.public import public
 from metricops._losses.contrastive_terms import Contrastive
-from metricops._losses.distances import (
-    Arguments,
-    admitted,
-    loss_of,
-    solvable,
-)
+from metricops._losses.distances import Arguments, admitted, loss_of, solvable
 from metricops._losses.solvable import (
     Formula,
     Solvable,

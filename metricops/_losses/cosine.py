@@ -8,12 +8,7 @@ from metricops._arguments.arrays import float_arrays
 from metricops._arguments.weights import reduce_losses, sample_weights
 from metricops._frameworks import Library
 from metricops._frameworks.public import public
-from metricops._losses.solvable import (
-    Formula,
-    Solvable,
-    differentiated,
-    solve_formula,
-)
+from metricops._losses.solvable import Formula, Solvable, differentiated, solve_formula
 from metricops._similarity.cosine import cosines, row_cosines
 from metricops._similarity.normalize import unit_and_norm, unit_gradient
 from metricops._typing import Array, Reduction

@@ -12,12 +12,7 @@ from metricops._arguments.options import check_number
 from metricops._arguments.weights import sample_weights
 from metricops._frameworks import Library
 from metricops._frameworks.public import public
-from metricops._losses.distances import (
-    Arguments,
-    admitted,
-    loss_of,
-    solvable,
-)
+from metricops._losses.distances import Arguments, admitted, loss_of, solvable
 from metricops._losses.solvable import (
     Formula,
     Solvable,

@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from metricops._arguments.weights import factor_of, reduce_losses
+from metricops._arguments.weights import factor_of, reduce_losses, slopes_of_reduced
 from metricops._frameworks import Library
 from metricops._panels.records import Config, Given, Problem, Wanted
 from metricops._similarity.normalize import unit_gradient
@@ -72,21 +72,12 @@ def upstream_of(
 def weights_gradient(
     lib: Library, config: Config, weights: Array, directions: tuple[Direction, ...]
 ) -> Array:
-    """Return the gradient of the sample weights w.
-
-    With losses l, and a factor f that turns their sum into the reduced loss,
-    d(f * sum(w * l)) / dw is f * l. In a weighted mean f is 1 / sum(w), which depends
-    on w too: then it is f * (l - f * sum(w * l)).
-    """
-    xp = lib.xp
-    total = xp.zeros_like(weights)
+    """Return the gradient of the sample weights."""
+    total = lib.xp.zeros_like(weights)
     for one in directions:
-        factor = factor_of(lib, config.reduction, one.losses, weights, one.counted)
-        part = one.losses
-        if config.reduction == "weighted_mean":
-            part = part - xp.sum(part * weights) * factor
-            part = part if one.counted is None else xp.where(one.counted, part, 0.0)
-        total = total + part * (factor / len(directions))
+        how = lib, config.reduction, one.losses, weights, one.counted
+        _, part = slopes_of_reduced(*how)
+        total = total + part / len(directions)
     return total
 
 

@@ -33,13 +33,7 @@ from metricops._panels.records import (
     Wanted,
     block_of,
 )
-from metricops._panels.scores import (
-    Side,
-    pairs_of,
-    scaled,
-    scores_of,
-    side_of,
-)
+from metricops._panels.scores import Side, pairs_of, scaled, scores_of, side_of
 from metricops._similarity.normalize import unit_and_norm, unit_gradient
 from metricops._typing import Array
 

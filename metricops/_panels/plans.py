@@ -7,12 +7,7 @@ from metricops._arguments.weights import factor_of
 from metricops._frameworks import Arrays
 from metricops._panels import both_ways, one_set, one_way
 from metricops._panels.both_ways import Both
-from metricops._panels.chain import (
-    Direction,
-    Products,
-    chained,
-    upstream_of,
-)
+from metricops._panels.chain import Direction, Products, chained, upstream_of
 from metricops._panels.records import (
     Given,
     Labels,

@@ -5,9 +5,8 @@ from typing import Any, NamedTuple
 
 from metricops._frameworks import Library
 from metricops._panels import mining
-from metricops._panels.among import FromSide
 from metricops._panels.distances import Distances, distances_of, pulled
-from metricops._panels.term_records import Candidates, Problem, Rows
+from metricops._panels.term_records import Candidates, FromSide, Problem, Rows
 from metricops._panels.terms import Found, Masks, Part, sum_of, weighted
 from metricops._typing import Array
 
@@ -57,10 +56,7 @@ def parts_of(problem: Problem) -> tuple[Part, ...]:
 
 
 def gradients(
-    problem: Problem,
-    weights: Array | None,
-    shares: Shares,
-    wanted: tuple[bool, bool],
+    problem: Problem, weights: Array | None, shares: Shares, wanted: tuple[bool, bool]
 ) -> tuple[tuple[Part, ...], Array, Array]:
     """Return the parts, and the gradients of both sides: three products a panel.
 

@@ -81,12 +81,7 @@ def best_keys(lib: Library, config: Config, queries: Array, keys: Array) -> Best
 
 
 def _best_of_all(
-    lib: Library,
-    config: Config,
-    queries: Array,
-    keys: Array,
-    k: Any,
-    block: int | None,
+    lib: Library, config: Config, queries: Array, keys: Array, k: Any, block: int | None
 ) -> Best:
     """Return the best of a panel of keys, of which each is computed."""
 
@@ -99,12 +94,7 @@ def _best_of_all(
 
 
 def _best_by_products(
-    lib: Library,
-    config: Config,
-    queries: Array,
-    keys: Array,
-    k: Any,
-    block: int | None,
+    lib: Library, config: Config, queries: Array, keys: Array, k: Any, block: int | None
 ) -> Best:
     """Return the best of a panel of keys, of which only candidates are computed."""
     metric, multiplying = config.metric, lib.multiplying(config.operands)
@@ -131,12 +121,7 @@ def _best_by_products(
 
 
 def _best_of_many(
-    lib: Library,
-    config: Config,
-    queries: Array,
-    keys: Array,
-    k: int,
-    block: int | None,
+    lib: Library, config: Config, queries: Array, keys: Array, k: int, block: int | None
 ) -> Best:
     """Return the best of a panel of keys, for queries with too many candidates.
 

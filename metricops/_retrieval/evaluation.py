@@ -5,13 +5,13 @@ from typing import Any, NamedTuple
 
 from metricops import _checks
 from metricops._arguments.arrays import Inputs
+from metricops._arguments.embeddings import one_each
 from metricops._arguments.labels import check_classes, column, label_arrays
 from metricops._arguments.matches import matches, same_labels, shared
 from metricops._frameworks import Library, Step
 from metricops._retrieval.best import Config as Choice
 from metricops._retrieval.best import panels
-from metricops._retrieval.neighbors import checked_pair, checked_search
-from metricops._retrieval.search import search
+from metricops._retrieval.neighbors import checked_pair, checked_search, search
 from metricops._similarity.metrics import canonical
 from metricops._typing import Array
 
@@ -175,20 +175,11 @@ def _labels(
             need = "a row each, as `query_labels`"
             _checks.refuse_shape("key_labels", need, lib.shape(arrays["key_labels"]))
         arrays = {name: column(lib, name, x) for name, x in arrays.items()}
-    own = _one_each(lib, "query_labels", arrays["query_labels"], inputs.first)
+    rows, keys = (inputs.first, "a label", "row"), (inputs.second, "a label", "row")
+    own = one_each(lib, "query_labels", arrays["query_labels"], *rows)
     if others is None:
         return own, own
-    return own, _one_each(lib, "key_labels", arrays["key_labels"], inputs.second)
-
-
-def _one_each(lib: Library, name: str, labels: Array, rows: Array) -> Array:
-    """Return labels, having made sure that there is one for each of the rows."""
-    count = lib.shape(rows)[0]
-    if not _checks.same(lib.shape(labels)[0], count):
-        need = f"a label for each of {count} rows"
-        _checks.refuse_shape(name, need, lib.shape(labels))
-    need = f"`{name}` must have a label for each row."
-    return lib.agree(labels, 0, rows, 0, need)
+    return own, one_each(lib, "key_labels", arrays["key_labels"], *keys)
 
 
 def _is_multihot(lib: Library, labels: Array) -> bool:

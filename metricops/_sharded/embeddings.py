@@ -8,10 +8,9 @@ from metricops._frameworks import Library, unwrap
 from metricops._losses.embeddings import Arguments, admitted
 from metricops._losses.solvable import Solvable
 from metricops._panels.objective import Objective
-from metricops._panels.records import Candidates, Given, Rows, problem_of
+from metricops._panels.records import Candidates, Given, Labels, Rows, problem_of
 from metricops._panels.scores import pairs_of
 from metricops._sharded.groups import Group, gathered
-from metricops._sharded.members import is_one_set, labels_of_sides, penalty, wide_sides
 from metricops._typing import Array
 
 # What decides which anchors count.
@@ -145,3 +144,47 @@ def _counted(member: Member, named: dict[str, Any]) -> Array | None:
     found: Found
     _, found = lib.loops.fold(body, problem.rows, problem.candidates, problem.block)
     return found.counted
+
+
+def labels_of_sides(own: Solvable, named: dict[str, Any]) -> Labels:
+    """Return the labels and ids of both sides; no labels where pairs are by position.
+
+    `named` are the arguments of the call by their names.
+    """
+    labels = Labels(*own.constants)
+    others = labels.anchors if labels.candidates is None else labels.candidates
+    ids = labels.ids if labels.candidate_ids is None else labels.candidate_ids
+    if named["labels"] is None:  # whatever the objective made of it
+        return Labels(None, None, labels.ids, ids)
+    return Labels(labels.anchors, others, labels.ids, ids)
+
+
+def is_one_set(own: Solvable) -> bool:
+    """Return whether both sides are the same, so that both directions are."""
+    given, labels = Given(*own.arrays), Labels(*own.constants)
+    roles = labels.candidates, labels.candidate_ids
+    return given.candidates is None and roles == (None, None)
+
+
+def wide_sides(lib: Library, given: Given, dtype: Any) -> tuple[Array, Array]:
+    """Return both sides in the dtype in which a loss is computed."""
+    every = given.anchors if given.candidates is None else given.candidates
+    one, other = (
+        x if x.dtype == dtype else lib.xp.astype(x, dtype)
+        for x in (given.anchors, every)
+    )
+    return one, other
+
+
+def penalty(
+    group: Group,
+    lib: Library,
+    weight: float,
+    sides: tuple[Array, Array],
+    counts: tuple[list[Any], list[Any]],
+) -> Array | float:
+    """Return own share of the penalty of the lengths of everybody's rows."""
+    one, other = (
+        lib.xp.sum(x * x) / group.number(n) for x, n in zip(sides, counts, strict=True)
+    )
+    return (one + other) * (weight * group.size / 4)

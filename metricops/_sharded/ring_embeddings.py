@@ -8,8 +8,13 @@ from metricops._frameworks import Library
 from metricops._losses.solvable import Solvable
 from metricops._panels.records import Config, Given
 from metricops._sharded import ring
+from metricops._sharded.embeddings import (
+    is_one_set,
+    labels_of_sides,
+    penalty,
+    wide_sides,
+)
 from metricops._sharded.groups import RingGroup
-from metricops._sharded.members import is_one_set, labels_of_sides, penalty, wide_sides
 from metricops._sharded.ring_scores import Scores
 from metricops._similarity.normalize import unit
 from metricops._typing import Array

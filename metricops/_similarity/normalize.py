@@ -60,10 +60,7 @@ def unit(lib: Library, x: Array, axes: tuple[int, ...] = (-1,)) -> Array:
 
 
 def unit_and_norm(
-    lib: Library,
-    x: Array,
-    axes: tuple[int, ...] = (-1,),
-    kept: Array | None = None,
+    lib: Library, x: Array, axes: tuple[int, ...] = (-1,), kept: Array | None = None
 ) -> Units:
     """Return the unit vectors of `x`, and what makes them of `x`.
 

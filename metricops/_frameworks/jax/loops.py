@@ -7,9 +7,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from metricops._frameworks.loops import Body, Loops, Meetings
+from metricops._frameworks.loops import Body, Loops, Meetings, Ring, meeting, ring_of
 from metricops._frameworks.records import each, leaves, refilled, sliced
-from metricops._frameworks.rings import Ring, meeting, ring_of
 from metricops._typing import Array
 
 

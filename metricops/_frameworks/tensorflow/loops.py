@@ -1,4 +1,7 @@
-"""Loops over panels: in a graph while loops, and eagerly those of Python."""
+"""Loops over panels: in a graph while loops, and eagerly those of Python.
+
+The results of a loop in a graph are gathered in TensorFlow's lists.
+"""
 
 from collections.abc import Callable
 from typing import Any
@@ -6,8 +9,8 @@ from typing import Any
 import tensorflow as tf
 
 from metricops._frameworks.loops import Body, Loops, Meetings
-from metricops._frameworks.records import leaves, refilled
-from metricops._frameworks.tensorflow import folding, sweeping
+from metricops._frameworks.records import each, leaves, refilled
+from metricops._frameworks.tensorflow import sweeping
 from metricops._typing import Array
 
 
@@ -25,7 +28,7 @@ class WhileLoops(Loops):
         if tf.executing_eagerly():
             return super().fold(body, rows, consts, block)
         count = tf.shape(leading)[0] if total is None else total
-        return folding.fold(body, rows, consts, block, count)
+        return _fold(body, rows, consts, block, count)
 
     def sweep(self, meetings: Meetings, rows: Any, block: int | None) -> Any:
         """Take each pair of rows once."""
@@ -95,3 +98,77 @@ def _repeat(body: Callable[[Any], Any], state: Any, counts: Array, most: int) ->
 def _enlarged(block: int, total: int) -> int:
     """Return a size of panels such that there are at most 64, each written out."""
     return max(block, -(-total // 64))
+
+
+def _fold(
+    body: Body, rows: Any, consts: Any, block: int, total: Any
+) -> tuple[Any, Any]:
+    """Run `body` over panels, all of one size but the first, a shorter one."""
+    if not isinstance(total, int):
+        total = tf.maximum(total, 1)
+        block = tf.minimum(block, total)
+    count = (total - 1) // block
+    first = total - count * block
+    form, start = body(None, each(rows, lambda x: x[:first]), consts)
+    panels = each(rows, lambda x: tf.reshape(x[first:], _panel_shape(x, count, block)))
+    heads = leaves(start)
+    shapes = [_panel_shape(x, block) for x in heads]
+    pairs = zip(heads, shapes, strict=True)
+    lists = [_list_of(x, shape, count) for x, shape in pairs]
+
+    def step(i: Array, carried: Any, handles: Any) -> Any:
+        panel = each(panels, lambda x: tf.gather(x, i))
+        carry, out = body(refilled(form, carried), panel, consts)
+        new = zip(handles, leaves(out), strict=True)
+        return i + 1, leaves(carry), [_written(handle, i, x) for handle, x in new]
+
+    _, carried, lists = tf.while_loop(
+        lambda i, *_: i < count,
+        step,
+        (tf.constant(0), leaves(form), lists),
+        parallel_iterations=1,  # more would hold more panels
+        maximum_iterations=count,
+    )
+    outs = zip(heads, lists, shapes, strict=True)
+    joined = [_joined(head, handle, shape, count) for head, handle, shape in outs]
+    return refilled(form, carried), refilled(start, joined)
+
+
+def _panel_shape(x: Array, *leading: Any) -> list[Any]:
+    return [*leading, *(_size(x, axis) for axis in range(1, x.shape.rank))]
+
+
+def _list_of(x: Array, shape: list[Any], count: Any) -> Array:
+    """Return a list for `count` panels of that shape.
+
+    The raw operation takes a shape that is computed, which XLA needs where the number
+    of rows is unknown while tracing. `tf.TensorArray` does not.
+    """
+    return tf.raw_ops.TensorListReserve(
+        element_shape=shape, num_elements=count, element_dtype=x.dtype
+    )
+
+
+def _written(handle: Array, i: Array, item: Array) -> Array:
+    return tf.raw_ops.TensorListSetItem(input_handle=handle, index=i, item=item)
+
+
+def _joined(head: Array, handle: Array, shape: list[Any], panels: Any) -> Array:
+    stacked = tf.raw_ops.TensorListStack(
+        input_handle=handle,
+        element_shape=shape,
+        element_dtype=head.dtype,
+        num_elements=panels if isinstance(panels, int) else -1,  # else no size is known
+    )
+    # Not -1, which is undefined where rows have no features.
+    count = _size(stacked, 0) * _size(stacked, 1)
+    rest = tf.reshape(stacked, _panel_shape(head, count))
+    joined = tf.concat([head, rest], axis=0)
+    joined.set_shape([None, *head.shape[1:]])
+    return joined
+
+
+def _size(x: Array, axis: int) -> Any:
+    """Return the size of an axis, as a tensor where it is unknown."""
+    known = x.shape[axis]
+    return tf.shape(x)[axis] if known is None else known

@@ -4,9 +4,8 @@ from typing import Any
 
 import tensorflow as tf
 
-from metricops._frameworks.loops import Meetings
+from metricops._frameworks.loops import Meetings, Ring, meeting, ring_of
 from metricops._frameworks.records import each, leaves, refilled, sliced
-from metricops._frameworks.rings import Ring, meeting, ring_of
 from metricops._typing import Array
 
 

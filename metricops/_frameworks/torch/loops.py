@@ -13,9 +13,8 @@ from typing import Any
 
 import torch
 
-from metricops._frameworks.loops import Body, Loops, Meetings, filled
+from metricops._frameworks.loops import Body, Loops, Meetings, filled, ring_of
 from metricops._frameworks.records import each, leaves, sliced
-from metricops._frameworks.rings import ring_of
 from metricops._frameworks.torch import private, selection
 from metricops._typing import Array
 

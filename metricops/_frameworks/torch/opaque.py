@@ -7,7 +7,7 @@ its config as `programs` encodes it:
 - ``metricops::call`` is the value; the one that an exported program holds;
 - ``metricops::run`` is the value and what is saved, for a compiled program;
 - ``metricops::gradient`` is the gradient, of both;
-- ``metricops::search``, in `searches`, is what a search finds: it has no gradient.
+- ``metricops::search``, in `operators`, is what a search finds: it has no gradient.
 """
 
 from typing import Any
@@ -15,13 +15,8 @@ from typing import Any
 import torch
 
 from metricops._frameworks import programs
-from metricops._frameworks.operations import (
-    Arrays,
-    Operation,
-    operation_called,
-    placed,
-)
-from metricops._frameworks.torch import gradients, private, searches
+from metricops._frameworks.operations import Arrays, Operation, operation_called, placed
+from metricops._frameworks.torch import gradients, operators, private
 from metricops._frameworks.torch.gradients import Call
 from metricops._frameworks.torch.library import Torch
 from metricops._frameworks.torch.one_panel import ONE_PANEL
@@ -197,4 +192,4 @@ _CALL.register_autograd(_pull, setup_context=_save)
 _RUN.register_vmap(batched(_RUN))
 _GRADIENT.register_vmap(batched(_GRADIENT))
 
-searched = searches.searched  # whose operator is registered with these
+searched = operators.searched  # whose operator is registered with these

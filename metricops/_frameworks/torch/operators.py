@@ -1,11 +1,17 @@
-"""Operators that are one node of a graph: for tensors, their shapes, and batches."""
+"""Operators that are one node of a graph: for tensors, their shapes, and batches.
+
+Searches are one, in `torch.compile` and `torch.export`.
+"""
 
 from typing import Any
 
 import torch
 
-from metricops._frameworks.torch.library import TORCH
+from metricops._frameworks import programs
+from metricops._frameworks.operations import Search, search_called
+from metricops._frameworks.torch.library import TORCH, Torch
 from metricops._frameworks.torch.one_panel import ONE_PANEL
+from metricops._typing import Array
 
 _CONFIG = "str operation, str config, float[] numbers, SymInt[] sizes"
 
@@ -38,3 +44,29 @@ def _row(x: Any, dim: Any, i: int) -> Any:
     if isinstance(dim, (list, tuple)):
         return [_row(part, own, i) for part, own in zip(x, dim, strict=True)]
     return x if dim is None else x.select(dim, i)
+
+
+def searched(
+    search: Search, config: Any, queries: Array, keys: Array
+) -> tuple[Array, Array]:
+    """Return what a search finds, as one node of a graph."""
+    scores, indices = _SEARCH(search.name, *programs.encode(config), queries, keys)
+    return scores, indices
+
+
+def _search(library: Torch) -> Any:
+    """Return the kernel of the operator ``metricops::search``."""
+
+    def kernel(
+        name: str, text: str, numbers: Any, sizes: Any, queries: Array, keys: Array
+    ) -> list[Array]:
+        search = search_called(name)
+        config = programs.decode(search, programs.Encoded(text, numbers, sizes))
+        way = search.outline if library is ONE_PANEL else search.found
+        return list(way(library, config, queries, keys))
+
+    return kernel
+
+
+_SEARCH = operator("search", "Tensor queries, Tensor keys", "Tensor[]", _search)
+_SEARCH.register_vmap(batched(_SEARCH))
