@@ -38,17 +38,16 @@ from metricops._losses.triplet import (
 )
 from metricops._losses.value_and_grad import value_and_grad as value_and_grad
 from metricops._losses.vicreg import vicreg_loss as vicreg_loss
-from metricops._retrieval.mean_average_precision import (
+from metricops._retrieval.at_k import ndcg_at_k as ndcg_at_k
+from metricops._retrieval.at_k import precision_at_k as precision_at_k
+from metricops._retrieval.at_k import recall_at_k as recall_at_k
+from metricops._retrieval.neighbors import nearest_neighbors as nearest_neighbors
+from metricops._retrieval.ranks import (
     mean_average_precision as mean_average_precision,
 )
-from metricops._retrieval.mean_reciprocal_rank import (
+from metricops._retrieval.ranks import (
     mean_reciprocal_rank as mean_reciprocal_rank,
 )
-from metricops._retrieval.ndcg import ndcg_at_k as ndcg_at_k
-from metricops._retrieval.neighbors import nearest_neighbors as nearest_neighbors
-from metricops._retrieval.precision import precision_at_k as precision_at_k
-from metricops._retrieval.recall import recall_at_k as recall_at_k
-from metricops._similarity.cosine import cosine_similarity as cosine_similarity
 from metricops._similarity.distances import (
     pairwise_cosine_distance as pairwise_cosine_distance,
 )
@@ -65,6 +64,7 @@ from metricops._similarity.distances import (
     pairwise_squared_euclidean_distance as pairwise_squared_euclidean_distance,
 )
 from metricops._similarity.dot import dot as dot
+from metricops._similarity.normalize import cosine_similarity as cosine_similarity
 from metricops._similarity.normalize import l2_normalize as l2_normalize
 from metricops._similarity.pairwise import (
     pairwise_cosine_similarity as pairwise_cosine_similarity,

@@ -19,6 +19,8 @@ class SquaredHinges(Objective):
 
     margin: float = 0.0
 
+    counts_all = True  # an anchor without a positive counts too
+
     def losses(self, lib, scores, pairs):
         return lib.xp.sum(self._hinges(lib, scores, pairs) ** 2, axis=1)
 

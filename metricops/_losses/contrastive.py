@@ -1,5 +1,10 @@
 """The contrastive loss: of distances, and of embeddings.
 
+Of embeddings a positive costs what its distance is beyond a margin, a negative what it
+is short of one, or the square of that::
+
+    max(d - positive_margin, 0)**power,    max(negative_margin - d, 0)**power
+
 The module is long, as all options are written out and described.
 """
 
@@ -12,8 +17,8 @@ from metricops._arguments.options import check_number
 from metricops._arguments.weights import sample_weights
 from metricops._frameworks import Library
 from metricops._frameworks.host import is_number
+from metricops._frameworks.programs import register_record
 from metricops._frameworks.public import public
-from metricops._losses.contrastive_terms import Contrastive
 from metricops._losses.distances import Arguments, admitted, loss_of, solvable
 from metricops._losses.solvable import (
     Formula,
@@ -22,6 +27,7 @@ from metricops._losses.solvable import (
     loss_of_formula,
     solve_formula,
 )
+from metricops._panels.terms import Among, Found, Masks, Part, Terms
 from metricops._typing import Array, Reduction, TermReduction
 
 _NAMES = ("distances", "", "sample_weight")
@@ -48,6 +54,42 @@ class Pairs(Formula):
         short = lib.clip(self.margin - distances, 0.0, float("inf"))
         slopes = lib.xp.where(alike != 0, distances, -short)
         return 2 * upstream * slopes, None
+
+
+@dataclass(frozen=True)
+class Contrastive(Terms):
+    """All pairs: the positives, and the negatives."""
+
+    parts: int = 2
+    positive_margin: float = 0.0
+    negative_margin: float = 1.0
+    power: int = 2
+
+    def found(
+        self, lib: Library, distances: Array, masks: Masks, among: Among
+    ) -> Found:
+        """Return what the pairs of each row come to, and their derivatives."""
+        return self.of_pairs(lib, distances, masks)
+
+    def of_pairs(self, lib: Library, distances: Array, masks: Masks) -> Found:
+        """Return what some of the pairs come to, and their derivatives."""
+        beyond = distances - self.positive_margin
+        short = self.negative_margin - distances
+        part, error = self._pairs(lib, beyond, masks.positives)
+        other, rising = self._pairs(lib, short, masks.negatives)
+        return Found((part, other), (error, -rising))
+
+    def _pairs(self, lib: Library, excess: Array, there: Array) -> tuple[Part, Array]:
+        """Return what the pairs of one role come to, and the slopes by the excess."""
+        xp = lib.xp
+        excess = lib.clip(xp.where(there, excess, 0.0), 0.0, float("inf"))
+        active = xp.astype(excess > 0, excess.dtype)
+        losses, slopes = excess, active
+        if self.power == 2:
+            losses, slopes = excess * excess, 2 * excess
+        count = xp.sum(xp.astype(there, excess.dtype), axis=1)
+        part = Part(xp.sum(losses, axis=1), count, xp.sum(active, axis=1))
+        return part, slopes
 
 
 def _solvable(
@@ -248,3 +290,6 @@ def _terms(positive_margin: Any, negative_margin: Any, power: Any) -> Contrastiv
     near = check_number("positive_margin", positive_margin)
     far = check_number("negative_margin", negative_margin)
     return Contrastive(2, near, far, int(power))
+
+
+register_record("contrastive", Contrastive)

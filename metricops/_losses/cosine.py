@@ -9,8 +9,12 @@ from metricops._arguments.weights import reduce_losses, sample_weights
 from metricops._frameworks import Library
 from metricops._frameworks.public import public
 from metricops._losses.solvable import Formula, Solvable, differentiated, solve_formula
-from metricops._similarity.cosine import cosines, row_cosines
-from metricops._similarity.normalize import unit_and_norm, unit_gradient
+from metricops._similarity.normalize import (
+    cosines,
+    row_cosines,
+    unit_and_norm,
+    unit_gradient,
+)
 from metricops._typing import Array, Reduction
 
 _NAMES = ("y_true", "y_pred", "sample_weight")

@@ -42,7 +42,7 @@ class Arguments(NamedTuple):
     ids: Any = None
     candidate_ids: Any = None
     candidate_bias: Any = None
-    bias: Any = None
+    bias: Any = None  # of an objective that has one
 
 
 def admitted(objective: Objective, asked: Arguments) -> Call:
@@ -77,7 +77,7 @@ def admitted(objective: Objective, asked: Arguments) -> Call:
         number, temperature = temperature_of(lib, "anchors", rows, number)
     if asked.sample_weight is not None:
         weights = row_weights(lib, rows, asked.sample_weight)
-    biased = asked.candidate_bias is not None or asked.bias is not None
+    biased = asked.candidate_bias is not None or objective.has_bias
     bias = _bias(lib, rows, columns, asked) if biased else None
     candidates = None if asked.candidates is None else every
     if roles is not _BY_POSITION or number != 1.0 or half:
@@ -179,7 +179,7 @@ def _with_ids(
 
 def _bias(lib: Library, anchors: Array, candidates: Array, asked: Arguments) -> Array:
     """Return what is added to the scores: a number for each candidate, or one."""
-    if asked.bias is not None:
+    if asked.candidate_bias is None:
         return scalar_of(lib, "bias", "anchors", anchors, asked.bias)
     return fitting_bias(lib, candidates, asked.candidate_bias)
 

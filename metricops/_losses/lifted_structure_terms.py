@@ -15,7 +15,7 @@ from typing import NamedTuple, cast
 
 from metricops._frameworks import Library
 from metricops._frameworks.programs import register_record
-from metricops._losses.npairs_terms import finite
+from metricops._losses.npairs_terms import finite, side_of
 from metricops._panels.terms import Among, Found, Known, Masks, Part, Terms
 from metricops._typing import Array
 
@@ -42,12 +42,7 @@ class LiftedPairs(Terms):
 
     def first(self, lib: Library, distances: Array, masks: Masks) -> Array:
         """Return the log-sum-exp of each row's negatives, minus infinity of none."""
-        xp = lib.xp
-        near = self._near(lib, distances, masks)
-        peak = finite(lib, lib.peak(near, 1))
-        total = xp.sum(lib.exp(lib.minus(near, peak)), axis=1)
-        logs = xp.log(xp.where(total == 0, 1.0, total)) + peak[:, 0]
-        return xp.where(total == 0, -float("inf"), logs)
+        return side_of(lib, self._near(lib, distances, masks)).logs
 
     def found(
         self, lib: Library, distances: Array, masks: Masks, among: Among

@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 from metricops._frameworks import Library
 from metricops._frameworks.programs import register_record
-from metricops._losses.npairs_terms import finite
+from metricops._losses.npairs_terms import Side, side_of
 from metricops._panels.objective import Objective, Pairs, Slopes
 from metricops._typing import Array
 
@@ -28,8 +28,7 @@ class Parts(NamedTuple):
 
     score: Array  # (b, 1): its score, with the margin
     slope: Array | float  # (b, 1): of that by the score without it
-    exponentials: Array  # (b, m): of the others, relative to the largest
-    partition: Array  # (b, 1): their sum, 1 where there are none
+    others: Side  # the sum of the other classes
     gap: Array  # (b, 1): how far the others are above the own class
     mean: Array | None  # (b, 1): that of all scores, for smoothing
 
@@ -43,10 +42,6 @@ class MarginSoftmax(Objective):
     angular_margin: float = 0.0
     label_smoothing: float = 0.0
 
-    def counted(self, lib: Library, pairs: Pairs) -> Array:
-        """Return which rows are of a class, shape (b, 1)."""
-        return pairs.total != 0
-
     def losses(self, lib: Library, scores: Array, pairs: Pairs) -> Array:
         """Return the rows' losses. The scores may be overwritten."""
         if scores.shape[1] == 0:  # no row is of a class
@@ -59,14 +54,14 @@ class MarginSoftmax(Objective):
             return Slopes(lib.xp.sum(scores, axis=1), scores)
         found = self._parts(lib, scores, pairs)
         losses, pull = self._closed(lib, found), lib.sigmoid(found.gap)
-        factor = pull / found.partition
+        factor = pull / found.others.partition
         if self.label_smoothing == 0:
-            own = -found.slope * found.partition
-            error = lib.put(found.exponentials, pairs.positive, own[:, 0])
+            own = -found.slope * found.others.partition
+            error = lib.put(found.others.exponentials, pairs.positive, own[:, 0])
             return Slopes(losses, error, factor)
         each = self.label_smoothing / lib.count(lib.xp.matrix_transpose(scores))
         own = (self.label_smoothing - each - pull) * found.slope
-        error = lib.minus(lib.times(found.exponentials, factor), each)
+        error = lib.minus(lib.times(found.others.exponentials, factor), each)
         return Slopes(losses, lib.put(error, pairs.positive, own[:, 0]))
 
     def _closed(self, lib: Library, found: Parts) -> Array:
@@ -76,20 +71,13 @@ class MarginSoftmax(Objective):
         return losses[:, 0]
 
     def _parts(self, lib: Library, scores: Array, pairs: Pairs) -> Parts:
-        xp, low = lib.xp, -float("inf")
         score, slope = self._moved(lib, lib.pick(scores, pairs.positive))
         mean = None
         if self.label_smoothing != 0:
             scores = lib.put(scores, pairs.positive, score[:, 0])
-            mean = xp.mean(scores, axis=1, keepdims=True)
-        others = lib.put(scores, pairs.positive, low)
-        peak = finite(lib, lib.peak(others, 1))
-        exponentials = lib.exp(lib.minus(others, peak))
-        total = xp.sum(exponentials, axis=1, keepdims=True)
-        alone = total == 0
-        partition = xp.where(alone, 1.0, total)
-        logs = xp.where(alone, low, xp.log(partition) + peak)
-        return Parts(score, slope, exponentials, partition, logs - score, mean)
+            mean = lib.xp.mean(scores, axis=1, keepdims=True)
+        others = side_of(lib, lib.put(scores, pairs.positive, -float("inf")))
+        return Parts(score, slope, others, others.logs[:, None] - score, mean)
 
     def _moved(self, lib: Library, score: Array) -> tuple[Array, Array | float]:
         """Return the score of the own class with the margins, and the slope of it."""

@@ -23,16 +23,9 @@ from typing import NamedTuple
 
 from metricops._frameworks import Library
 from metricops._frameworks.programs import register_record
-from metricops._losses.npairs_negatives import NegativeSums
 from metricops._losses.npairs_terms import finite
-from metricops._panels.objective import (
-    Objective,
-    Pairs,
-    Slopes,
-    Sums,
-    masked,
-    negatives,
-)
+from metricops._losses.npairs_visited import NegativeSums
+from metricops._panels.objective import Objective, Pairs, Slopes, Sums, masked
 from metricops._typing import Array
 
 
@@ -48,10 +41,6 @@ class Negatives(NamedTuple):
 @dataclass(frozen=True)
 class OwnDenominator(Objective):
     """Each positive competes with itself and the negatives."""
-
-    def counted(self, lib: Library, pairs: Pairs) -> Array | None:
-        """Return which rows have a positive, shape (b, 1)."""
-        return pairs.total != 0
 
     def losses(self, lib: Library, scores: Array, pairs: Pairs) -> Array:
         """Return the rows' losses. The scores may be overwritten."""
@@ -75,12 +64,6 @@ class NegativesDenominator(Objective):
     """The positives are left out of the denominator."""
 
     needs_negatives = True
-
-    def counted(self, lib: Library, pairs: Pairs) -> Array | None:
-        """Return which rows have a positive and a negative, shape (b, 1)."""
-        others = negatives(lib, pairs, pairs.targets)
-        some = lib.xp.any(others, axis=1, keepdims=True)
-        return lib.xp.logical_and(pairs.total != 0, some)
 
     def losses(self, lib: Library, scores: Array, pairs: Pairs) -> Array:
         """Return the rows' losses. The scores may be overwritten."""

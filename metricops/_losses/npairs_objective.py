@@ -28,10 +28,10 @@ from typing import NamedTuple
 from metricops._frameworks import Library
 from metricops._frameworks.primitives import SMALL
 from metricops._frameworks.programs import register_record
-from metricops._losses.npairs_spread import SpreadSums
 from metricops._losses.npairs_sums import PositionSums, TargetSums
 from metricops._losses.npairs_targets import against_targets, slopes_against_targets
 from metricops._losses.npairs_terms import of_positive, of_recorded_positive
+from metricops._losses.npairs_visited import SpreadSums
 from metricops._panels.objective import Objective, Pairs, Slopes, Sums
 from metricops._typing import Array
 
@@ -49,10 +49,6 @@ class NPairs(Objective):
     smoothing: float = 0.0
 
     within_one = True
-
-    def counted(self, lib: Library, pairs: Pairs) -> Array | None:
-        """Return which rows have a positive, shape (b, 1)."""
-        return None if pairs.targets is None else pairs.total != 0
 
     def losses(self, lib: Library, scores: Array, pairs: Pairs) -> Array:
         """Return the rows' losses. The scores may be overwritten."""

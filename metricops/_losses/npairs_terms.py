@@ -1,7 +1,17 @@
 """Terms of a softmax that keep their digits; see `npairs_objective`."""
 
+from typing import NamedTuple
+
 from metricops._frameworks import Library
 from metricops._typing import Array
+
+
+class Side(NamedTuple):
+    """The sum of the exponentials of some logits of each row of a panel."""
+
+    exponentials: Array  # (b, m), relative to the largest; 0 of other logits
+    partition: Array  # (b, 1): their sum, 1 where there are none
+    logs: Array  # (b,): the log-sum-exp, minus infinity where there are none
 
 
 def of_positive(lib: Library, rest: Array, difference: Array, own: Array) -> Array:
@@ -44,6 +54,17 @@ def log_ratio(lib: Library, rest: Array, difference: Array) -> Array:
 def finite(lib: Library, peak: Array) -> Array:
     """Return a peak that can be subtracted: 0 for minus infinity."""
     return lib.xp.where(peak == -float("inf"), 0.0, peak)
+
+
+def side_of(lib: Library, logits: Array) -> Side:
+    """Return the sums of logits, minus infinity of others, and overwrite them."""
+    xp = lib.xp
+    peak = finite(lib, lib.peak(logits, 1))
+    exponentials = lib.exp(lib.minus(logits, peak))
+    total = xp.sum(exponentials, axis=1, keepdims=True)
+    partition = xp.where(total == 0, 1.0, total)
+    logs = xp.where(total == 0, -float("inf"), xp.log(partition) + peak)
+    return Side(exponentials, partition, logs[:, 0])
 
 
 def may_hold(lib: Library, x: Array) -> bool:

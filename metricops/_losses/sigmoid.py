@@ -1,17 +1,20 @@
 """The public sigmoid loss of embeddings."""
 
+from functools import partial
 from typing import Any
 
 from metricops._frameworks.public import public
+from metricops._losses.embeddings import admitted_within
 from metricops._losses.embeddings_call import loss_of, solvable_by
-from metricops._losses.sigmoid_arguments import admitted
+from metricops._losses.sigmoid_objective import Sigmoids
 from metricops._typing import Array, Reduction
 
+_admitted = partial(admitted_within, Sigmoids())
 _NAMES = ("anchors", "candidates", "temperature", "sample_weight", "bias")
 
 
 @public
-@solvable_by(admitted, _NAMES)
+@solvable_by(_admitted, _NAMES)
 def sigmoid_loss_from_embeddings(
     anchors: Array,
     candidates: Array | None = None,
@@ -96,7 +99,7 @@ def sigmoid_loss_from_embeddings(
     >>> round(float(sigmoid_loss_from_embeddings(images, texts)), 4)
     1.4191
     """
-    call = admitted(
+    call = _admitted(
         anchors=anchors,
         candidates=candidates,
         labels=labels,

@@ -18,6 +18,7 @@ class Sigmoids(Objective):
     """The sum of a row's softplus losses."""
 
     counts_all = True
+    has_bias = True
 
     def losses(self, lib: Library, scores: Array, pairs: Pairs) -> Array:
         """Return the rows' losses. The scores may be overwritten."""

@@ -13,21 +13,12 @@ logit's share of its sum: nothing cancels.
 """
 
 from dataclasses import dataclass
-from typing import NamedTuple
 
 from metricops._frameworks import Library
 from metricops._frameworks.programs import register_record
-from metricops._losses.npairs_terms import finite
-from metricops._panels.objective import Objective, Pairs, Slopes, masked, negatives
+from metricops._losses.npairs_terms import Side, finite, side_of
+from metricops._panels.objective import Objective, Pairs, Slopes, masked
 from metricops._typing import Array
-
-
-class Side(NamedTuple):
-    """The positives, or the negatives, of each row of a panel."""
-
-    exponentials: Array  # (b, m), relative to the largest; 0 of other pairs
-    partition: Array  # (b, 1): their sum, 1 where there are none
-    logs: Array  # (b,): the log-sum-exp, minus infinity where there are none
 
 
 @dataclass(frozen=True)
@@ -45,10 +36,6 @@ class MultiSimilarities(Objective):
     epsilon: float | None = 0.1  # None: all pairs
 
     needs_negatives = True
-
-    def counted(self, lib: Library, pairs: Pairs) -> Array:
-        """Return which rows have a positive and a negative, shape (b, 1)."""
-        return _complete(lib, pairs)
 
     def losses(self, lib: Library, scores: Array, pairs: Pairs) -> Array:
         """Return the rows' losses. The scores may be overwritten."""
@@ -77,7 +64,7 @@ class MultiSimilarities(Objective):
             far = xp.where(far <= least, -high, far)
         near = lib.times(lib.minus(near, self.base), -self.alpha)
         far = lib.times(lib.minus(far, self.base), self.beta)
-        return _side(lib, near), _side(lib, far)
+        return side_of(lib, near), side_of(lib, far)
 
 
 @dataclass(frozen=True)
@@ -93,10 +80,6 @@ class Circles(Objective):
     margin: float = 0.4
 
     needs_negatives = True
-
-    def counted(self, lib: Library, pairs: Pairs) -> Array:
-        """Return which rows have a positive and a negative, shape (b, 1)."""
-        return _complete(lib, pairs)
 
     def losses(self, lib: Library, scores: Array, pairs: Pairs) -> Array:
         """Return the rows' losses. The scores may be overwritten."""
@@ -134,10 +117,6 @@ class LogShares(Objective):
 
     takes_halves = False  # on squares the rows are moved, which would round them
 
-    def counted(self, lib: Library, pairs: Pairs) -> Array:
-        """Return which rows have a positive, shape (b, 1)."""
-        return pairs.total != 0
-
     def losses(self, lib: Library, scores: Array, pairs: Pairs) -> Array:
         """Return the rows' losses. The scores may be overwritten."""
         near, far = _parted(lib, scores, _positives(lib, scores, pairs))
@@ -159,29 +138,11 @@ def _positives(lib: Library, scores: Array, pairs: Pairs) -> Array:
     return columns == pairs.positive[:, None]
 
 
-def _complete(lib: Library, pairs: Pairs) -> Array:
-    """Return which rows have a positive and a negative, shape (b, 1)."""
-    others = negatives(lib, pairs, pairs.targets)
-    some = lib.xp.any(others, axis=1, keepdims=True)
-    return lib.xp.logical_and(pairs.total != 0, some)
-
-
 def _parted(lib: Library, logits: Array, positives: Array) -> tuple[Side, Side]:
     """Return both sides of logits, minus infinity where a pair takes no part."""
     near = lib.xp.where(positives, logits, -float("inf"))
     far = lib.xp.where(positives, -float("inf"), logits)
-    return _side(lib, near), _side(lib, far)
-
-
-def _side(lib: Library, logits: Array) -> Side:
-    """Return the sums of logits, minus infinity of other pairs, and overwrite them."""
-    xp = lib.xp
-    peak = finite(lib, lib.peak(logits, 1))
-    exponentials = lib.exp(lib.minus(logits, peak))
-    total = xp.sum(exponentials, axis=1, keepdims=True)
-    partition = xp.where(total == 0, 1.0, total)
-    logs = xp.where(total == 0, -float("inf"), xp.log(partition) + peak)
-    return Side(exponentials, partition, logs[:, 0])
+    return side_of(lib, near), side_of(lib, far)
 
 
 def _slopes(lib: Library, near: Side, far: Side, pull: Array, push: Array) -> Array:

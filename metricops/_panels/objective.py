@@ -105,6 +105,7 @@ class Objective:
     """
 
     takes_halves = True  # whether its scores are products of the rows as given
+    has_bias = False  # whether `bias`, a number, is added to the scores
     within_one = False  # whether no derivative by a score is above 1 or below -1
     smoothing = 0.0  # the engine subtracts so much of the mean score; see `smoothing`
     needs_negatives = False  # whether an anchor without a negative does not count
@@ -116,7 +117,13 @@ class Objective:
         By position all rows count, and this is not called. When it is, there are no
         scores yet: an anchor left out may hold a NaN.
         """
-        return None
+        if self.counts_all:
+            return None
+        some = pairs.total != 0
+        if not self.needs_negatives:
+            return some
+        others = negatives(lib, pairs, pairs.targets)
+        return lib.xp.logical_and(some, lib.xp.any(others, axis=1, keepdims=True))
 
     def losses(self, lib: Library, scores: Array, pairs: Pairs) -> Array:
         """Return the rows' losses, shape (b,). The scores may be overwritten."""

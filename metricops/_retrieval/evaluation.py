@@ -94,12 +94,21 @@ def evaluate(
     return tuple(inputs.narrow(x) for x in found)
 
 
-def depths_of(k: Any) -> tuple[int, ...]:
-    """Return one number of keys to look among, or several."""
+def evaluate_at(
+    metric: Metric,
+    queries: Data,
+    keys: Data,
+    k: Any,
+    name: str,
+    block_size: int | None,
+) -> dict[int, Array]:
+    """Return a metric among `k` keys, which is one number of them or several."""
     depths = tuple(k) if isinstance(k, (tuple, list)) else (k,)
     if not depths:
         _checks.refuse_value("k", "an int or a tuple of ints", k)
-    return tuple(_checks.check_positive_int("k", depth) for depth in depths)
+    depths = tuple(_checks.check_positive_int("k", depth) for depth in depths)
+    found = evaluate(metric, queries, keys, depths, name, block_size)
+    return dict(zip(depths, found, strict=True))
 
 
 def _means(

@@ -130,10 +130,12 @@ def _factor(member: Member, rows: Side, named: dict[str, Any]) -> Array | float:
 def _counted(member: Member, named: dict[str, Any]) -> Array | None:
     """Return which of own rows count among everybody's columns; None: all."""
     lib, objective = member.library, member.objective
+    if objective.counts_all:
+        return None
     roles = {name: named[name] for name in _ROLES if name in named}
     call = admitted(objective, Arguments(**roles))
     problem = problem_of(lib, call.config, call.given, call.labels)
-    if problem.rows.labels is None or objective.counts_all:
+    if problem.rows.labels is None:
         return None
 
     def body(_: Any, rows: Rows, columns: Candidates) -> tuple[Any, Found]:

@@ -6,8 +6,7 @@ from metricops import _checks
 from metricops._arguments.arrays import float_arrays, main_arrays
 from metricops._frameworks import Library
 from metricops._frameworks.public import public
-from metricops._similarity.cosine import cosines
-from metricops._similarity.normalize import unit
+from metricops._similarity.normalize import cosines, unit
 from metricops._similarity.pairwise import promoted_product
 from metricops._typing import Array
 

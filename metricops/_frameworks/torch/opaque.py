@@ -19,8 +19,7 @@ from metricops._frameworks.operations import Arrays, Operation, operation_called
 from metricops._frameworks.torch import gradients, operators, private
 from metricops._frameworks.torch.gradients import Call
 from metricops._frameworks.torch.library import Torch
-from metricops._frameworks.torch.one_panel import ONE_PANEL
-from metricops._frameworks.torch.operators import batched, operator
+from metricops._frameworks.torch.operators import ONE_PANEL, batched, operator
 from metricops._typing import Array
 
 
