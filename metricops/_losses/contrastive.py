@@ -19,7 +19,8 @@ from metricops._frameworks import Library
 from metricops._frameworks.host import is_number
 from metricops._frameworks.programs import register_record
 from metricops._frameworks.public import public
-from metricops._losses.distances import Arguments, admitted, loss_of, solvable
+from metricops._losses.distances import Arguments, admitted
+from metricops._losses.embeddings_call import Call, loss_of, solvable_by
 from metricops._losses.solvable import (
     Formula,
     Solvable,
@@ -115,12 +116,12 @@ def _alike(lib: Library, same: Any, distances: Array) -> Array:
     return lib.stop_gradient(lib.shaped("same", alike, "distances", distances))
 
 
-def _solvable_of_embeddings(
+def _admitted(
     positive_margin: Any, negative_margin: Any, power: Any, **given: Any
-) -> Solvable:
-    """Return a call as `value_and_grad` takes it."""
+) -> Call:
+    """Return a call of embeddings, having checked its arguments."""
     terms = _terms(positive_margin, negative_margin, power)
-    return solvable(admitted(terms, Arguments(**given)))
+    return admitted(terms, Arguments(**given))
 
 
 @public
@@ -182,7 +183,7 @@ def contrastive_loss(
 
 
 @public
-@differentiated(_solvable_of_embeddings)
+@solvable_by(_admitted)
 def contrastive_loss_from_embeddings(
     anchors: Array,
     candidates: Array | None = None,

@@ -1,26 +1,26 @@
-"""What every loss of distances does with its arguments, and how it is computed."""
+"""What every loss of distances does with its arguments."""
 
 from typing import Any, NamedTuple
 
 from metricops import _checks
-from metricops._arguments.arrays import Inputs, float_arrays
+from metricops._arguments.arrays import float_arrays
 from metricops._arguments.embeddings import (
     check_unlabelled,
     fitting_candidates,
     fitting_labels,
     row_weights,
 )
-from metricops._losses.solvable import Solvable
+from metricops._losses.embeddings_call import Call, Engine
 from metricops._panels.distances import METRICS
 from metricops._panels.roles import roles_by
 from metricops._panels.term_operation import OPERATION, value_and_gradients
 from metricops._panels.term_records import Config, Given, Labels
 from metricops._panels.terms import Terms
 from metricops._similarity.metrics import canonical_among
-from metricops._typing import Array
 
 REDUCTIONS = ("mean", "sum", "weighted_mean", "active_mean", "none")
 _NAMES = ("anchors", "candidates", "sample_weight", "scales")
+_ENGINE = Engine(OPERATION, value_and_gradients, _NAMES)
 
 
 class Arguments(NamedTuple):
@@ -38,17 +38,8 @@ class Arguments(NamedTuple):
     block_size: int | None = None
 
 
-class Call(NamedTuple):
-    """What a call is made of, once all of it is known to fit."""
-
-    inputs: Inputs
-    config: Config
-    given: Given
-    labels: Labels
-
-
 def admitted(terms: Terms, asked: Arguments) -> Call:
-    """Return what a call of a loss is made of, having made sure that all fits."""
+    """Return a call of a loss, having checked its arguments."""
     metric, block_size = _checked(asked)
     one = asked.candidates is None
     diagonal = one
@@ -72,7 +63,7 @@ def admitted(terms: Terms, asked: Arguments) -> Call:
     normalize = _checks.check_bool("normalize", asked.normalize)
     options = roles, metric, normalize, diagonal, asked.reduction, block_size
     given = Given(anchors, None if one else every, weights)
-    return Call(inputs, Config(terms, *options), given, labels)
+    return Call(inputs, Config(terms, *options), given, labels, _ENGINE)
 
 
 def _checked(asked: Arguments) -> tuple[str, int | None]:
@@ -83,16 +74,3 @@ def _checked(asked: Arguments) -> tuple[str, int | None]:
         given = asked.candidates, asked.candidate_labels, asked.exclude_diagonal
         check_unlabelled(*given)
     return metric, _checks.check_block_size(asked.block_size)
-
-
-def solvable(call: Call) -> Solvable:
-    """Return a call as `value_and_grad` takes it."""
-    constants = call.given, call.labels
-    return Solvable(call.inputs, value_and_gradients, call.config, *constants, _NAMES)
-
-
-def loss_of(call: Call) -> Array:
-    """Return the loss, differentiable by the framework of its arrays."""
-    lib = call.inputs.library
-    loss = lib.differentiable(OPERATION, call.config, call.given, call.labels)
-    return call.inputs.narrow(loss)

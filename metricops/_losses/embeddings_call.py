@@ -5,53 +5,64 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from metricops._arguments.arrays import Inputs
-from metricops._frameworks import placed
+from metricops._frameworks import Arrays, Operation, placed
 from metricops._losses.solvable import Loss, Solvable, differentiated
 from metricops._panels.operation import OPERATION, value_and_gradients
-from metricops._panels.records import Config, Given, Labels, Wanted
+from metricops._panels.records import Given, Wanted
 from metricops._typing import Array
 
-# The argument that each array of `Given` is.
+
+class Engine(NamedTuple):
+    """What computes a call: its loss, or its loss and gradients."""
+
+    operation: Operation
+    solve: Callable[..., tuple[Array, Arrays]]
+    names: tuple[str, ...]  # of the argument that each differentiable array is
+
+
 _NAMES = ("anchors", "candidates", "temperature", "sample_weight", "candidate_bias")
+SCORES = Engine(OPERATION, value_and_gradients, _NAMES)
 
 
 class Call(NamedTuple):
-    """A call whose arguments have been checked."""
+    """A call whose arguments have been checked, in the records of its engine."""
 
     inputs: Inputs
-    config: Config
-    given: Given
-    labels: Labels
+    config: Any
+    given: Any  # the differentiable arrays
+    labels: Any  # the constant ones
+    engine: Engine = SCORES
 
 
 def solvable(call: Call) -> Solvable:
     """Return a call as `value_and_grad` takes it."""
-    constants = call.given, call.labels
-    return Solvable(call.inputs, value_and_gradients, call.config, *constants, _NAMES)
+    engine, arrays = call.engine, (call.given, call.labels)
+    return Solvable(call.inputs, engine.solve, call.config, *arrays, engine.names)
 
 
 def solvable_by(
-    admitted: Callable[..., Call], names: tuple[str, ...] = _NAMES
+    admitted: Callable[..., Call], names: tuple[str, ...] | None = None
 ) -> Callable[[Loss], Loss]:
     """Return what enters a loss in the table of `value_and_grad`, and returns it.
 
     `admitted` takes all arguments of the loss by their names, and checks them; `names`
-    are of the argument that each array of a call is.
+    are of the argument that each array of a call is, if not those of the engine.
     """
     return differentiated(partial(_solvable, admitted, names))
 
 
 def _solvable(
-    admitted: Callable[..., Call], names: tuple[str, ...], **given: Any
+    admitted: Callable[..., Call], names: tuple[str, ...] | None, **given: Any
 ) -> Solvable:
     """Return a call of a loss as `value_and_grad` takes it."""
-    return solvable(admitted(**given))._replace(names=names)
+    found = solvable(admitted(**given))
+    return found if names is None else found._replace(names=names)
 
 
 def loss_of(call: Call) -> Array:
     """Return the loss, differentiable by the framework of its arrays."""
-    lib = call.inputs.library
-    loss = lib.differentiable(OPERATION, call.config, call.given, call.labels)
+    lib, operation = call.inputs.library, call.engine.operation
+    loss = lib.differentiable(operation, call.config, call.given, call.labels)
     return call.inputs.narrow(loss)
 
 

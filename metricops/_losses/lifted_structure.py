@@ -7,9 +7,9 @@ from metricops._arguments.arrays import float_arrays
 from metricops._arguments.labels import label_arrays
 from metricops._arguments.options import check_number
 from metricops._frameworks.public import public
-from metricops._losses.distances import Arguments, Call, admitted, loss_of, solvable
+from metricops._losses.distances import Arguments, admitted
+from metricops._losses.embeddings_call import Call, loss_of, solvable_by
 from metricops._losses.lifted_structure_terms import LiftedPairs
-from metricops._losses.solvable import Solvable, differentiated
 from metricops._typing import Array
 
 _REDUCTIONS = ("mean", "sum", "weighted_mean")
@@ -34,13 +34,8 @@ def _admitted(
     return call._replace(inputs=inputs)
 
 
-def _solvable(**given: Any) -> Solvable:
-    """Return a call as `value_and_grad` takes it."""
-    return solvable(_admitted(**given))._replace(names=_NAMES)
-
-
 @public
-@differentiated(_solvable)
+@solvable_by(_admitted, _NAMES)
 def lifted_structure_loss_from_embeddings(
     embeddings: Array,
     labels: Any,

@@ -12,7 +12,8 @@ from metricops._arguments.options import check_number
 from metricops._arguments.weights import sample_weights
 from metricops._frameworks import Library
 from metricops._frameworks.public import public
-from metricops._losses.distances import Arguments, admitted, loss_of, solvable
+from metricops._losses.distances import Arguments, admitted
+from metricops._losses.embeddings_call import Call, loss_of, solvable_by
 from metricops._losses.solvable import (
     Formula,
     Solvable,
@@ -69,12 +70,12 @@ def _solvable(
     return Solvable(inputs, solve_formula, formula, (near, far, weights), (), _NAMES)
 
 
-def _solvable_of_embeddings(
+def _admitted(
     margin: Any, positives: Any, negatives: Any, swap: Any, **given: Any
-) -> Solvable:
-    """Return a call as `value_and_grad` takes it."""
+) -> Call:
+    """Return a call of embeddings, having checked its arguments."""
     terms = _terms(margin, positives, negatives, swap, given["reduction"])
-    return solvable(admitted(terms, Arguments(**given)))
+    return admitted(terms, Arguments(**given))
 
 
 @public
@@ -136,7 +137,7 @@ def triplet_loss(
 
 
 @public
-@differentiated(_solvable_of_embeddings)
+@solvable_by(_admitted)
 def triplet_loss_from_embeddings(
     anchors: Array,
     candidates: Array | None = None,

@@ -8,7 +8,8 @@ from typing import Any
 
 from metricops._arguments.weights import reciprocal
 from metricops._frameworks import unwrap
-from metricops._losses.distances import Arguments, Call, admitted, loss_of
+from metricops._losses.distances import Arguments, admitted
+from metricops._losses.embeddings_call import Call, loss_of
 from metricops._losses.solvable import Solvable
 from metricops._panels.term_operation import parts_of
 from metricops._panels.term_records import Labels

@@ -16,10 +16,11 @@ import torch
 
 from metricops._frameworks import programs
 from metricops._frameworks.operations import Arrays, Operation, operation_called, placed
-from metricops._frameworks.torch import gradients, operators, private
+from metricops._frameworks.torch import gradients, private
 from metricops._frameworks.torch.gradients import Call
 from metricops._frameworks.torch.library import Torch
 from metricops._frameworks.torch.operators import ONE_PANEL, batched, operator
+from metricops._frameworks.torch.operators import searched as searched
 from metricops._typing import Array
 
 
@@ -190,5 +191,3 @@ def _pull(ctx: Any, upstream: Array) -> Any:
 _CALL.register_autograd(_pull, setup_context=_save)
 _RUN.register_vmap(batched(_RUN))
 _GRADIENT.register_vmap(batched(_GRADIENT))
-
-searched = operators.searched  # whose operator is registered with these
