@@ -129,6 +129,16 @@ def test_the_best_keys_are_found(run, metric, kind):
     assert_sorted(result, metric, x, y, K)
 
 
+def test_keys_of_zeros_are_at_right_angles_to_everything(run):
+    x, y = (np.random.default_rng(i).standard_normal((M, 32)) for i in range(2))
+    x[3], y[5:25] = 0, 0
+    x, y = x[:7].astype(np.float32), y.astype(np.float32)
+    values, indices = run(nearest_neighbors, x, y, k=K)
+    assert_sorted((values, indices), "cosine", x, y, K)
+    assert (values[:3] > 0).all()
+    np.testing.assert_array_equal(indices[3], np.arange(K))
+
+
 @pytest.mark.parametrize("kind", [random, integers, wide], ids=lambda f: f.__name__)
 @metrics
 def test_the_best_keys_are_found_in_float64(library, metric, kind):

@@ -82,6 +82,9 @@ def prepared(lib: Library, metric: str, keys: Array) -> Keys:
     bounded = there
     wide = exact_rows(lib, metric, keys)
     less = centred(lib, xp.astype(wide, keys.dtype))
+    if metric == "cosine":  # zero with all, as of length one at right angles to all
+        zero = xp.astype(xp.all(wide == 0, axis=1), keys.dtype)
+        less = less._replace(squares=less.squares + zero)
     largest = xp.max(less.squares)
     factor, half = less.rows, xp.zeros_like(largest)
     if metric != "inner_product":
