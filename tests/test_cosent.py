@@ -132,9 +132,10 @@ def test_equal_scores_one_row_and_none(run):
 def test_scores_that_a_device_would_round_keep_their_order(run):
     s = S[:3].astype(np.float32)
     expected = cosent(s, [0, 1, 1])
-    for scores in ([2**24, 2**24 + 1, 2**24 + 1], [1.0, 1.0 + 1e-9, 1.0 + 1e-9]):
+    for less, more in ((2**24, 2**24 + 1), (2**53, 2**53 + 1), (1.0, 1.0 + 1e-9)):
+        scores: list[float] = [less, more, more]
         assert run(loss, s, scores=scores) == pytest.approx(expected, rel=1e-5)
-        assert np.isnan(run(loss, s, scores=[*scores[:2], float("nan")]))
+        assert np.isnan(run(loss, s, scores=[1.0, 1.0 + 1e-9, float("nan")]))
 
 
 def test_what_is_no_number_comes_out(run):

@@ -83,6 +83,18 @@ def test_weights_may_be_of_any_real_dtype(library, dtype):
     np.testing.assert_allclose(result, reduced(PLAIN, [1, 0, 1], "none"), rtol=1e-6)
 
 
+@pytest.mark.parametrize("kind", [list, np.asarray])
+def test_weights_may_be_longer_integers_than_the_library_has(library, kind):
+    weights = [2**40, 3, 2**33]
+    x = np.random.default_rng(0).standard_normal((2, 3, 4)).astype(np.float32)
+    result = metricops.cosine_similarity_loss(
+        *map(library.asarray, x), sample_weight=kind(weights), reduction="none"
+    )
+    losses = [-cosine(*pair) for pair in zip(*x.tolist(), strict=True)]
+    expected = reduced(losses, weights, "none")
+    np.testing.assert_allclose(library.to_numpy(result), expected, rtol=1e-5)
+
+
 @pytest.mark.parametrize("shape", [(3,), (3, 1)])
 def test_a_weight_per_sample_is_never_applied_along_time(library, shape):
     # Keras 3 multiplies along the last axis when the sizes allow it.

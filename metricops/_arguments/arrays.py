@@ -53,8 +53,7 @@ class FloatDtypes(NamedTuple):
 def main_arrays(**given: Any) -> Main:
     """Return the main arrays of a call, one or two, all real and of one library."""
     lib, arrays, _ = _admitted(given)
-    first, second = arrays if len(arrays) == 2 else (*arrays, *arrays)
-    return Main(lib, first, second)
+    return Main(lib, *(arrays * 2)[:2])
 
 
 def _admitted(given: dict[str, Any]) -> tuple[Library, list[Array], list[Dtype]]:
@@ -98,7 +97,7 @@ def float_arrays(normalize: bool | None = None, /, **given: Any) -> Inputs:
     unit length if it is true. Halves that are multiplied then stay as they are.
     """
     lib, arrays, dtypes = _admitted(given)
-    first, second = arrays if len(arrays) == 2 else (*arrays, *arrays)
+    first, second = (arrays * 2)[:2]
     one, half = dtypes[0], ""
     if normalize is not None and lib.has_halves:
         half = lib.operands(first, second, normalize)
@@ -109,7 +108,7 @@ def float_arrays(normalize: bool | None = None, /, **given: Any) -> Inputs:
         return Inputs(lib, lib.xp, first, second, found.result, half)
     wide = found.computed
     wider = [x if x.dtype == wide else lib.xp.astype(x, wide) for x in arrays]
-    first, second = wider if len(wider) == 2 else (*wider, *wider)
+    first, second = (wider * 2)[:2]
     return Inputs(lib, lib.xp, first, second, found.result)
 
 
@@ -164,8 +163,8 @@ def companion(
 ) -> Array:
     """Return an argument that goes with `main` as an array of its library and device.
 
-    Lists and NumPy arrays become arrays of `dtype`. If it is None, they keep their own
-    dtype, or get the nearest that the device has.
+    Lists and NumPy arrays become arrays of `dtype`, of floats. If it is None, they keep
+    their own dtype, or get the nearest that the device has.
     """
     value = unwrap(value)
     if is_plain(value):
@@ -175,7 +174,9 @@ def companion(
         if value.size != 1:
             lib.check_beside_host(main, like)
         if not lib.traces_numpy():
-            value = cast(value, lib.host_dtype(value.dtype.name, like))
+            own = value.dtype
+            word = "float64" if dtype is not None and own.itemsize == 8 else own.name
+            value = cast(value, lib.host_dtype(word, like))
         return lib.asarray(value, like, dtype)
     other = library(name, value)
     if other is not lib:

@@ -117,7 +117,10 @@ def is_kept(x: Array, dtype: str) -> bool:
         return True
     with np.errstate(over="ignore", invalid="ignore"):
         short = x.astype(dtype)
-    return np.array_equal(short, x, equal_nan=x.dtype.kind == "f")
+        back = short.astype(x.dtype)  # NumPy compares integers with floats as floats
+    return all(
+        np.array_equal(y, x, equal_nan=x.dtype.kind == "f") for y in (short, back)
+    )
 
 
 def in_order(x: Array, dtype: str) -> Array:
