@@ -15,7 +15,7 @@ from ._jax import AxisName, check_over_axis, loss_over_axis
 from ._modules import module_loss, option_names, shape_of_proxies
 
 
-class _Loss(nnx.Module):
+class Loss(nnx.Module):
     """A loss with the options named in `_shown`."""
 
     _function: ClassVar[Any]
@@ -33,7 +33,7 @@ class _Loss(nnx.Module):
         return found
 
 
-class LabelledLoss(_Loss):
+class LabelledLoss(Loss):
     """A loss of anchors against candidates, of the batch of a mapped axis if any."""
 
     def __init__(
@@ -65,7 +65,7 @@ class LabelledLoss(_Loss):
         return loss_over_axis(self, self.axis_name, *arrays, **theirs)
 
 
-class _OneSetLoss(_Loss):
+class _OneSetLoss(Loss):
     """A loss of embeddings against each other."""
 
     def __call__(self, embeddings: jax.Array, labels: jax.Array) -> jax.Array:
@@ -73,7 +73,7 @@ class _OneSetLoss(_Loss):
         return self._of(embeddings, labels)
 
 
-class _ViewsLoss(_Loss):
+class _ViewsLoss(Loss):
     """A loss of two views of a batch."""
 
     def __call__(self, first: jax.Array, second: jax.Array) -> jax.Array:
@@ -331,7 +331,7 @@ class VICRegLoss(_ViewsLoss):
         )
 
 
-class CoSENTLoss(_Loss):
+class CoSENTLoss(Loss):
     """`metricops.cosent_loss` as a module.
 
     Parameters
@@ -360,7 +360,7 @@ class CoSENTLoss(_Loss):
         return self._of(similarities, scores)
 
 
-class MarginSoftmaxLoss(_Loss):
+class MarginSoftmaxLoss(Loss):
     """`metricops.margin_softmax_loss_from_embeddings` with proxies that are learnt.
 
     Parameters

@@ -15,7 +15,7 @@ from ._jax import AxisName, check_over_axis, loss_over_axis
 from ._modules import module_loss, option_names, shape_of_proxies
 
 
-class _Loss(nn.Module):
+class Loss(nn.Module):
     """A loss with the options named in `_shown`."""
 
     _function: ClassVar[Any]
@@ -31,7 +31,7 @@ class _Loss(nn.Module):
         return found
 
 
-class LabelledLoss(_Loss):
+class LabelledLoss(Loss):
     """A loss of anchors against candidates, of the batch of a mapped axis if any."""
 
     def __call__(
@@ -56,7 +56,7 @@ class LabelledLoss(_Loss):
         return loss_over_axis(self, axis_name, *arrays, **theirs)
 
 
-class _OneSetLoss(_Loss):
+class _OneSetLoss(Loss):
     """A loss of embeddings against each other."""
 
     def __call__(self, embeddings: jax.Array, labels: jax.Array) -> jax.Array:
@@ -64,7 +64,7 @@ class _OneSetLoss(_Loss):
         return self._of(embeddings, labels)
 
 
-class _ViewsLoss(_Loss):
+class _ViewsLoss(Loss):
     """A loss of two views of a batch."""
 
     def __call__(self, first: jax.Array, second: jax.Array) -> jax.Array:
@@ -259,7 +259,7 @@ class VICRegLoss(_ViewsLoss):
     ddof: int = 1
 
 
-class CoSENTLoss(_Loss):
+class CoSENTLoss(Loss):
     """`metricops.cosent_loss` as a module.
 
     Parameters
@@ -287,7 +287,7 @@ class CoSENTLoss(_Loss):
         return self._of(similarities, scores)
 
 
-class MarginSoftmaxLoss(_Loss):
+class MarginSoftmaxLoss(Loss):
     """`metricops.margin_softmax_loss_from_embeddings` with proxies that are learnt.
 
     Parameters

@@ -14,7 +14,7 @@ from ._torch_base import Module
 from ._torch_processes import batch_loss, processes
 
 
-class _Loss(Module):
+class Loss(Module):
     """A loss with the options named in `_shown`."""
 
     _function: Any
@@ -32,7 +32,7 @@ class _Loss(Module):
         return found
 
 
-class LabelledLoss(_Loss):
+class LabelledLoss(Loss):
     """A loss of anchors against candidates, of the batch of a process group if any."""
 
     def __init__(
@@ -65,7 +65,7 @@ class LabelledLoss(_Loss):
         return batch_loss(self, *arrays, **theirs)
 
 
-class _OneSetLoss(_Loss):
+class _OneSetLoss(Loss):
     """A loss of embeddings against each other."""
 
     def forward(self, embeddings: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
@@ -73,7 +73,7 @@ class _OneSetLoss(_Loss):
         return self._of(embeddings, labels)
 
 
-class _ViewsLoss(_Loss):
+class _ViewsLoss(Loss):
     """A loss of two views of a batch."""
 
     def forward(self, first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
@@ -328,7 +328,7 @@ class VICRegLoss(_ViewsLoss):
         )
 
 
-class CoSENTLoss(_Loss):
+class CoSENTLoss(Loss):
     """`metricops.cosent_loss` as a module.
 
     Parameters
@@ -357,7 +357,7 @@ class CoSENTLoss(_Loss):
         return self._of(similarities, scores)
 
 
-class MarginSoftmaxLoss(_Loss):
+class MarginSoftmaxLoss(Loss):
     """`metricops.margin_softmax_loss_from_embeddings` with proxies that are learnt.
 
     Parameters

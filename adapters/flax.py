@@ -16,6 +16,7 @@ from ._flax_batch import (
     CircleLoss,
     CoSENTLoss,
     LiftedStructureLoss,
+    Loss,
     MarginSoftmaxLoss,
     MultiSimilarityLoss,
     SoftNearestNeighborLoss,
@@ -28,7 +29,7 @@ from ._flax_siblings import (
     TripletEmbeddingLoss,
 )
 from ._jax import AxisName, capped, check_over_axis, loss_over_axis
-from ._modules import OPTIONS, check_dot, check_module, log_scale
+from ._modules import OPTIONS, check_dot, log_scale
 
 __all__ = [
     "BarlowTwinsLoss",
@@ -54,7 +55,7 @@ __all__ = [
 ]
 
 
-class NPairsLoss(nnx.Module):
+class NPairsLoss(Loss):
     """`metricops.npairs_loss` as a module, for labels of shape (n,).
 
     Parameters
@@ -75,8 +76,7 @@ class NPairsLoss(nnx.Module):
     _function = staticmethod(metricops.npairs_loss)
 
     def __init__(self, reduction: metricops.Reduction = "mean") -> None:
-        self.reduction: metricops.Reduction = reduction
-        check_module(self)
+        super().__init__(reduction=reduction)
 
     def __call__(
         self,
@@ -87,13 +87,8 @@ class NPairsLoss(nnx.Module):
         sample_weight: jax.Array | None = None,
     ) -> jax.Array:
         """Return the loss of `similarity`, shape (n, m), for its `labels`."""
-        return self._function(
-            similarity,
-            labels,
-            column_labels=column_labels,
-            sample_weight=sample_weight,
-            reduction=self.reduction,
-        )
+        theirs = {"column_labels": column_labels, "sample_weight": sample_weight}
+        return self._of(similarity, labels, **theirs)
 
 
 class NPairsMultilabelLoss(NPairsLoss):
@@ -241,7 +236,7 @@ class NPairsEmbeddingLoss(nnx.Module):
         )
 
 
-class CosineSimilarityLoss(nnx.Module):
+class CosineSimilarityLoss(Loss):
     """`metricops.cosine_similarity_loss` as a module.
 
     Parameters
@@ -267,9 +262,7 @@ class CosineSimilarityLoss(nnx.Module):
     def __init__(
         self, axis: int | tuple[int, ...] = -1, reduction: metricops.Reduction = "mean"
     ) -> None:
-        self.axis = axis
-        self.reduction: metricops.Reduction = reduction
-        check_module(self)
+        super().__init__(axis=axis, reduction=reduction)
 
     def __call__(
         self,
@@ -279,13 +272,7 @@ class CosineSimilarityLoss(nnx.Module):
         sample_weight: jax.Array | None = None,
     ) -> jax.Array:
         """Return minus the cosines of two arrays of one shape, combined."""
-        return self._function(
-            targets,
-            predictions,
-            axis=self.axis,
-            sample_weight=sample_weight,
-            reduction=self.reduction,
-        )
+        return self._of(targets, predictions, sample_weight=sample_weight)
 
 
 class Dot(nnx.Module):

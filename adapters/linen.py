@@ -17,6 +17,7 @@ from ._linen_batch import (
     CircleLoss,
     CoSENTLoss,
     LiftedStructureLoss,
+    Loss,
     MarginSoftmaxLoss,
     MultiSimilarityLoss,
     SoftNearestNeighborLoss,
@@ -28,7 +29,7 @@ from ._linen_siblings import (
     SigmoidEmbeddingLoss,
     TripletEmbeddingLoss,
 )
-from ._modules import OPTIONS, check_dot, check_module, log_scale
+from ._modules import OPTIONS, check_dot, log_scale
 
 __all__ = [
     "BarlowTwinsLoss",
@@ -54,7 +55,7 @@ __all__ = [
 ]
 
 
-class NPairsLoss(nn.Module):
+class NPairsLoss(Loss):
     """`metricops.npairs_loss` as a module, for labels of shape (n,).
 
     Parameters
@@ -77,10 +78,6 @@ class NPairsLoss(nn.Module):
 
     reduction: metricops.Reduction = "mean"
 
-    def __post_init__(self) -> None:
-        check_module(self)
-        super().__post_init__()
-
     def __call__(
         self,
         similarity: jax.Array,
@@ -90,13 +87,8 @@ class NPairsLoss(nn.Module):
         sample_weight: jax.Array | None = None,
     ) -> jax.Array:
         """Return the loss of `similarity`, shape (n, m), for its `labels`."""
-        return self._function(
-            similarity,
-            labels,
-            column_labels=column_labels,
-            sample_weight=sample_weight,
-            reduction=self.reduction,
-        )
+        theirs = {"column_labels": column_labels, "sample_weight": sample_weight}
+        return self._of(similarity, labels, **theirs)
 
 
 class NPairsMultilabelLoss(NPairsLoss):
@@ -229,7 +221,7 @@ class NPairsEmbeddingLoss(nn.Module):
         )
 
 
-class CosineSimilarityLoss(nn.Module):
+class CosineSimilarityLoss(Loss):
     """`metricops.cosine_similarity_loss` as a module.
 
     Parameters
@@ -255,10 +247,6 @@ class CosineSimilarityLoss(nn.Module):
     axis: int | tuple[int, ...] = -1
     reduction: metricops.Reduction = "mean"
 
-    def __post_init__(self) -> None:
-        check_module(self)
-        super().__post_init__()
-
     def __call__(
         self,
         predictions: jax.Array,
@@ -267,13 +255,7 @@ class CosineSimilarityLoss(nn.Module):
         sample_weight: jax.Array | None = None,
     ) -> jax.Array:
         """Return minus the cosines of two arrays of one shape, combined."""
-        return self._function(
-            targets,
-            predictions,
-            axis=self.axis,
-            sample_weight=sample_weight,
-            reduction=self.reduction,
-        )
+        return self._of(targets, predictions, sample_weight=sample_weight)
 
 
 class Dot(nn.Module):

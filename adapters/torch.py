@@ -16,6 +16,7 @@ from ._torch_batch import (
     CircleLoss,
     CoSENTLoss,
     LiftedStructureLoss,
+    Loss,
     MarginSoftmaxLoss,
     MultiSimilarityLoss,
     SoftNearestNeighborLoss,
@@ -53,7 +54,7 @@ __all__ = [
 ]
 
 
-class NPairsLoss(Module):
+class NPairsLoss(Loss):
     """`metricops.npairs_loss` as a module, for labels of shape (n,).
 
     Parameters
@@ -74,9 +75,7 @@ class NPairsLoss(Module):
     _function = staticmethod(metricops.npairs_loss)
 
     def __init__(self, reduction: metricops.Reduction = "mean") -> None:
-        super().__init__()
-        self.reduction: metricops.Reduction = reduction
-        self._check()
+        super().__init__(reduction=reduction)
 
     def forward(
         self,
@@ -87,13 +86,8 @@ class NPairsLoss(Module):
         sample_weight: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """Return the loss of `similarity`, shape (n, m), for its `labels`."""
-        return self._function(
-            similarity,
-            labels,
-            column_labels=column_labels,
-            sample_weight=sample_weight,
-            reduction=self.reduction,
-        )
+        theirs = {"column_labels": column_labels, "sample_weight": sample_weight}
+        return self._of(similarity, labels, **theirs)
 
 
 class NPairsMultilabelLoss(NPairsLoss):
@@ -252,7 +246,7 @@ class NPairsEmbeddingLoss(Module):
         }
 
 
-class CosineSimilarityLoss(Module):
+class CosineSimilarityLoss(Loss):
     """`metricops.cosine_similarity_loss` as a module.
 
     Parameters
@@ -278,10 +272,7 @@ class CosineSimilarityLoss(Module):
     def __init__(
         self, axis: int | tuple[int, ...] = -1, reduction: metricops.Reduction = "mean"
     ) -> None:
-        super().__init__()
-        self.axis = axis
-        self.reduction: metricops.Reduction = reduction
-        self._check()
+        super().__init__(axis=axis, reduction=reduction)
 
     def forward(
         self,
@@ -291,13 +282,7 @@ class CosineSimilarityLoss(Module):
         sample_weight: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """Return minus the cosines of `input` and `target`, of one shape, combined."""
-        return self._function(
-            target,
-            input,
-            axis=self.axis,
-            sample_weight=sample_weight,
-            reduction=self.reduction,
-        )
+        return self._of(target, input, sample_weight=sample_weight)
 
 
 class Dot(Module):

@@ -4,7 +4,7 @@ from typing import Any
 
 from metricops._frameworks.public import public
 from metricops._losses.embeddings_call import loss_of, solvable_by
-from metricops._losses.margin_softmax_arguments import admitted
+from metricops._losses.margin_softmax_objective import admitted
 from metricops._typing import Array, Reduction
 
 _NAMES = ("embeddings", "proxies", "", "sample_weight", "")
