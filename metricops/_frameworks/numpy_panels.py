@@ -46,9 +46,8 @@ def _add_absolute(found: Array, x: Array, y: Array) -> None:
 def within(x: Array, k: int, slack: Array) -> tuple[Array, Array, Array]:
     """Return the columns of each row that are near its `k` largest, and more.
 
-    The k-th largest of the maxima of groups of columns is no more than the k-th
-    largest of all, and a group is worth a look only where its maximum is near that.
-    Where there are fewer than `k` but minus infinity, there are none.
+    By the maxima of groups of columns, as in `selection`. Where there are fewer than
+    `k` but minus infinity, there are none.
     """
     width, count = x.shape[1] // _GROUP, x.shape[1]
     peaks = _maxima(x, width)

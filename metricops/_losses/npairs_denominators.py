@@ -24,7 +24,7 @@ from typing import NamedTuple
 from metricops._frameworks import Library
 from metricops._frameworks.programs import register_record
 from metricops._losses.npairs_terms import finite
-from metricops._losses.npairs_visited import NegativeSums
+from metricops._losses.npairs_visited import NegativeSums, others_of
 from metricops._panels.objective import Objective, Pairs, Slopes, Sums, masked
 from metricops._typing import Array
 
@@ -44,13 +44,13 @@ class OwnDenominator(Objective):
 
     def losses(self, lib: Library, scores: Array, pairs: Pairs) -> Array:
         """Return the rows' losses. The scores may be overwritten."""
-        gap = _gap(lib, scores, pairs, _negatives(lib, _others(lib, scores, pairs)))
+        gap = _gap(lib, scores, pairs, _negatives(lib, others_of(lib, scores, pairs)))
         share = 1 / _at_least_one(lib, pairs.total)
         return lib.dots(pairs.targets, lib.softplus(gap), 1) * share[:, 0]
 
     def slopes(self, lib: Library, scores: Array, pairs: Pairs) -> Slopes:
         """Return losses and derivatives. The scores may be overwritten."""
-        found = _negatives(lib, _others(lib, scores, pairs))
+        found = _negatives(lib, others_of(lib, scores, pairs))
         gap = _gap(lib, scores, pairs, found)
         share = 1 / _at_least_one(lib, pairs.total)
         losses = lib.dots(pairs.targets, lib.softplus(gap), 1) * share[:, 0]
@@ -69,7 +69,7 @@ class NegativesDenominator(Objective):
         """Return the rows' losses. The scores may be overwritten."""
         if pairs.targets is None:
             return _by_position(lib, scores, pairs)[0]
-        found = _negatives(lib, _others(lib, scores, pairs))
+        found = _negatives(lib, others_of(lib, scores, pairs))
         return _above_positives(lib, scores, pairs, found)
 
     def slopes(self, lib: Library, scores: Array, pairs: Pairs) -> Slopes:
@@ -78,7 +78,7 @@ class NegativesDenominator(Objective):
             losses, found = _by_position(lib, scores, pairs)
             own = -found.partition[:, 0]
             return Slopes(losses, found.exponentials, 1 / found.partition, own)
-        found = _negatives(lib, _others(lib, scores, pairs))
+        found = _negatives(lib, others_of(lib, scores, pairs))
         share = found.partition / _at_least_one(lib, pairs.total)
         losses = _above_positives(lib, scores, pairs, found)
         error = lib.less(found.exponentials, pairs.targets, share)
@@ -110,11 +110,6 @@ def _gap(lib: Library, scores: Array, pairs: Pairs, found: Negatives) -> Array:
     """Return how far the negatives are above each positive, 0 of other candidates."""
     shifted = masked(lib, lib.minus(scores, found.peak), pairs, 0.0)
     return lib.xp.where(pairs.targets != 0, found.logs - shifted, 0.0)
-
-
-def _others(lib: Library, scores: Array, pairs: Pairs) -> Array:
-    """Return the scores of negatives, minus infinity of all other candidates."""
-    return lib.xp.where(pairs.targets == 0, scores, -float("inf"))
 
 
 def _negatives(lib: Library, others: Array) -> Negatives:

@@ -41,7 +41,7 @@ class NegativeSums(Sums):
         self, lib: Library, scores: Array, pairs: Pairs, axis: int, last: bool
     ) -> NegativeRows:
         """Return the sums along an axis."""
-        xp, others = lib.xp, _others(lib, scores, pairs)
+        xp, others = lib.xp, others_of(lib, scores, pairs)
         peak = lib.peak(others, axis)
         safe = finite(lib, peak)
         rest = xp.sum(xp.exp(others - safe), axis=axis)
@@ -96,7 +96,7 @@ class NegativeSums(Sums):
         columns: Closing | None,
     ) -> Array:
         """Return the derivative by the scores of rows, and of columns if given."""
-        error = pushes_of(lib, _others(lib, scores, pairs), rows, columns)
+        error = pushes_of(lib, others_of(lib, scores, pairs), rows, columns)
         if pairs.targets is None:
             return error
         pull = rows.pull[:, None]
@@ -105,7 +105,7 @@ class NegativeSums(Sums):
         return lib.less(error, pairs.targets, pull)
 
 
-def _others(lib: Library, scores: Array, pairs: Pairs) -> Array:
+def others_of(lib: Library, scores: Array, pairs: Pairs) -> Array:
     """Return the scores of negatives, minus infinity of all other candidates."""
     if pairs.targets is None:
         return scores

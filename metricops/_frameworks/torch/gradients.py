@@ -33,10 +33,6 @@ class Call:
     wanted: tuple[bool, ...]  # which of those get a gradient
     saving: bool  # whether the value comes with what its gradient needs
 
-    def arrays(self, given: Arrays) -> Arrays:
-        """Return the differentiable ones of the arrays given."""
-        return given[: self.count]
-
     def values(self, given: Arrays) -> Arrays:
         """Return the value, and behind it what is saved."""
         parts = self.config, given[: self.count], given[self.count :]
