@@ -15,7 +15,7 @@ from metricops._arguments.weights import reduced_rows
 from metricops._sharded import loss_of_group
 
 from . import _private
-from ._inputs import Apply, dense, is_symbolic, plain
+from ._inputs import NAMES, Apply, dense, is_symbolic, plain, renamed
 
 Reduction: TypeAlias = Literal["mean", "sum", "weighted_mean", "none"]
 
@@ -39,12 +39,7 @@ class Loss(keras.losses.Loss):
 
     _function: Any = None
     _all_count = False  # what `_counts_each` returns
-    # What Keras calls the arguments of `_function`.
-    _names: ClassVar[dict[str, str]] = {
-        **dict.fromkeys(("anchors", "embeddings"), "y_pred"),
-        **dict.fromkeys(("similarity", "similarities"), "y_pred"),
-        **dict.fromkeys(("labels", "scores"), "y_true"),
-    }
+    _names: ClassVar[dict[str, str]] = NAMES
 
     def __init__(
         self,
@@ -86,11 +81,7 @@ class Loss(keras.losses.Loss):
         """
         if is_symbolic(y_true, y_pred, sample_weight):
             return Apply(self)(y_true, y_pred, sample_weight)
-        try:
-            return self._of(y_true, y_pred, sample_weight)
-        except (TypeError, ValueError) as error:
-            _checks.rename(error, self._names)
-            raise
+        return renamed(self._names, self._of, y_true, y_pred, sample_weight)
 
     def _of(self, y_true: Any, y_pred: Any, sample_weight: Any) -> Any:
         """Return the loss of tensors."""

@@ -7,7 +7,24 @@ import keras
 import numpy as np
 from keras import ops
 
+from metricops import _checks
 from metricops._arguments.held import check_held
+
+NAMES = {
+    **dict.fromkeys(("anchors", "embeddings"), "y_pred"),
+    **dict.fromkeys(("similarity", "similarities"), "y_pred"),
+    **dict.fromkeys(("labels", "scores"), "y_true"),
+}
+"""What Keras calls the arguments of most losses."""
+
+
+def renamed(names: Mapping[str, str], function: Any, *args: Any, **given: Any) -> Any:
+    """Return ``function(*args, **given)``, whose errors call arguments by `names`."""
+    try:
+        return function(*args, **given)
+    except (TypeError, ValueError) as error:
+        _checks.rename(error, names)
+        raise
 
 
 def is_symbolic(*given: Any) -> bool:

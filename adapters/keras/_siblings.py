@@ -16,9 +16,10 @@ from metricops._arguments.options import check_number
 from metricops._losses.triplet_matrix import triplet_loss_of_matrix
 
 from ._base import AddonsLoss, EmbeddingLoss, Loss, PairsLoss, Reduction
-from ._inputs import Apply, dense, is_symbolic, plain, tensor
+from ._inputs import NAMES, Apply, dense, is_symbolic, plain, renamed, tensor
 
 _register = keras.saving.register_keras_serializable
+_DISTANCES = {"distances": "y_pred", "same": "y_true"}
 _METRICS = {"L2": "euclidean", "squared-L2": "squared_euclidean", "angular": "cosine"}
 
 
@@ -204,7 +205,7 @@ class ContrastiveLoss(Loss):
     0.1667
     """
 
-    _names: ClassVar[dict[str, str]] = {"distances": "y_pred", "same": "y_true"}
+    _names: ClassVar[dict[str, str]] = _DISTANCES
     _all_count = True
 
     def __init__(
@@ -414,7 +415,8 @@ def contrastive_loss(y_true: Any, y_pred: Any, margin: float = 1.0) -> Any:
     if is_symbolic(y_true, y_pred):
         return Apply(contrastive_loss, margin=margin)(y_true, y_pred)
     given = _distances(y_true, tensor(y_pred))
-    return metricops.contrastive_loss(*given, margin=margin, reduction="none")
+    options: dict[str, Any] = {"margin": margin, "reduction": "none"}
+    return renamed(_DISTANCES, metricops.contrastive_loss, *given, **options)
 
 
 @_register(package="metricops")
@@ -458,7 +460,8 @@ def triplet_semihard_loss(
         options: dict[str, Any] = {"margin": margin}
         options["distance_metric"] = distance_metric
         return Apply(triplet_semihard_loss, **options)(y_true, y_pred)
-    return _triplets(y_true, tensor(y_pred), distance_metric, margin=margin)
+    given = y_true, tensor(y_pred), distance_metric
+    return renamed(NAMES, _triplets, *given, margin=margin)
 
 
 @_register(package="metricops")
@@ -511,7 +514,7 @@ def triplet_hard_loss(
     mined: dict[str, Any] = {"positives": "hard", "negatives": "hard"}
     margin_or_none = None if soft else margin
     given = y_true, tensor(y_pred), distance_metric
-    return _triplets(*given, margin=margin_or_none, **mined)
+    return renamed(NAMES, _triplets, *given, margin=margin_or_none, **mined)
 
 
 def _distances(y_true: Any, y_pred: Any) -> tuple[Any, Any]:

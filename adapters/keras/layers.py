@@ -252,6 +252,11 @@ class MetricEmbedding(keras.layers.Dense):
         """Return the embeddings, of the shape of `inputs` with `units` last."""
         return metricops.l2_normalize(super().call(inputs, training), axis=self.axis)
 
+    def quantized_call(self, *args: Any, **kwargs: Any) -> Any:
+        """Return what `call` does, by weights that Keras has quantised."""
+        out = super().quantized_call(*args, **kwargs)
+        return metricops.l2_normalize(out, axis=self.axis)
+
     def get_config(self) -> dict[str, Any]:
         """Return the arguments that make this layer again."""
         return {**super().get_config(), "axis": self.axis}

@@ -13,7 +13,16 @@ from metricops.adapters._modules import check_options
 import metricops
 
 from ._base import AddonsLoss, Loss, PairsLoss, Reduction
-from ._inputs import Apply, dense, is_symbolic, python_ints, same_rank, tensor
+from ._inputs import (
+    NAMES,
+    Apply,
+    dense,
+    is_symbolic,
+    python_ints,
+    renamed,
+    same_rank,
+    tensor,
+)
 
 _register = keras.saving.register_keras_serializable
 
@@ -301,7 +310,7 @@ def npairs_loss(y_true: Any, y_pred: Any) -> Any:
     """
     if is_symbolic(y_true, y_pred):
         return Apply(npairs_loss)(y_true, y_pred)
-    return metricops.npairs_loss(tensor(y_pred), dense(y_true))
+    return renamed(NAMES, metricops.npairs_loss, tensor(y_pred), dense(y_true))
 
 
 @_register(package="metricops")
@@ -336,7 +345,8 @@ def npairs_multilabel_loss(y_true: Any, y_pred: Any) -> Any:
     """
     if is_symbolic(y_true, y_pred):
         return Apply(npairs_multilabel_loss)(y_true, y_pred)
-    return metricops.npairs_multilabel_loss(tensor(y_pred), dense(y_true))
+    function = metricops.npairs_multilabel_loss
+    return renamed(NAMES, function, tensor(y_pred), dense(y_true))
 
 
 def _cosine_loss(

@@ -55,6 +55,25 @@ def test_an_error_names_what_keras_passes(name, y_true, y_pred, words):
     assert str(found.value).startswith(words)
 
 
+FUNCTIONS: list[tuple[str, Any, Any, str]] = [
+    ("npairs_loss", [0, 1], X, "`y_true` must have a label for each of 3 rows"),
+    ("npairs_loss", [0, 1, 2], X[0], "`y_pred` must have shape (n, m)"),
+    ("npairs_multilabel_loss", [0, 1, 2], X, "`y_true` must have shape (n, c)"),
+    ("cosine_similarity", X, X[:2], "`y_pred` must have the shape of `y_true`"),
+    ("contrastive_loss", [0, 1], [0.5] * 3, "`y_true` must have the shape of `y_pred`"),
+    ("triplet_semihard_loss", [0, 1], X, "`y_true` must have a label for each of 3"),
+    ("triplet_hard_loss", [0, 1, 2], X[0], "`y_pred` must have shape (n, d)"),
+    ("lifted_struct_loss", [0, 1], X, "`labels` must have a label for each of 3"),
+]
+
+
+@pytest.mark.parametrize(("name", "first", "second", "words"), FUNCTIONS)
+def test_an_error_of_a_function_names_its_arguments(name, first, second, words):
+    with pytest.raises(ValueError) as found:
+        getattr(adapter, name)(first, second)
+    assert str(found.value).startswith(words)
+
+
 def test_an_error_of_the_callers_own_stays_as_it_is():
     def distances(embeddings: Any) -> Any:
         raise ValueError("`anchors` and `labels` are mine")

@@ -302,6 +302,17 @@ def test_an_embedding_has_length_one_at_any_scale(scale):
     close(found, np.full((2, 4), 0.5), rtol=1e-3)
 
 
+@pytest.mark.parametrize("mode", ["int8", "float8"])
+def test_a_quantised_embedding_has_length_one(mode):
+    # Keras calls another method of a layer whose weights it has quantised.
+    layer, x = MetricEmbedding(4), random(5, 3)
+    before = to_numpy(layer(x))
+    layer.quantize(mode, type_check=False)
+    after = to_numpy(layer(x))
+    np.testing.assert_allclose(np.linalg.norm(after, axis=1), 1.0, rtol=1e-5)
+    np.testing.assert_allclose(after, before, atol=0.1)
+
+
 def test_an_embedding_keeps_its_mask_and_unknown_sizes():
     layer = MetricEmbedding(4)
     mask = np.eye(2, 3, dtype=bool)
