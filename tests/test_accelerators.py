@@ -571,6 +571,65 @@ def test_programs_of_jax_multiply_halves_and_nothing_else(jax, platform, half):
         assert found <= {(x, x, "f32") for x in (short, "f16")}, name
 
 
+@pairwise
+@pytest.mark.parametrize("platform", ["cuda", "tpu", "rocm"])
+@pytest.mark.parametrize("half", HALVES)
+def test_pairwise_products_of_jax_multiply_halves(jax, name, platform, half):
+    given = [jax.numpy.zeros((n, D), half) for n in (N, M)]
+    traced = jax.jit(PAIRWISE[name]).trace(*given)
+    short = "f16" if name == "cosine" or half == "float16" else "bf16"
+    text = traced.lower(lowering_platforms=(platform,)).as_text()
+    assert dtypes_of(text) == {(short, short, "f32")}
+    if name == "cosine":  # processors widen them
+        text = traced.lower(lowering_platforms=("cpu",)).as_text()
+        assert dtypes_of(text) == {("f32", "f32", "f32")}
+
+
+def test_cosines_of_halves_in_jax_have_all_derivatives(jax, monkeypatch):
+    """By the products that programs for GPUs have."""
+    torch = require("torch")
+    monkeypatch.setattr(jax.lax, "platform_dependent", default_of)
+    host = [x[:7] for x in rows_of(torch, "bfloat16")]
+    upstream = np.arange(-24, 25, dtype=np.float32).reshape(7, 7)
+    given = [jax.numpy.asarray(x.float().numpy(), "bfloat16") for x in host]
+
+    def total(x, y):
+        found = metricops.pairwise_cosine_similarity(x, y).astype("float32")
+        return (found * upstream).sum()
+
+    def slopes_of(x, y):
+        return jax.grad(total, (0, 1))(x, y)
+
+    def size(*given):
+        return sum((x.astype("float32") ** 2).sum() for x in slopes_of(*given))
+
+    @jax.jit
+    def derivatives(x, y):
+        batched = jax.vmap(slopes_of, (None, 0))(x, y[None])
+        first = [x[0] for x in batched]
+        along = jax.jvp(metricops.pairwise_cosine_similarity, [x, y], [y, x])[1]
+        return first, jax.grad(size, (0, 1))(x, y), [along]
+
+    found = jax.tree.map(lambda x: np.asarray(x, float), derivatives(*given))
+    wide = [x.double().requires_grad_() for x in host]
+
+    def definition(*wide):
+        return exact_pairs(torch, "cosine", wide)
+
+    number = (definition(*wide) * torch.tensor(upstream)).sum()
+    first = torch.autograd.grad(number, wide, create_graph=True)
+    second = torch.autograd.grad(sum((x * x).sum() for x in first), wide)
+    along = torch.autograd.functional.jvp(definition, (*wide,), (*wide[::-1],))[1]
+    for ours, theirs in zip(found, (first, second, [along]), strict=True):
+        ours = [torch.tensor(x) for x in ours]
+        assert max(distances(torch, ours, theirs)) < BOUNDS["bfloat16"]
+
+
+def default_of(*arrays, default, **_):
+    """Return what `platform_dependent` does on what is no processor."""
+    return default(*arrays)
+
+
 @pytest.mark.parametrize("platform", ["cuda", "tpu"])
 @pytest.mark.parametrize("half", HALVES)
 def test_searches_of_jax_multiply_halves(jax, platform, half):
@@ -630,6 +689,85 @@ def test_programs_of_tensorflow_for_xla_multiply_halves(torch, monkeypatch):
     nodes = [x for x in graph.get_operations() if "MatMul" in x.type]
     assert {x.outputs[0].dtype for x in nodes} == {tf.float32}
     assert {x.inputs[0].dtype for x in nodes} <= {tf.bfloat16, tf.float16}
+
+
+@pytest.mark.parametrize(
+    ("name", "half"), [("inner product", "float16"), ("cosine", "bfloat16")]
+)
+def test_pairwise_products_of_tensorflow_for_xla_multiply_halves(
+    torch, monkeypatch, name, half
+):
+    tf = require("tensorflow")
+    from metricops._frameworks.tensorflow import halves
+
+    monkeypatch.setattr(halves, "is_accelerated", lambda: True)
+    host = rows_of(torch, half)
+    dtype = getattr(tf, half)
+    given = [tf.cast(x.float().numpy(), dtype) for x in host]
+    size = 1e30 if half == "bfloat16" else 1.0
+    upstream = (torch.linspace(-size, size, N * M).reshape(N, M)).to(host[0].dtype)
+
+    @tf.function(jit_compile=True)
+    def step(*embeddings):
+        with tf.GradientTape() as tape:
+            tape.watch(embeddings)
+            found = PAIRWISE[name](*embeddings)
+        seed = tf.cast(upstream.float().numpy(), dtype)
+        along = tuple(map(tf.ones_like, embeddings))
+        with tf.autodiff.ForwardAccumulator(embeddings, along) as accumulator:
+            again = PAIRWISE[name](*embeddings)
+        tangent = accumulator.jvp(again)
+        return found, *tape.gradient(found, embeddings, seed), tangent
+
+    every = [torch.tensor(tf.cast(x, tf.float32).numpy()) for x in step(*given)]
+    wide = [x.double().requires_grad_() for x in host]
+    expected = exact_pairs(torch, name, wide)
+    slopes = torch.autograd.grad(expected, wide, upstream.double())
+    found, tangent = every[:3], every[3]
+    assert max(distances(torch, found, [expected, *slopes])) < BOUNDS[half]
+    of_sum = torch.autograd.grad(exact_pairs(torch, name, wide).sum(), wide)
+    total = sum(x.sum().item() for x in of_sum)
+    off = abs(tangent.double().sum().item() - total)
+    assert off < BOUNDS[half] * tangent.abs().sum().item()
+    graph = step.get_concrete_function(*given).graph
+    nodes = [x for x in graph.get_operations() if "MatMul" in x.type]
+    short = tf.float16 if name == "cosine" else dtype
+    halved = [x for x in nodes if x.inputs[0].dtype == short]
+    assert len(halved) == 3
+    assert {x.outputs[0].dtype for x in nodes} == {tf.float32}
+
+
+def test_gradients_of_cosines_in_tensorflow_for_xla_have_derivatives(
+    torch, monkeypatch
+):
+    tf = require("tensorflow")
+    from metricops._frameworks.tensorflow import halves
+
+    monkeypatch.setattr(halves, "is_accelerated", lambda: True)
+    host = [x[:9] for x in rows_of(torch, "float16")]
+    upstream = torch.linspace(-1, 1, 81).reshape(9, 9).half()
+    given = [tf.constant(x.numpy()) for x in (*host, upstream)]
+
+    @tf.function(jit_compile=True)
+    def step(x, y, upstream):
+        with tf.GradientTape() as outer:
+            outer.watch((x, y))
+            with tf.GradientTape(persistent=True) as tape:
+                tape.watch((x, y))
+                cosines = metricops.pairwise_cosine_similarity(x, y)
+            slopes = tape.gradient(cosines, (x, y), upstream)
+            size = sum(tf.reduce_sum(tf.cast(z, tf.float32) ** 2) for z in slopes)
+        row, zero = tf.range(9)[:, None] == 3, tf.zeros((), upstream.dtype)
+        spoilt, _ = tape.gradient(cosines, (x, y), upstream / tf.where(row, zero, 1))
+        return *outer.gradient(size, (x, y)), spoilt
+
+    *found, spoilt = (torch.tensor(x.numpy()) for x in step(*given))
+    assert spoilt.isfinite().all(1).tolist() == [i != 3 for i in range(9)]
+    wide = [x.double().requires_grad_() for x in host]
+    expected = exact_pairs(torch, "cosine", wide)
+    slopes = torch.autograd.grad(expected, wide, upstream.double(), create_graph=True)
+    second = torch.autograd.grad([(x * x).sum() for x in slopes], wide)
+    assert max(distances(torch, found, second)) < BOUNDS["float16"]
 
 
 @pytest.mark.parametrize("half", HALVES)

@@ -191,8 +191,8 @@ class Primitives(Operands):
         """Return the matrix product in a wider `dtype` than that of `x` and `y`."""
         return self.product(self.xp.astype(x, dtype), self.xp.astype(y, dtype))
 
-    def pair_product(self, x: Array, y: Array, half: str) -> Array:
-        """Return the product of two matrices, which may be rounded to a half."""
+    def pair_product(self, x: Array, y: Array) -> Array:
+        """Return the product of two matrices, with all its derivatives."""
         return self.product(x, y)
 
     def dots(self, x: Array, y: Array, axis: int) -> Array:

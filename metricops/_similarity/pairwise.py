@@ -92,7 +92,7 @@ def pairwise_cosine_similarity(x: Array, y: Array | None = None) -> Array:
     rows = lib.quietly(unit, left)
     columns = rows if y is None else lib.quietly(unit, right)
     turned = lib.xp.matrix_transpose(columns)
-    cosines = lib.pair_product(rows, turned, inputs.half)
+    cosines = lib.multiplying(inputs.half).pair_product(rows, turned)
     return inputs.narrow(lib.within_one(cosines))
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.custom_derivatives import SymbolicZero
 
 from metricops._checks import Sentence, Shape
 from metricops._frameworks.distances import root_by_one
@@ -259,6 +260,28 @@ class _Halves(halves.HalfProducts, Jax):
 
     def _exact(self, x: Array, y: Array) -> Array:
         return Jax.product(self, x, y)
+
+    def pair_product(self, x: Array, y: Array) -> Array:
+        """Return the product of two matrices; its derivatives are float32's."""
+        found: Array = self.compiled(_pair_product, None, x, y)
+        return found
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(0, 1))
+def _pair_product(lib: _Halves, _: None, x: Array, y: Array) -> Array:
+    return lib.scores(x, y, 1.0)
+
+
+@partial(_pair_product.defjvp, symbolic_zeros=True)
+def _and_tangent(
+    lib: _Halves, _: None, given: Any, tangents: Any
+) -> tuple[Array, Array]:
+    # Of a product of halves, JAX would make one of float32 with halves.
+    value, (x, y), (of_x, of_y) = _pair_product(lib, None, *given), given, tangents
+    parts = [Jax.product(lib, of_x, y)] if not isinstance(of_x, SymbolicZero) else []
+    if not isinstance(of_y, SymbolicZero):
+        parts.append(Jax.product(lib, x, of_y))
+    return value, sum(parts, start=jnp.zeros_like(value))
 
 
 JAX = Jax(jnp, "JAX")

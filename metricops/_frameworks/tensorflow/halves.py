@@ -70,6 +70,26 @@ class HalfProducts(Library):
         (x, first), (y, second) = self._narrowed(x), self._narrowed(y)
         return self._product(x, y) * first * second
 
+    def pair_product(self, x: Array, y: Array) -> Array:
+        """Return the product of two matrices, whose gradients are such products."""
+        # A custom gradient would lose a tangent.
+        if not private.is_complete() or private.has_tangent([x, y]):
+            return super().product(self.wide(x), self.wide(y))
+
+        @tf.custom_gradient
+        def run(x: Array, y: Array) -> Any:
+            def pull(upstream: Array) -> tuple[Array, Array]:
+                columns, rows = map(tf.linalg.matrix_transpose, (x, y))
+                panel, back = self._scaled(upstream)
+                of_x = self.pair_product(panel, rows) * back
+                of_y = self.pair_product(columns, panel) * back
+                return tf.cast(of_x, x.dtype), tf.cast(of_y, y.dtype)
+
+            return self.scores(x, y, 1.0), pull
+
+        found: Array = run(x, y)
+        return found
+
     def _product(self, x: Array, y: Array) -> Array:
         return tf.linalg.matmul(x, y, output_type=tf.float32)
 
@@ -77,15 +97,24 @@ class HalfProducts(Library):
         """Return an array in the half, and what to multiply the product by."""
         if x.dtype == self.panels:
             return x, 1.0
+        x, back = self._scaled(x)
+        return tf.cast(x, self.panels), back
+
+    def _scaled(self, x: Array) -> tuple[Array, Array | float]:
+        """Return an array that suits the half, and what to multiply products by."""
         if self.panels == tf.bfloat16:
-            return tf.cast(x, self.panels), 1.0
-        power = _power(tf.reduce_max(tf.abs(tf.cast(x, tf.float32))))
-        up, down = 2.0**_LARGEST / power, power * 2.0**-_LARGEST
-        return tf.cast(tf.cast(x, tf.float32) * up, self.panels), down
+            return x, 1.0
+        x = tf.cast(x, tf.float32)
+        power = _power(tf.reduce_max(tf.abs(x)))
+        return x * (2.0**_LARGEST / power), power * 2.0**-_LARGEST
 
 
 def _power(x: Array) -> Array:
-    """Return the power of 2 that is next below a number, from 2**-100 to 2**100."""
+    """Return the power of 2 that is next below a number, from 2**-100 to 2**100.
+
+    Infinity and NaN count as 2**14.
+    """
+    x = tf.where(tf.math.is_finite(x), x, 2.0**_LARGEST)
     x = tf.clip_by_value(x, 2.0**-100, 2.0**100)
     bits = tf.bitwise.bitwise_and(tf.bitcast(x, tf.int32), 0x7F800000)
     return tf.bitcast(bits, tf.float32)

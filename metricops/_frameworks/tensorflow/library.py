@@ -177,6 +177,13 @@ class TensorFlow(Library):
         x, y = of_width_two(self.xp, x, y) if x.shape[-1] == 1 else (x, y)
         return x @ y
 
+    def widened_product(self, x: Array, y: Array, dtype: Any) -> Array:
+        """Return the product of halves in float32, of halves as they are in XLA."""
+        half = self.operands(x, y, normalize=False)
+        if not half:
+            return super().widened_product(x, y, dtype)
+        return self.multiplying(half).pair_product(x, y)
+
     def positions(self, x: Array, axis: int, name: str) -> Array:
         """Return 0, 1, ... along an axis of `x`."""
         return tf.range(self.size(x, axis))

@@ -156,6 +156,11 @@ class HalfProducts(TorchPrimitives):
             found = found if isinstance(back, float) else found.mul_(back)
         return found
 
+    def pair_product(self, x: Array, y: Array) -> Array:
+        """Return the product of two matrices, with all its derivatives."""
+        found = products.of_halves(x, y, self._half)
+        return super().product(x, y) if found is None else found
+
     def plus_product(self, total: Array | None, x: Array, y: Array) -> Array:
         """Return ``x @ y`` added to `total`, in place where nothing records it."""
         if total is None or self._widens(x):

@@ -84,11 +84,6 @@ class TorchPrimitives(Library):
         found = products.of_halves(x, y, x.dtype)
         return super().widened_product(x, y, dtype) if found is None else found
 
-    def pair_product(self, x: Array, y: Array, half: str) -> Array:
-        """Return the product of two matrices, of halves on a GPU."""
-        found = products.of_halves(x, y, getattr(torch, half)) if half else None
-        return self.product(x, y) if found is None else found
-
     def plus_product(self, total: Array | None, x: Array, y: Array) -> Array:
         """Return ``x @ y`` added to `total`, in place where nothing records it."""
         if total is None or private.recorded():
