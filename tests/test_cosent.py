@@ -129,6 +129,12 @@ def test_equal_scores_one_row_and_none(run):
         np.testing.assert_array_equal(found, np.zeros(count))
 
 
+def test_zeros_of_both_signs_are_one_score(run):
+    s = S[:4].astype(np.float32)
+    found = run(loss, s, scores=np.asarray([0.0, -0.0, -0.0, 0.0], np.float32))
+    assert found == 0
+
+
 def test_scores_that_a_device_would_round_keep_their_order(run):
     s = S[:3].astype(np.float32)
     expected = cosent(s, [0, 1, 1])

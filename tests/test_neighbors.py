@@ -91,6 +91,17 @@ def test_ties_go_to_the_lower_index_when_traced(traced):
     np.testing.assert_array_equal(indices, expected)
 
 
+def test_zeros_of_both_signs_tie(run):
+    keys = np.resize([-1, 1, -2, 0], (300, 1)).astype(np.float32)
+    query = np.zeros((1, 1), np.float32)
+    _, indices = run(nearest_neighbors, query, keys, k=4, metric="ip")
+    np.testing.assert_array_equal(indices, [[0, 1, 2, 3]])
+
+
+def test_zeros_of_both_signs_tie_when_traced(traced):
+    test_zeros_of_both_signs_tie(traced)
+
+
 def test_many_ties_go_to_the_lower_index(run):
     # Enough of them that an unstable sort or a partial one shows.
     keys = np.ones((3000, 2), np.float32)

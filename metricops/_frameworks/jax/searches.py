@@ -25,8 +25,8 @@ def largest(x: Array, k: int) -> tuple[Array, Array]:
 
 def _ranks(x: Array) -> Array:
     """Return numbers in the order of `x`, of which NaN is less than all others."""
-    # Halves leave room between the least number and minus infinity.
-    least = jnp.finfo(x.dtype).min
+    # Halves leave room between the least number and minus infinity. To XLA -0 is not 0.
+    x, least = jnp.where(x == 0, 0, x), jnp.finfo(x.dtype).min
     return jnp.where(jnp.isnan(x), -jnp.inf, jnp.maximum(x / 2, least))
 
 

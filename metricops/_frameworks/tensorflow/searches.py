@@ -15,8 +15,9 @@ _AGAIN = 16  # rows that are done again at a time
 
 def largest(x: Array, k: int) -> tuple[Array, Array]:
     """Return the `k` largest of each row and their columns, ties by column."""
-    # Halves leave room between the least number and minus infinity.
+    # Halves leave room between the least number and minus infinity. To XLA -0 is not 0.
     ranks = tf.maximum(tf.stop_gradient(x) / 2, x.dtype.min)
+    ranks = tf.where(ranks == 0, tf.zeros_like(ranks), ranks)
     least = tf.fill(tf.shape(x), tf.cast(-math.inf, x.dtype))
     _, columns = tf.math.top_k(tf.where(tf.math.is_nan(x), least, ranks), k)
     return tf.gather(x, columns, axis=1, batch_dims=1), columns
