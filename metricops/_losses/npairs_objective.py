@@ -29,8 +29,12 @@ from metricops._frameworks import Library
 from metricops._frameworks.primitives import SMALL
 from metricops._frameworks.programs import register_record
 from metricops._losses.npairs_sums import PositionSums, TargetSums
-from metricops._losses.npairs_targets import against_targets, slopes_against_targets
-from metricops._losses.npairs_terms import of_positive, of_recorded_positive
+from metricops._losses.npairs_terms import (
+    against_targets,
+    of_positive,
+    of_recorded_positive,
+    slopes_against_targets,
+)
 from metricops._losses.npairs_visited import SpreadSums
 from metricops._panels.objective import Objective, Pairs, Slopes, Sums
 from metricops._typing import Array

@@ -121,7 +121,8 @@ def backward(
     given, labels, asked = Given(*arrays), Labels(*constants), Wanted(*wanted)
     problem = problem_of(lib, config, given, labels)
     pull = upstream if given.weights is None else upstream * given.weights
-    directions, gradients, _ = plans.pulled(problem, given, labels, saved, pull, asked)
+    back = plans.Back(saved, pull)
+    directions, gradients, _ = plans.gradients(problem, given, labels, asked, back)
     if config.objective.smoothing != 0:
         directions = smoothing.losses(problem, given, labels, directions)
         pulls = [pull for _ in directions]

@@ -29,10 +29,17 @@ class Gradients(NamedTuple):
     lost: Array | None  # what rounding took from the loss; None: nothing
 
 
+class Back(NamedTuple):
+    """What comes back to a call whose value are the losses of rows."""
+
+    saved: Arrays  # the sums that `losses` returned
+    upstream: Array  # what the rows are weighted by
+
+
 def losses(
     problem: Problem, given: Given, labels: Labels, by_halves: bool
 ) -> tuple[Directions, Arrays]:
-    """Return the losses of each direction, and the sums that `pulled` can use again."""
+    """Return the losses of each direction, and sums that `gradients` can use again."""
     sums = sums_of(problem)
     if by_halves and sums is not None:
         found = one_set.gathered(problem)
@@ -50,47 +57,30 @@ def losses(
 
 
 def gradients(
-    problem: Problem, given: Given, labels: Labels, wanted: Wanted
-) -> Gradients:
-    """Return the losses of each direction, and the gradients of the reduced loss."""
-    lib, config = problem.library, problem.config
-    by_halves = problem.one_set and problem.several
-    if (by_halves or problem.symmetric) and sums_of(problem) is not None:
-        solve = _by_halves if by_halves else _from_both
-        return solve(problem, given, wanted)
-    one = _one_way(problem, given, wanted, None)
-    if not problem.symmetric:
-        return one
-    back, others = turned_given(given, labels)
-    turned = problem_of(lib, config, back, others)
-    other = _one_way(turned, back, _swapped(given, wanted), None)
-    return _mean_of(given, one, other)
-
-
-def pulled(
     problem: Problem,
     given: Given,
     labels: Labels,
-    saved: Arrays,
-    upstream: Array,
     wanted: Wanted,
+    back: Back | None = None,
 ) -> Gradients:
-    """Return the losses of each direction, and the gradients of the rows' loss.
+    """Return the losses of each direction, and the gradients of the reduced loss.
 
-    That is the mean of the directions, and the sum of the rows weighted by `upstream`.
+    With `back`, those of the sum of the rows, each the mean of the directions, weighted
+    by what is upstream.
     """
     lib, config = problem.library, problem.config
-    by_halves = problem.one_set
+    by_halves = problem.one_set and (problem.several or back is not None)
     if (by_halves or problem.symmetric) and sums_of(problem) is not None:
-        solve = _pulled_by_halves if by_halves else _pulled_from_both
-        return solve(problem, given, saved, upstream, wanted)
+        solve = _by_halves if by_halves else _from_both
+        return solve(problem, given, wanted, back)
+    upstream = None if back is None else back.upstream
     one = _one_way(problem, given, wanted, upstream)
     if not problem.symmetric:
         return one
-    back, others = turned_given(given, labels)
-    turned = problem_of(lib, config, back, others)
-    other = _one_way(turned, back, _swapped(given, wanted), upstream)
-    return _mean_of(given, one, other)
+    turned, others = turned_given(given, labels)
+    other = problem_of(lib, config, turned, others)
+    found = _one_way(other, turned, _swapped(given, wanted), upstream)
+    return _mean_of(given, one, found)
 
 
 def _one_way(
@@ -126,52 +116,44 @@ def _of_one_set(wanted: Wanted) -> Wanted:
     return wanted._replace(candidates=wanted.anchors)
 
 
-def _by_halves(problem: Problem, given: Given, wanted: Wanted) -> Gradients:
-    lib, config = problem.library, problem.config
-    found = one_set.gathered(problem)
-    one = Direction(*sums_of(problem).losses(lib, found))
-    upstream = upstream_of(lib, config, given.weights, one)
+def _by_halves(
+    problem: Problem, given: Given, wanted: Wanted, back: Back | None
+) -> Gradients:
+    lib, config, sums = problem.library, problem.config, sums_of(problem)
+    found = one_set.gathered(problem) if back is None else sums.record(*back.saved)
+    one = Direction(*sums.losses(lib, found))
+    if back is None:
+        upstream = upstream_of(lib, config, given.weights, one)
+    else:
+        upstream = back.upstream
     products = one_set.gradients(problem, found, upstream)
     found = chained(problem, given, wanted, products)
     return Gradients((one,), found, products.lost)
 
 
-def _from_both(problem: Problem, given: Given, wanted: Wanted) -> Gradients:
+def _from_both(
+    problem: Problem, given: Given, wanted: Wanted, back: Back | None
+) -> Gradients:
     lib, config = problem.library, problem.config
     problem = both_ways.prepared(problem)
-    both = both_ways.gathered(problem)
+    both = both_ways.gathered(problem) if back is None else _both(problem, back.saved)
     directions = both_ways.directions(problem, both)
-    pulls = (upstream_of(lib, config, given.weights, one) / 2 for one in directions)
+    if back is None:
+        pulls = [upstream_of(lib, config, given.weights, one) / 2 for one in directions]
+    else:
+        pulls = [back.upstream / 2] * 2
     asked = _of_one_set(wanted) if given.candidates is None else wanted
-    positive = given.weights is None
+    positive = back is None and given.weights is None
     products = both_ways.gradients(problem, both, Both(*pulls), asked, positive)
     found = chained(problem, given, wanted, products)
     return Gradients(directions, found, products.lost)
 
 
-def _pulled_by_halves(
-    problem: Problem, given: Given, saved: Arrays, upstream: Array, wanted: Wanted
-) -> Gradients:
-    sums = sums_of(problem)
-    found = sums.record(*saved)
-    one = Direction(*sums.losses(problem.library, found))
-    products = one_set.gradients(problem, found, upstream)
-    found = chained(problem, given, wanted, products)
-    return Gradients((one,), found, products.lost)
-
-
-def _pulled_from_both(
-    problem: Problem, given: Given, saved: Arrays, upstream: Array, wanted: Wanted
-) -> Gradients:
-    problem = both_ways.prepared(problem)
+def _both(problem: Problem, saved: Arrays) -> Both:
+    """Return the sums of both directions, as `losses` returned them."""
     record, rest = sums_of(problem).record, iter(saved)
     rows = record(*islice(rest, len(record._fields)))
-    both, half = Both(rows, record(*rest)), upstream / 2
-    directions = both_ways.directions(problem, both)
-    asked = _of_one_set(wanted) if given.candidates is None else wanted
-    products = both_ways.gradients(problem, both, Both(half, half), asked, False)
-    found = chained(problem, given, wanted, products)
-    return Gradients(directions, found, products.lost)
+    return Both(rows, record(*rest))
 
 
 def turned_given(given: Given, labels: Labels) -> tuple[Given, Labels]:
