@@ -17,10 +17,9 @@ from metricops._frameworks import Library
 from metricops._losses.embeddings_call import Call
 from metricops._panels.objective import Objective
 from metricops._panels.records import Config, Given, Labels
-from metricops._panels.roles import Roles, roles_by
+from metricops._panels.roles import BY_POSITION, Roles, roles_by
 from metricops._typing import Array
 
-_BY_POSITION = roles_by(None)
 _NO_LABELS = Labels(None, None)
 
 
@@ -63,7 +62,7 @@ def admitted(objective: Objective, asked: Arguments) -> Call:
         lib.check_whole("candidates", every)
     if not alike:  # equal shapes fit with all options
         every = _candidates(lib, anchors, every, asked)
-    labels, roles = _NO_LABELS, _BY_POSITION
+    labels, roles = _NO_LABELS, BY_POSITION
     if asked.labels is not None or objective.needs_negatives:
         labels, roles = _labels(lib, anchors, every, asked)
     if asked.ids is not None or asked.candidate_ids is not None:
@@ -80,7 +79,7 @@ def admitted(objective: Objective, asked: Arguments) -> Call:
     biased = asked.candidate_bias is not None or objective.has_bias
     bias = _bias(lib, rows, columns, asked) if biased else None
     candidates = None if asked.candidates is None else every
-    if roles is not _BY_POSITION or number != 1.0 or half:
+    if roles is not BY_POSITION or number != 1.0 or half:
         config = config._replace(roles=roles, temperature=number, operands=half)
     arrays = Given(anchors, candidates, temperature, weights, bias)
     return Call(inputs, config, arrays, labels)
@@ -139,7 +138,7 @@ def _config(objective: Objective, asked: Arguments) -> Config:
     block_size = asked.block_size
     if block_size is not None:
         block_size = _checks.check_positive_int("block_size", block_size)
-    first, last = (objective, _BY_POSITION, 1.0), (asked.reduction, block_size)
+    first, last = (objective, BY_POSITION, 1.0), (asked.reduction, block_size)
     return Config(*first, *flags, float(asked.l2_weight), *last)
 
 
@@ -159,7 +158,7 @@ def _labels(
     if asked.labels is None:
         count = lib.known_rows(candidates)
         if asked.ids is None and count is not None and count > 1:
-            return _NO_LABELS, _BY_POSITION  # each anchor has a negative
+            return _NO_LABELS, BY_POSITION  # each anchor has a negative
         own = lib.positions(anchors, 0, "anchors")
         others = lib.positions(candidates, 0, "candidates")
         return Labels(own, others), roles_by(own)

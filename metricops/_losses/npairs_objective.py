@@ -53,6 +53,7 @@ class NPairs(Objective):
     smoothing: float = 0.0
 
     within_one = True
+    fuses_mean = True
 
     def losses(self, lib: Library, scores: Array, pairs: Pairs) -> Array:
         """Return the rows' losses. The scores may be overwritten."""

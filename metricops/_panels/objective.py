@@ -110,6 +110,7 @@ class Objective:
     smoothing = 0.0  # the engine subtracts so much of the mean score; see `smoothing`
     needs_negatives = False  # whether an anchor without a negative does not count
     counts_all = False  # whether an anchor without a positive counts too
+    fuses_mean = False  # whether a framework may have `mean` in one call
 
     def counted(self, lib: Library, pairs: Pairs) -> Array | None:
         """Return which rows count by their targets, shape (b, 1); None: all.
@@ -134,7 +135,7 @@ class Objective:
         raise NotImplementedError
 
     def mean(self, lib: Library, scores: Array, pairs: Pairs) -> Array:
-        """Return the mean of the losses, which a framework may have in one call."""
+        """Return the mean of the losses."""
         return lib.xp.mean(self.losses(lib, scores, pairs))
 
     def sums(self, paired: bool) -> Any:

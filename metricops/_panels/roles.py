@@ -102,14 +102,14 @@ def without_equal_ids(lib: Library, pairs: Pairs, ids: Array, others: Array) -> 
 
 
 BY_INDEX: Roles = ByIndex()
-_BY_POSITION: Roles = ByPosition()
+BY_POSITION: Roles = ByPosition()
 _BY_LABELS, _BY_MULTIHOT = ByLabels(), ByMultihot()
 
 
 def roles_by(labels: Array | None) -> Roles:
     """Return what labels mean: of none, one each, or multi-hot."""
     if labels is None:
-        return _BY_POSITION
+        return BY_POSITION
     return _BY_LABELS if labels.ndim == 1 else _BY_MULTIHOT
 
 
