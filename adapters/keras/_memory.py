@@ -109,7 +109,7 @@ class CrossBatchMemory(Loss):
         # What traces shapes may have labels of another dtype.
         traced, before = _traces_shapes(), (y_pred[:0], labels[:0])
         if not traced:
-            before = self._memory.held(y_pred, labels)
+            before = self._memory.held(y_pred, labels, self.memory_size)
         _check_alike(y_pred, labels, *before)
         both = zip((y_pred, labels), before, strict=True)
         every, theirs = (ops.concatenate(x)[: self.memory_size] for x in both)
@@ -159,7 +159,7 @@ class _Memory:
         self.labels: Any = None
         self.steps: Any = 0
 
-    def held(self, embeddings: Any, labels: Any) -> tuple[Any, Any]:
+    def held(self, embeddings: Any, labels: Any, size: int) -> tuple[Any, Any]:
         """Return what is held, in the form of a batch; of no rows if nothing is."""
         if self.embeddings is None:
             return embeddings[:0], labels[:0]
@@ -228,7 +228,7 @@ class _OnHost(_Memory):
 class _Variables(_Memory):
     """A memory in variables of TensorFlow, as a graph keeps nothing else."""
 
-    def held(self, embeddings: Any, labels: Any) -> tuple[Any, Any]:
+    def held(self, embeddings: Any, labels: Any, size: int) -> tuple[Any, Any]:
         import tensorflow as tf
 
         if self.embeddings is None:
@@ -240,7 +240,11 @@ class _Variables(_Memory):
                 steps = _variable(np.asarray(self.steps, np.int64))
             if self.embeddings is None:  # else another replica was faster
                 (self.embeddings, self.labels), self.steps = made, steps
-        return self.embeddings.value(), self.labels.value()
+        # A graph does not know the size of a batch before it runs.
+        need = "`memory_size` must be at least the size of a batch."
+        check = tf.debugging.assert_less_equal(tf.shape(embeddings)[0], size, need)
+        with tf.control_dependencies([] if check is None else [check]):
+            return self.embeddings.value(), self.labels.value()
 
     def keep(self, embeddings: Any, labels: Any, size: int, warmup: int) -> None:
         import tensorflow as tf

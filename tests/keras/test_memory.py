@@ -17,6 +17,7 @@ from metricops.adapters.keras import (
     TripletSemiHardLoss,
 )
 
+from tests.conftest import require
 from tests.keras.conftest import BACKEND, gradient, random, to_numpy
 from tests.term_definitions import triplet_loss
 
@@ -178,6 +179,19 @@ def test_a_batch_unlike_the_memory_is_refused_and_not_remembered():
         with pytest.raises(error, match=words):
             loss(labels, rows)
     assert loss.get_config() == before
+
+
+@pytest.mark.skipif(BACKEND != "tensorflow", reason="its graphs have open sizes")
+def test_a_graph_says_that_a_batch_is_larger_than_the_memory():
+    tf = require("tensorflow")
+    loss = CrossBatchMemory(MultiSimilarityLoss(), memory_size=3)
+    specs = tf.TensorSpec([None], tf.int64), tf.TensorSpec([None, 3], tf.float32)
+    traced = tf.function(loss, input_signature=specs, autograph=False)
+    with pytest.raises(
+        tf.errors.InvalidArgumentError, match="`memory_size` must be at least the size"
+    ):
+        traced(LABELS, random(4, 3))
+    assert traced(LABELS[:3], random(3, 3)).shape == ()
 
 
 def test_mistakes_are_refused():
