@@ -153,7 +153,8 @@ def _pull(
 def is_one_panel(lib: Library, x: Array, y: Array) -> bool:
     """Return whether one panel is known to hold the differences of all pairs."""
     sizes = (*lib.shape(x), lib.shape(y)[-2])
-    return None not in sizes and _product(sizes) <= _PANEL
+    # An export leaves a size open, which is None or a symbol.
+    return all(isinstance(size, int) for size in sizes) and _product(sizes) <= _PANEL
 
 
 def _panels(lib: Library, x: Array, y: Array) -> tuple[int, int]:
