@@ -53,7 +53,7 @@ class FloatDtypes(NamedTuple):
 def main_arrays(**given: Any) -> Main:
     """Return the main arrays of a call, one or two, all real and of one library."""
     lib, arrays, _ = _admitted(given)
-    return Main(lib, *(arrays * 2)[:2])
+    return Main(lib, *(arrays if len(arrays) == 2 else arrays * 2))
 
 
 def _admitted(given: dict[str, Any]) -> tuple[Library, list[Array], list[Dtype]]:
@@ -97,7 +97,7 @@ def float_arrays(normalize: bool | None = None, /, **given: Any) -> Inputs:
     unit length if it is true. Halves that are multiplied then stay as they are.
     """
     lib, arrays, dtypes = _admitted(given)
-    first, second = (arrays * 2)[:2]
+    first, second = arrays if len(arrays) == 2 else arrays * 2
     one, half = dtypes[0], ""
     if normalize is not None and lib.has_halves:
         half = lib.operands(first, second, normalize)
@@ -108,7 +108,7 @@ def float_arrays(normalize: bool | None = None, /, **given: Any) -> Inputs:
         return Inputs(lib, lib.xp, first, second, found.result, half)
     wide = found.computed
     wider = [x if x.dtype == wide else lib.xp.astype(x, wide) for x in arrays]
-    first, second = (wider * 2)[:2]
+    first, second = wider if len(wider) == 2 else wider * 2
     return Inputs(lib, lib.xp, first, second, found.result)
 
 
