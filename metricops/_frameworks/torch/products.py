@@ -121,7 +121,7 @@ def is_large(x: Array, y: Array) -> bool:
 
 def is_wide(x: Array, y: Array) -> bool:
     """Return whether a product is worth the copy that a transposed left side needs."""
-    return x.is_contiguous() or y.shape[1] > 1024
+    return x.is_contiguous() or y.shape[1] >= 512
 
 
 def suits_onednn(x: Array, y: Array) -> bool:
