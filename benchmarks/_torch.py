@@ -7,8 +7,8 @@ from importlib.util import find_spec
 from typing import Any
 
 import torch
-from torch.nn import LinearCrossEntropyOptions
-from torch.nn.functional import cross_entropy, linear_cross_entropy, normalize
+from torch.nn import functional
+from torch.nn.functional import cross_entropy, normalize
 
 import metricops
 from benchmarks._cases import (
@@ -28,12 +28,13 @@ Formula = Callable[..., torch.Tensor]
 COMPILES = False
 COUNTS = False
 PEERS = frozenset({"PML NPairsLoss", "PML NTXentLoss"})
-CHUNKED = {
-    "linear_cross_entropy, auto": LinearCrossEntropyOptions(),
-    "linear_cross_entropy, 256 rows": LinearCrossEntropyOptions(
+CHUNKED: dict[str, Any] = {}
+if hasattr(functional, "linear_cross_entropy"):  # PyTorch 2.13 and newer
+    chunks = torch.nn.LinearCrossEntropyOptions
+    CHUNKED["linear_cross_entropy, auto"] = chunks()
+    CHUNKED["linear_cross_entropy, 256 rows"] = chunks(
         batch_chunk_size=256, chunking_method=None
-    ),
-}
+    )
 
 
 def describe(case: Case) -> dict[str, Any]:
@@ -95,10 +96,10 @@ def chunked(
     anchors: torch.Tensor,
     candidates: torch.Tensor,
     targets: torch.Tensor,
-    chunking: LinearCrossEntropyOptions,
+    chunking: Any,
 ) -> torch.Tensor:
     """Return the same without all similarities at a time."""
-    return linear_cross_entropy(
+    return functional.linear_cross_entropy(
         anchors / TEMPERATURE, candidates, targets, options=chunking
     )
 
