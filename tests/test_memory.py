@@ -5,7 +5,9 @@ Everything below has to fit a small share of it, forward and backward.
 """
 
 import json
+import mmap
 import os
+import platform
 import re
 import subprocess
 import sys
@@ -98,6 +100,39 @@ def test_torch_takes_a_few_panels_at_16384_rows(options):
     command = [sys.executable, "-c", STEP, json.dumps(options)]
     run = subprocess.run(command, capture_output=True, text=True, check=True)
     assert int(run.stdout) <= 80 * 2**20, f"{int(run.stdout) / 2**20:.0f} MiB"
+
+
+# Print how many pages the system hands out to the third of some equal steps.
+FAULTS = """
+import json, resource, sys
+import numpy as np, metricops
+library, options = sys.argv[1], json.loads(sys.argv[2])
+rows = np.random.default_rng(0).normal(size=(2, 4096, 32)).astype(np.float32)
+labels = np.arange(4096) // 2
+if library == "torch":
+    import torch
+    rows, labels = torch.from_numpy(rows), torch.from_numpy(labels)
+if options.pop("labelled", False):
+    rows, options["labels"] = rows[:1], labels
+for _ in range(3):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    metricops.npairs_loss_and_grad(*rows, **options)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="it knows glibc alone")
+@pytest.mark.parametrize(
+    "options",
+    [{"labelled": True, "exclude_diagonal": True}, {"symmetric": True}],
+    ids=json.dumps,
+)
+@pytest.mark.parametrize("library", ["numpy", "torch"])
+def test_panels_take_the_memory_that_was_freed(library, options):
+    require(library)
+    command = [sys.executable, "-c", FAULTS, library, json.dumps(options)]
+    run = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert int(run.stdout) * mmap.PAGESIZE <= 16 * 2**20  # 50 to 170 MiB else
 
 
 # The other libraries at as many rows: a matrix would take 1024 MiB.

@@ -8,12 +8,15 @@ in where their window of panels starts.
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from metricops._frameworks.memory import keep_freed
 from metricops._frameworks.records import each, leaves, refilled, sliced
 from metricops._typing import Array, Namespace
 
 # Aliases, as Dynamo cannot trace union types in the signature of an inner function.
 Body = Callable[[Any, Any, Any], tuple[Any, Any]]
 Step = tuple[Any, tuple[Array, ...]]
+
+keep_freed()  # once, as here are all loops over panels
 
 
 class Meetings(NamedTuple):

@@ -127,6 +127,8 @@ def problem_of(lib: Library, config: Config, given: Given, labels: Labels) -> Pr
     one_set = given.candidates is None and labels.candidates is None
     one_set = one_set and labels.candidate_ids is None and given.bias is None
     one_set = one_set and lib.shape(anchors)[0] is not None
+    if one_set and config.objective.sums(labels.anchors is None) is not None:
+        block = ring_block_of(lib, config.block_size, block)
     return Problem(
         lib,
         config,
@@ -158,3 +160,13 @@ def block_of(
         return given
     block = lib.block(anchors, candidates)
     return block // 2 if doubled and block is not None else block
+
+
+def ring_block_of(lib: Library, given: int | None, block: int | None) -> int | None:
+    """Return how many rows a panel of one set has, where `block` may meet all others.
+
+    It meets half of them, so it may have twice as many rows.
+    """
+    if given is not None or block is None:
+        return block
+    return max(block, min(2 * block, lib.ring))

@@ -30,6 +30,7 @@ class Jax(Library):
 
     looping = Scans
     panel = 2**20  # XLA holds several panels at once
+    ring = 256
     has_halves = True
     abs_is_flat_at_zero = False
 

@@ -48,6 +48,7 @@ class TensorFlow(Library):
     looping: type[Loops] = WhileLoops
     converts = True
     panel = 2**20  # XLA holds several panels at once
+    ring = 512
     has_halves = True
 
     def convert(self, name: str, x: Array) -> Array:

@@ -32,6 +32,7 @@ class Torch(TorchPrimitives):
     looping: type[Loops] = InPlace
     converts = True
     spreads = True
+    ring = 512
     has_halves = True
 
     def __init__(self, xp: Namespace, label: str) -> None:
