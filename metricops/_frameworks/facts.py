@@ -13,7 +13,7 @@ class Facts:
     """What is known of the arrays of a library without computing with them."""
 
     panel = 2**21  # similarities: 8 MiB of float32 stay in the caches of a processor
-    ring = 0  # the most rows of a panel of one set for which more are faster
+    ring = 0  # up to how many rows a panel of one set has twice as many; 0: never
     spreads = False  # whether rows of an array may be spread over devices
     converts = False  # whether `convert` does anything
     abs_is_flat_at_zero = True  # whether autodiff takes 0 for the slope of `abs` at 0
