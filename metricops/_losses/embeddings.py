@@ -46,7 +46,7 @@ class Arguments(NamedTuple):
 
 def admitted(objective: Objective, asked: Arguments) -> Call:
     """Return a call of a loss, having checked its arguments."""
-    config = _config(objective, asked)
+    asked = _checked(asked)
     plain = objective.smoothing == 0 or asked.ids is asked.candidate_ids is None
     normalize = asked.normalize if objective.takes_halves and plain else None
     if asked.candidates is None:
@@ -79,8 +79,9 @@ def admitted(objective: Objective, asked: Arguments) -> Call:
     biased = asked.candidate_bias is not None or objective.has_bias
     bias = _bias(lib, rows, columns, asked) if biased else None
     candidates = None if asked.candidates is None else every
-    if roles is not BY_POSITION or number != 1.0 or half:
-        config = config._replace(roles=roles, temperature=number, operands=half)
+    flags = asked.normalize, asked.symmetric, asked.exclude_diagonal
+    l2, reduction, size = asked.l2_weight, asked.reduction, asked.block_size
+    config = Config(objective, roles, number, *flags, l2, reduction, size, half)
     arrays = Given(anchors, candidates, temperature, weights, bias)
     return Call(inputs, config, arrays, labels)
 
@@ -116,39 +117,35 @@ def _beside_halves(
     return half, wide(inputs.first[:, :1]), wide(every[:, :1])
 
 
-def _config(objective: Objective, asked: Arguments) -> Config:
-    """Return the options that are words and numbers, having checked each.
-
-    Positives are by position, and the temperature is 1.
-    """
+def _checked(asked: Arguments) -> Arguments:
+    """Return arguments whose options that are words and numbers have been checked."""
     if type(asked.reduction) is not str or asked.reduction not in _checks.REDUCTIONS:
         _checks.check_reduction(asked.reduction)
-    flags = asked.normalize, asked.symmetric, asked.exclude_diagonal
-    if {*map(type, flags)} != {bool}:
-        flags = _flags(*flags)
+    normalize, symmetric = asked.normalize, asked.symmetric
+    if not (type(normalize) is type(symmetric) is type(asked.exclude_diagonal) is bool):
+        asked = _with_flags(asked)
     alone = asked.candidates is None or asked.candidate_labels is not None
     if asked.labels is None and (alone or asked.exclude_diagonal):
         given = asked.candidates, asked.candidate_labels, asked.exclude_diagonal
         check_unlabelled(*given)
     if type(asked.l2_weight) is not float or asked.l2_weight != 0:
-        _check_penalty(asked)
+        asked = _with_penalty(asked)
     if asked.candidate_bias is not None and asked.symmetric:
         need = "False where `candidate_bias` is given"
         _checks.refuse_value("symmetric", need, asked.symmetric)
-    block_size = asked.block_size
-    if block_size is not None:
-        block_size = _checks.check_positive_int("block_size", block_size)
-    first, last = (objective, BY_POSITION, 1.0), (asked.reduction, block_size)
-    return Config(*first, *flags, float(asked.l2_weight), *last)
+    if asked.block_size is None:
+        return asked
+    size = _checks.check_positive_int("block_size", asked.block_size)
+    return asked._replace(block_size=size)
 
 
-def _flags(normalize: Any, symmetric: Any, diagonal: Any) -> tuple[bool, bool, bool]:
-    """Return the options that are bools, or raise."""
-    return (
-        _checks.check_bool("normalize", normalize),
-        _checks.check_bool("symmetric", symmetric),
-        _checks.check_bool("exclude_diagonal", diagonal),
-    )
+def _with_flags(asked: Arguments) -> Arguments:
+    """Return arguments whose flags are bools, or raise."""
+    names = "normalize", "symmetric", "exclude_diagonal"
+    flags: Any = {
+        name: _checks.check_bool(name, getattr(asked, name)) for name in names
+    }
+    return asked._replace(**flags)
 
 
 def _labels(
@@ -195,9 +192,10 @@ def _candidates(lib: Library, anchors: Array, every: Array, asked: Arguments) ->
     return fitting_candidates(lib, anchors, every, option, bool(asked.symmetric))
 
 
-def _check_penalty(asked: Arguments) -> None:
-    """Raise unless the weight of the penalty is a number, and fits the reduction."""
-    check_number("l2_weight", asked.l2_weight)
-    if asked.reduction == "none" and asked.l2_weight != 0:
+def _with_penalty(asked: Arguments) -> Arguments:
+    """Return arguments whose penalty has a weight that is a float, or raise."""
+    weight = check_number("l2_weight", asked.l2_weight)
+    if asked.reduction == "none" and weight != 0:
         need = 'zero where `reduction` is "none"'
         _checks.refuse_value("l2_weight", need, asked.l2_weight)
+    return asked._replace(l2_weight=weight)

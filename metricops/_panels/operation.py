@@ -55,11 +55,11 @@ def is_small(lib: Library, config: Config, arrays: Arrays) -> bool:
     if config.operands:  # autodiff would multiply other dtypes
         return False
     given = given_of(arrays)
-    plain = config.roles == BY_POSITION and given.weights is None
-    fused = plain and config.objective.fuses_mean
-    one_pass = saves_gradients(config) and not config.symmetric
-    if one_pass and not fused and lib.looks(given.anchors):
-        return False  # the gradient's own formula takes fewer steps
+    plain = config.roles is BY_POSITION and given.weights is None
+    if not (plain and config.objective.fuses_mean):
+        one_pass = saves_gradients(config) and not config.symmetric
+        if one_pass and lib.looks(given.anchors):
+            return False  # the gradient's own formula takes fewer steps
     every = given.anchors if given.candidates is None else given.candidates
     rows, columns = lib.known_rows(given.anchors), lib.known_rows(every)
     if rows is None or columns is None or rows * columns > _SMALL:

@@ -103,7 +103,7 @@ def operands(x: Array, y: Array, normalize: bool) -> str:
 
 
 def is_autocast(x: Array) -> bool:
-    device = x.device.type
+    device = "cpu" if x.is_cpu else x.device.type
     return device != "meta" and torch.is_autocast_enabled(device)
 
 
