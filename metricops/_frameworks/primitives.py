@@ -345,3 +345,7 @@ class Primitives(Operands):
     def puts_in_place(self) -> bool:
         """Return whether `put` writes a column alone, and makes no new panel."""
         return False
+
+    def fuses(self) -> bool:
+        """Return whether a compiler makes one pass of steps that follow each other."""
+        return False

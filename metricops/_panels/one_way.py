@@ -179,7 +179,7 @@ def _panel(problem: Problem, rows: Rows, candidates: Candidates, share: float) -
         pairs = pairs._replace(scale=candidates.scale)
         given = candidates._replace(scale=1.0)
     scores = scores_of(problem, rows, side.anchors, given, pairs)
-    slopes = _whole(lib, objective.slopes(lib, scores, pairs), pairs)
+    slopes = _whole(problem, objective.slopes(lib, scores, pairs), pairs)
     error, factor = lib.panel_operand(slopes.error, slopes.factor, objective.within_one)
 
     def of_row(factor: Any) -> Any:
@@ -199,12 +199,21 @@ def _panel(problem: Problem, rows: Rows, candidates: Candidates, share: float) -
     return Panel(side, slopes, counted, pull, weight)
 
 
-def _whole(lib: Library, slopes: Slopes, pairs: Pairs) -> Slopes:
-    """Return slopes whose error holds those of the positives, where that is cheap."""
-    if slopes.own is None or lib.halves or not lib.puts_in_place():
+def _whole(problem: Problem, slopes: Slopes, pairs: Pairs) -> Slopes:
+    """Return slopes whose error holds those of the positives, where that is cheap.
+
+    A compiler that fuses steps then multiplies the panel by the factor in the same
+    pass. In a loop over panels it is as fast without.
+    """
+    lib, error, factor, own = problem.library, slopes.error, slopes.factor, slopes.own
+    if own is None or lib.halves:
         return slopes
-    error = lib.put(slopes.error, pairs.positive, slopes.own)
-    return Slopes(slopes.losses, error, slopes.factor)
+    if not lib.puts_in_place():
+        if problem.several or not lib.fuses():
+            return slopes
+        if factor is not None:
+            error, own, factor = error * factor, own * factor[:, 0], None
+    return Slopes(slopes.losses, lib.put(error, pairs.positive, own), factor)
 
 
 def _rows_gradient(

@@ -153,6 +153,10 @@ class Jax(Library):
         """Return 0, 1, ... along an axis of `x`."""
         return jnp.arange(x.shape[axis])
 
+    def fuses(self) -> bool:
+        """Return True, as XLA does."""
+        return True
+
     def pick(self, x: Array, columns: Array) -> Array:
         """Return one column of each row of the matrix `x`, shape (n, 1)."""
         return jnp.take_along_axis(x, columns[:, None], axis=1)
