@@ -189,7 +189,7 @@ def _candidates(lib: Library, anchors: Array, every: Array, asked: Arguments) ->
         option = "`exclude_diagonal` is True"
     if asked.symmetric:
         option = "`symmetric` is True"
-    return fitting_candidates(lib, anchors, every, option, bool(asked.symmetric))
+    return fitting_candidates(lib, anchors, every, option, asked.symmetric)
 
 
 def _with_penalty(asked: Arguments) -> Arguments:

@@ -28,7 +28,8 @@ class Slopes(NamedTuple):
     The derivative is ``error * factor``. If `own` is given, the error at the columns
     `Pairs.positive` is `own`, and 0 stands there until the engine adds it. The engine
     multiplies the thin side of a product by `factor`, which costs less than the panel,
-    and rounds less. The error may be a half.
+    and rounds less; where a compiler fuses steps, it may multiply the panel. The error
+    may be a half.
     """
 
     losses: Array  # (b,)

@@ -206,13 +206,11 @@ def _whole(problem: Problem, slopes: Slopes, pairs: Pairs) -> Slopes:
     pass. In a loop over panels it is as fast without.
     """
     lib, error, factor, own = problem.library, slopes.error, slopes.factor, slopes.own
-    if own is None or lib.halves:
+    fuses = lib.fuses() and not problem.several
+    if own is None or lib.halves or not (fuses or lib.puts_in_place()):
         return slopes
-    if not lib.puts_in_place():
-        if problem.several or not lib.fuses():
-            return slopes
-        if factor is not None:
-            error, own, factor = error * factor, own * factor[:, 0], None
+    if fuses and factor is not None:
+        error, own, factor = error * factor, own * factor[:, 0], None
     return Slopes(slopes.losses, lib.put(error, pairs.positive, own), factor)
 
 
