@@ -242,9 +242,17 @@ def check_block_size(value: Any) -> int | None:
     return None if value is None else check_positive_int("block_size", value)
 
 
+def to_float(value: Any) -> float:
+    """Return a number as a float, infinite if it is an integer beyond all floats."""
+    try:
+        return float(value)
+    except OverflowError:
+        return float("inf") if value > 0 else -float("inf")
+
+
 def check_temperature(value: float) -> float:
     """Return a temperature given as a number, or raise unless it is positive."""
-    number = float(value)
+    number = value if type(value) is float else to_float(value)
     if not 0 < number < float("inf"):
         refuse_value("temperature", "positive and finite", value)
     return number

@@ -546,10 +546,13 @@ def test_panels_fit_the_memory_of_a_device(torch, monkeypatch, memory, candidate
 def test_panels_of_jax_are_larger_on_an_accelerator(jax, monkeypatch):
     from metricops._frameworks.jax.library import JAX
 
+    x = jax.ShapeDtypeStruct((8_192, 8), "float32")
+    assert JAX.block(x, x) == 128
+    assert JAX.block(x, x, paired=True) == 256
     x = jax.ShapeDtypeStruct((65_536, 8), "float32")
-    assert JAX.block(x, x) == 64
+    assert JAX.block(x, x) == JAX.block(x, x, paired=True) == 64
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-    assert JAX.block(x, x) == 1024
+    assert JAX.block(x, x) == JAX.block(x, x, paired=True) == 1024
 
 
 @pytest.mark.parametrize("platform", ["cuda", "tpu", "rocm"])

@@ -877,6 +877,16 @@ def test_l2_weight_is_not_nan():
         embeddings(X, X, l2_weight=float("nan"))
 
 
+def test_an_integer_beyond_all_floats_is_infinite(library):
+    x = library.asarray(X)
+    with pytest.raises(ValueError, match="`temperature` must be positive and finite"):
+        embeddings(x, x, temperature=10**400)
+    with pytest.raises(ValueError, match="`gamma` must be positive and finite"):
+        metricops.circle_loss_from_embeddings(x, labels=[0, 1, 0], gamma=10**400)
+    found = metricops.contrastive_loss(x[:, 0], [0, 0, 0], margin=-(10**400))
+    assert library.to_numpy(found) == 0
+
+
 @pytest.mark.parametrize("number", [np.float32(0.5), np.float64(0.5), np.float16(0.5)])
 def test_a_number_of_numpy_is_a_number(library, number):
     x, y = library.asarray(X), library.asarray(X[::-1])

@@ -41,7 +41,7 @@ PAIRWISE = (
     *("manhattan_distance", "snr_distance", "cosine_similarity of halves"),
 )
 FEW = ("by position", "cosine_distance", "search")
-# Several panels: more than 2**20 similarities.
+# Several panels: more than 2**21 similarities.
 LARGE = ("by position", "contrastive")
 
 

@@ -4,6 +4,7 @@
 Everything below has to fit a small share of it, forward and backward.
 """
 
+import gc
 import json
 import mmap
 import os
@@ -12,6 +13,7 @@ import re
 import subprocess
 import sys
 import tracemalloc
+from functools import partial
 
 import numpy as np
 import pytest
@@ -172,6 +174,42 @@ def test_jax_takes_a_few_panels_at_16384_rows(options):
     step = jax.jit(jax.value_and_grad(total, tuple(range(len(rows)))))
     taken = step.lower(*rows).compile().memory_analysis().temp_size_in_bytes
     assert taken <= 32 * 2**20, f"{taken / 2**20:.0f} MiB"
+
+
+WIDE = (4096, 512)  # several panels, smaller than a side
+SIDE = 4 * 4096 * 512
+
+
+@pytest.mark.parametrize("options", [{}, {"symmetric": True}], ids=json.dumps)
+def test_jax_copies_no_side(options):
+    jax = require("jax")
+    rows = jax.ShapeDtypeStruct(WIDE, "float32")
+    loss = partial(metricops.npairs_loss_from_embeddings, **options)
+    compiled = jax.jit(jax.value_and_grad(loss, (0, 1))).lower(rows, rows).compile()
+    taken = compiled.memory_analysis().temp_size_in_bytes
+    assert taken <= 2.8 * SIDE, f"{taken / SIDE:.1f} sides"
+
+
+@pytest.mark.parametrize("options", [{}, {"symmetric": True}], ids=json.dumps)
+def test_tensorflow_copies_no_side(options):
+    tf = require("tensorflow")
+
+    @tf.function(jit_compile=True)
+    def step(anchors, candidates):
+        with tf.GradientTape() as tape:
+            tape.watch([anchors, candidates])
+            loss = metricops.npairs_loss_from_embeddings(anchors, candidates, **options)
+        return loss, tape.gradient(loss, [anchors, candidates])
+
+    random = np.random.default_rng(0)
+    sides = [tf.constant(random.normal(size=WIDE), tf.float32) for _ in range(2)]
+    step(*sides)
+    gc.collect()
+    tf.config.experimental.reset_memory_stats("CPU:0")
+    before = tf.config.experimental.get_memory_info("CPU:0")["current"]
+    step(*sides)
+    taken = tf.config.experimental.get_memory_info("CPU:0")["peak"] - before
+    assert 0 < taken <= 4.8 * SIDE, f"{taken / SIDE:.1f} sides"
 
 
 # Print how many bytes steps add to what the process took before them.

@@ -199,7 +199,7 @@ def numbers(
     have their own. Dtypes of other `kinds` are refused.
     """
     if type(value) in (int, float):
-        return lib.asarray(float(value), like, like.dtype)
+        return lib.asarray(_checks.to_float(value), like, like.dtype)
     if known_library(value) is lib:
         array = lib.convert(name, value)
     else:

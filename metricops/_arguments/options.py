@@ -45,7 +45,7 @@ def _number(name: str, value: Any) -> float:
     """Return a number, NaN too, or raise unless `value` is one."""
     if type(value) is not float and not is_number(value):
         _checks.refuse_type(name, "a number", value)
-    return float(value)
+    return _checks.to_float(value)
 
 
 def check_positive(name: str, value: Any) -> float:

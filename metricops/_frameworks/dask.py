@@ -101,7 +101,9 @@ class Dask(Library):
         """Return ``exact(lib, *arrays)``: lazy arrays cannot be looked at."""
         return exact(self, *arrays)
 
-    def block(self, anchors: Array, candidates: Array) -> int | None:
+    def block(
+        self, anchors: Array, candidates: Array, *, paired: bool = False
+    ) -> int | None:
         """Return how many anchors a chunk should hold; None where it is unknown."""
         if self.shape(candidates)[0] is None:
             return None

@@ -154,8 +154,13 @@ class Facts:
         """Return whether autodiff may record operations on `x` one by one."""
         return False
 
-    def block(self, anchors: Array, candidates: Array) -> int | None:
-        """Return how many anchors a panel should hold."""
+    def block(
+        self, anchors: Array, candidates: Array, *, paired: bool = False
+    ) -> int | None:
+        """Return how many anchors a panel should hold.
+
+        `paired` is whether each has one positive, at its own position.
+        """
         return max(self.panel // max(candidates.shape[0], 1), 64)
 
     def search_block(self, queries: Array, keys: Array) -> int | None:

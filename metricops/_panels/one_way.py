@@ -74,8 +74,8 @@ def mean(lib: Library, config: Config, given: Given, labels: Labels) -> Array | 
     if not plain or objective.smoothing != 0:
         return None
     how = config.block_size, config.symmetric
-    several = lib.several(anchors, block_of(lib, *how, anchors, every))
-    if several or not lib.shape(anchors)[0]:
+    block = block_of(lib, *how, anchors, every, paired=True)
+    if lib.several(anchors, block) or not lib.shape(anchors)[0]:
         return None  # without anchors the mean is 0
     pairs = Pairs(positive=lib.positions(anchors, 0, "anchors"))
     if config.normalize:

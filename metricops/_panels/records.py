@@ -110,7 +110,8 @@ def problem_of(lib: Library, config: Config, given: Given, labels: Labels) -> Pr
     if config.operands:
         lib = lib.multiplying(config.operands)
     every = anchors if given.candidates is None else given.candidates
-    block = block_of(lib, config.block_size, config.symmetric, anchors, every)
+    how = config.block_size, config.symmetric
+    block = block_of(lib, *how, anchors, every, paired=labels.anchors is None)
     units = unit_and_norm(lib, lib.wide(every)) if config.normalize else None
     others = labels.anchors if labels.candidates is None else labels.candidates
     ids = labels.ids if labels.candidate_ids is None else labels.candidate_ids
@@ -149,16 +150,23 @@ def sums_of(problem: Problem) -> Any:
 
 
 def block_of(
-    lib: Library, given: int | None, doubled: bool, anchors: Array, candidates: Array
+    lib: Library,
+    given: int | None,
+    doubled: bool,
+    anchors: Array,
+    candidates: Array,
+    *,
+    paired: bool = False,
 ) -> int | None:
     """Return how many rows a panel has, or None for all.
 
     `doubled` is whether a call holds twice as many arrays of a panel's size: with two
     directions two softmaxes, or with what a first pass over the rows has found.
+    `paired` is whether each anchor's positive is at its own position.
     """
     if given is not None:
         return given
-    block = lib.block(anchors, candidates)
+    block = lib.block(anchors, candidates, paired=paired)
     return block // 2 if doubled and block is not None else block
 
 

@@ -63,15 +63,24 @@ class Scans(Loops):
 def _fold(
     body: Body, rows: Any, consts: Any, block: int, total: int
 ) -> tuple[Any, Any]:
-    """Run `body` over panels, all but the first, a shorter one, in a scan."""
+    """Run `body` over panels, all but the first, a shorter one, in a scan.
+
+    Panels are read from the rows and written into the results by their place: a scan
+    over the rows would hold a copy of them, and of the results one more.
+    """
     count = (total - 1) // block
     first = total - count * block
-    tail = each(rows, lambda x: x[first:].reshape(count, block, *x.shape[1:]))
     carry, head = body(None, sliced(rows, 0, first), consts)
-    carry, rest = jax.lax.scan(lambda c, panel: body(c, panel, consts), carry, tail)
-    # Not -1, which is undefined where rows have no features.
-    flat = each(rest, lambda x: x.reshape(count * block, *x.shape[2:]))
-    return carry, jax.tree.map(_joined, head, flat)
+
+    def step(state: Any, place: Array) -> tuple[Any, None]:
+        carry, outs = state
+        panel = each(rows, partial(_part, place, block))
+        carry, found = body(carry, panel, consts)
+        return (carry, jax.tree.map(partial(_replaced, place), outs, found)), None
+
+    state = (carry, _padded(head, total - first))
+    places = first + block * jnp.arange(count, dtype=jnp.int32)
+    return jax.lax.scan(step, state, places)[0]
 
 
 def _fold_any(

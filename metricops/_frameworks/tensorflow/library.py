@@ -125,7 +125,9 @@ class TensorFlow(Library):
             return super().count(x)
         return tf.cast(tf.maximum(self.size(x, 0), 1), x.dtype)
 
-    def block(self, anchors: Array, candidates: Array) -> int | None:
+    def block(
+        self, anchors: Array, candidates: Array, *, paired: bool = False
+    ) -> int | None:
         """Return how many anchors a panel should hold."""
         if candidates.shape[0] is None:
             return 256

@@ -110,15 +110,14 @@ def _fold(
     count = (total - 1) // block
     first = total - count * block
     form, start = body(None, each(rows, lambda x: x[:first]), consts)
-    panels = each(rows, lambda x: tf.reshape(x[first:], _panel_shape(x, count, block)))
+    part = _parts(rows, first, count, block)
     heads = leaves(start)
     shapes = [_panel_shape(x, block) for x in heads]
     pairs = zip(heads, shapes, strict=True)
     lists = [_list_of(x, shape, count) for x, shape in pairs]
 
     def step(i: Array, carried: Any, handles: Any) -> Any:
-        panel = each(panels, lambda x: tf.gather(x, i))
-        carry, out = body(refilled(form, carried), panel, consts)
+        carry, out = body(refilled(form, carried), part(i), consts)
         new = zip(handles, leaves(out), strict=True)
         return i + 1, leaves(carry), [_written(handle, i, x) for handle, x in new]
 
@@ -132,6 +131,21 @@ def _fold(
     outs = zip(heads, lists, shapes, strict=True)
     joined = [_joined(head, handle, shape, count) for head, handle, shape in outs]
     return refilled(form, carried), refilled(start, joined)
+
+
+def _parts(rows: Any, first: Any, count: Any, block: Any) -> Callable[[Array], Any]:
+    """Return what gives the i-th panel after the first rows.
+
+    Rows are gathered by their places where their number is known: all panels, apart
+    from each other, would be a copy of the rows, and XLA pads what is sliced from a
+    place that it does not know to twice its size.
+    """
+    if isinstance(count, int):
+        within = first + tf.range(block)
+        return lambda i: each(rows, lambda x: tf.gather(x, i * block + within))
+    # XLA gathers nothing from no rows.
+    panels = each(rows, lambda x: tf.reshape(x[first:], _panel_shape(x, count, block)))
+    return lambda i: each(panels, lambda x: tf.gather(x, i))
 
 
 def _panel_shape(x: Array, *leading: Any) -> list[Any]:

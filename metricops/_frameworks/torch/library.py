@@ -81,7 +81,9 @@ class Torch(TorchPrimitives):
         """Return the number of rows of `x`, None where an export leaves it open."""
         return x.shape[0] if isinstance(x.shape[0], int) else None
 
-    def block(self, anchors: Array, candidates: Array) -> int | None:
+    def block(
+        self, anchors: Array, candidates: Array, *, paired: bool = False
+    ) -> int | None:
         """Return how many anchors a panel should hold; None: all, of open sizes."""
         rows, columns = anchors.shape[0], candidates.shape[0]
         if not (isinstance(rows, int) and isinstance(columns, int)):
@@ -180,9 +182,7 @@ class Torch(TorchPrimitives):
     ) -> Array:
         """Return the value of `operation`, with its gradient."""
         # In an export, comparing a size would fix it.
-        small = not private.exporting()
-        small = small and operation.is_small(self, config, arrays)
-        if small:
+        if not private.exporting() and operation.is_small(self, config, arrays):
             return operation.value(self, config, arrays, constants)
         if torch.compiler.is_compiling():
             from metricops._frameworks.torch import opaque

@@ -42,7 +42,9 @@ class OnePanel(Torch):
         """Return nothing: PyTorch 2.13 has that of a symbolic square be a scalar."""
         return CrossEntropy()
 
-    def block(self, anchors: Array, candidates: Array) -> int | None:
+    def block(
+        self, anchors: Array, candidates: Array, *, paired: bool = False
+    ) -> int | None:
         """Return None: as many rows as there are."""
         return None
 
