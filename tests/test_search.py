@@ -7,7 +7,12 @@ import numpy as np
 import pytest
 
 import metricops
-from metricops import mean_average_precision, nearest_neighbors, recall_at_k
+from metricops import (
+    mean_average_precision,
+    mean_reciprocal_rank,
+    nearest_neighbors,
+    recall_at_k,
+)
 from tests.conftest import require
 
 METRICS = (
@@ -281,7 +286,12 @@ def _in_panels(queries, keys):
     return mean_average_precision(queries, queries[:, 0] > 0, block_size=2)
 
 
-OPEN = pytest.mark.parametrize("function", [_search, _among, _recall, _in_panels])
+def _first_hits(queries, keys):
+    return mean_reciprocal_rank(queries, queries[:, 0] > 0)
+
+
+FUNCTIONS = [_search, _among, _recall, _in_panels, _first_hits]
+OPEN = pytest.mark.parametrize("function", FUNCTIONS)
 ROWS = np.random.default_rng(1).normal(size=(2, 9, 3)).astype(np.float32)
 
 

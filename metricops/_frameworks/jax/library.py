@@ -169,6 +169,10 @@ class Jax(Library):
         """Return one column of each row of the matrix `x`, shape (n, 1)."""
         return jnp.take_along_axis(x, columns[:, None], axis=1)
 
+    def gather(self, x: Array, indices: Array) -> Array:
+        """Return the entries, or rows, of `x` at a matrix of indices."""
+        return jnp.take(x, indices, axis=0)  # whose sizes may be symbols
+
     def first_equals(self, x: Array) -> Array:
         """Return for each number in `x` the place of the first that equals it."""
         order = jnp.argsort(x, stable=True)
