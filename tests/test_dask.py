@@ -3,10 +3,12 @@
 Expected values are NumPy's.
 """
 
+import os
 import re
 import tracemalloc
 import warnings
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -67,6 +69,13 @@ LOSSES = (
     *("npairs_loss", "sigmoid_loss", "triplet_loss", "contrastive_loss"),
     *("multi_similarity_loss", "circle_loss", "soft_nearest_neighbor_loss"),
 )
+
+
+@pytest.fixture(scope="module", autouse=True)
+def environment() -> Any:
+    """Take back what workers leave in the environment, such as a bound of malloc."""
+    with mock.patch.dict(os.environ):
+        yield
 
 
 @pytest.fixture(scope="module")
