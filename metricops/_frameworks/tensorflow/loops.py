@@ -124,13 +124,23 @@ def _fold(
     _, carried, lists = tf.while_loop(
         lambda i, *_: i < count,
         step,
-        (tf.constant(0), leaves(form), lists),
+        (tf.constant(0), _after(heads, leaves(form)), lists),
         parallel_iterations=1,  # more would hold more panels
         maximum_iterations=count,
     )
     outs = zip(heads, lists, shapes, strict=True)
     joined = [_joined(head, handle, shape, count) for head, handle, shape in outs]
-    return refilled(form, carried), refilled(start, joined)
+    return refilled(form, _after(joined, carried)), refilled(start, joined)
+
+
+def _after(done: list[Array], arrays: list[Array]) -> list[Array]:
+    """Return arrays that a graph has only when others are done.
+
+    What these took is free by then. Else the first panel would stay beside the next
+    ones, and the list of all panels beside what is computed from the sums.
+    """
+    with tf.control_dependencies(done):
+        return [tf.identity(x) for x in arrays]
 
 
 def _parts(rows: Any, first: Any, count: Any, block: Any) -> Callable[[Array], Any]:
