@@ -23,6 +23,10 @@ class Facts:
         self.label = label
         self.dtypes: dict[Any, Dtype] = {}
 
+    def joins_ways(self) -> bool:
+        """Return whether two directions by position hold hardly more than one."""
+        return False
+
     def convert(self, name: str, x: Array) -> Array:
         """Return the array in the variable `x`, or raise for a sparse one."""
         return x
