@@ -193,37 +193,21 @@ def test_jax_copies_no_side(options):
 
 # Print how many bytes losses and their gradients take, by TensorFlow's own count.
 COUNTED = """
-import gc, json, sys
-import numpy as np
-import tensorflow as tf
-import metricops
+import json, sys
+from benchmarks._cases import Case, load
+from benchmarks._memory import measure
 
-def taken(shape, options, how):
-    def step(anchors, candidates):
-        with tf.GradientTape() as tape:
-            tape.watch([anchors, candidates])
-            loss = metricops.npairs_loss_from_embeddings(anchors, candidates, **options)
-        return loss, tape.gradient(loss, [anchors, candidates])
-
-    step = tf.function(step, **how)
-    random = np.random.default_rng(0)
-    sides = [tf.constant(random.normal(size=shape), tf.float32) for _ in range(2)]
-    step(*sides)
-    gc.collect()
-    tf.config.experimental.reset_memory_stats("CPU:0")
-    before = tf.config.experimental.get_memory_info("CPU:0")["current"]
-    step(*sides)
-    return tf.config.experimental.get_memory_info("CPU:0")["peak"] - before
-
-print([taken(*case) for case in json.loads(sys.argv[1])])
+tensorflow, cases = load("tensorflow"), json.loads(sys.argv[1])
+taken = [measure(tensorflow, Case(*case), method) for method, case in cases]
+print(json.dumps([each["extra_bytes"] for each in taken]))
 """
 
 
 def test_tensorflow_holds_both_gradients_and_a_panel(tf):
     """No copy of a side by XLA, and in a graph no panel beside the next."""
-    narrow, xla = (8192, 128), {"jit_compile": True}
-    by_xla = [[WIDE, {}, xla], [WIDE, {"symmetric": True}, xla]]
-    cases = json.dumps([*by_xla, [narrow, {}, {}]])
+    xla, how = "metricops, XLA", ("float32", "cpu")
+    by_xla = [[xla, [*WIDE, task, *how]] for task in ("pairs", "symmetric")]
+    cases = json.dumps([*by_xla, ["metricops", [8192, 128, "pairs", *how]]])
     command = [sys.executable, "-c", COUNTED, cases]
     run = subprocess.run(command, capture_output=True, check=True)
     one, symmetric, graph = json.loads(run.stdout)

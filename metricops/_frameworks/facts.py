@@ -23,10 +23,6 @@ class Facts:
         self.label = label
         self.dtypes: dict[Any, Dtype] = {}
 
-    def joins_ways(self) -> bool:
-        """Return whether two directions by position hold hardly more than one."""
-        return False
-
     def convert(self, name: str, x: Array) -> Array:
         """Return the array in the variable `x`, or raise for a sparse one."""
         return x
@@ -166,6 +162,13 @@ class Facts:
         `paired` is whether each has one positive, at its own position.
         """
         return max(self.panel // max(candidates.shape[0], 1), 64)
+
+    def fits_both_directions(self) -> bool:
+        """Return whether panels by position are as tall for both directions as for one.
+
+        Elsewhere they have half as many rows, as twice as many panels are held.
+        """
+        return False
 
     def search_block(self, queries: Array, keys: Array) -> int | None:
         """Return how many queries a panel of a search should hold."""

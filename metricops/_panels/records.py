@@ -167,7 +167,7 @@ def block_of(
     if given is not None:
         return given
     block = lib.block(anchors, candidates, paired=paired)
-    doubled = doubled and not (paired and lib.joins_ways())
+    doubled = doubled and not (paired and lib.fits_both_directions())
     return block // 2 if doubled and block is not None else block
 
 
