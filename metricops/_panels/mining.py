@@ -30,7 +30,6 @@ _FEW = 64  # with fewer candidates, computing all distances costs no more
 class Keys(NamedTuple):
     """All candidates, as they are mined."""
 
-    exact: Array  # (m, d), in a wider dtype
     centre: Array  # (1, d), their mean
     factor: Array  # (d + 1, m), the right side of the product
     length: Array  # (), that of the longest, less the mean
@@ -44,22 +43,20 @@ class Few(NamedTuple):
     complete: Array  # (b,), bool: whether these are all
 
 
-class Chosen(NamedTuple):
-    """Those of a few candidates that are at the distance that is asked for."""
+class Extreme(NamedTuple):
+    """The nearest or the farthest of a few candidates."""
 
-    columns: Array  # (b, w)
-    shares: Array  # (b, w): 1 over how many there are, and 0 for others
-    distances: Array  # (b, 1)
-    differences: Array  # (b, w, d): they less the row
+    distance: Array  # (b, 1), 0 where there is none
+    shares: Array  # (b, w): 1 over how many are at that distance, and 0 for others
 
 
 class Mined(NamedTuple):
-    """What is found of the rows of a panel."""
+    """What is found of the rows of a panel, of a few candidates of each."""
 
-    positives: Chosen
-    negatives: Chosen
+    columns: Array  # (b, w)
+    differences: Array  # (b, w, d): they less the row
+    slopes: Array  # (b, w): of the loss by half the square of each one's distance
     part: Part
-    slopes: Array  # (b, 1): by the distance of the positive; minus the negative's
     complete: Array  # (), bool: whether all of it is right
 
 
@@ -103,36 +100,45 @@ def _keys_of(problem: Problem) -> Keys:
     lib, xp, rows = problem.library, problem.library.xp, problem.candidates.side.rows
     keys = centred(lib, rows)
     factor = xp.matrix_transpose(keys_factor(lib, keys))
-    exact = xp.astype(rows, lib.exact_dtype(rows))
-    return Keys(exact, keys.centre, factor, xp.sqrt(xp.max(keys.squares)))
+    return Keys(keys.centre, factor, xp.sqrt(xp.max(keys.squares)))
 
 
 def mined(problem: Problem, keys: Keys, rows: Rows, masks: Masks) -> Mined:
     """Return the terms of some rows."""
     lib, xp, terms = problem.library, problem.library.xp, problem.config.terms
     wanted = terms.extremes or Extremes(True, False)
+    both = positives, negatives = _candidates(lib, keys, rows, masks, wanted)
+    columns = xp.concat([few.columns for few in both], axis=1)
+    differences = _differences(problem, rows, columns)
+    lengths, count = _lengths(problem, differences), positives.columns.shape[1]
+    near = _extreme(lib, lengths[:, :count], positives.there, wanted.far_positive)
+    far = _extreme(lib, lengths[:, count:], negatives.there, wanted.far_negative)
+    losses, slopes = terms.of_two(lib, near.distance, far.distance)
+    counted = xp.logical_and(*(xp.any(few.there, axis=1) for few in both))
+    ones = xp.astype(counted, losses.dtype)
+    losses = xp.where(counted, losses[:, 0], 0.0)  # of no triplet it may be infinite
+    slopes = xp.where(counted[:, None], slopes, 0.0)
+    part = Part(losses, ones, xp.astype(losses > 0, losses.dtype))
+    shares = xp.concat([near.shares, -far.shares], axis=1)
+    slopes = _by_squares(problem, lengths) * shares * slopes
+    complete = xp.all(xp.logical_and(*(few.complete for few in both)))
+    differences = xp.astype(differences, lengths.dtype)
+    return Mined(columns, differences, slopes, part, complete)
+
+
+def _candidates(
+    lib: Library, keys: Keys, rows: Rows, masks: Masks, wanted: Extremes
+) -> tuple[Few, Few]:
+    """Return the few positives, and negatives, that may be the ones asked for."""
     less = rows.side.rows - keys.centre
     scores = lib.panel_product(rows_factor(lib, less), keys.factor)
     slack = _slack(lib, less, keys)
     # The nearest have the largest scores, and the farthest those of the other sign.
     scores = lib.times(scores, -1.0) if wanted.far_negative else scores
-    few_negatives = _few(lib, scores, masks.negatives, slack)
+    negatives = _few(lib, scores, masks.negatives, slack)
     turned = wanted.far_negative != wanted.far_positive
     scores = lib.times(scores, -1.0) if turned else scores
-    few_positives = _few(lib, scores, masks.positives, slack)
-    counted = xp.logical_and(
-        xp.any(few_negatives.there, axis=1), xp.any(few_positives.there, axis=1)
-    )
-    exact = xp.astype(rows.side.rows, keys.exact.dtype)
-    positives = _chosen(problem, keys, exact, few_positives, wanted.far_positive)
-    negatives = _chosen(problem, keys, exact, few_negatives, wanted.far_negative)
-    losses, slopes = terms.of_two(lib, positives.distances, negatives.distances)
-    ones = xp.astype(counted, losses.dtype)
-    losses = xp.where(counted, losses[:, 0], 0.0)  # of no triplet it may be infinite
-    slopes = xp.where(counted[:, None], slopes, 0.0)
-    part = Part(losses, ones, xp.astype(losses > 0, losses.dtype))
-    complete = xp.all(xp.logical_and(few_negatives.complete, few_positives.complete))
-    return Mined(positives, negatives, part, slopes, complete)
+    return _few(lib, scores, masks.positives, slack), negatives
 
 
 def _slack(lib: Library, rows: Array, keys: Keys) -> Array:
@@ -152,25 +158,37 @@ def _few(lib: Library, scores: Array, mask: Array, slack: Array) -> Few:
     return Few(*lib.within(kept, 1, slack))
 
 
-def _chosen(problem: Problem, keys: Keys, rows: Array, few: Few, far: bool) -> Chosen:
-    """Return those of a few candidates that are the nearest, or the farthest."""
-    lib, xp = problem.library, problem.library.xp
-    differences = lib.gather(keys.exact, few.columns) - rows[:, None, :]
+def _differences(problem: Problem, rows: Rows, columns: Array) -> Array:
+    """Return a few candidates less their row, (b, w, d), in a wider dtype."""
+    lib, own = problem.library, rows.side.rows
+    wide = lib.exact_dtype(own)
+    others = lib.gather(problem.candidates.side.rows, columns)
+    return lib.xp.astype(others, wide) - lib.xp.astype(own, wide)[:, None, :]
+
+
+def _lengths(problem: Problem, differences: Array) -> Array:
+    """Return the distances of candidates whose differences from a row are given."""
+    lib, metric = problem.library, problem.config.metric
     found = lib.dots(differences, differences, -1)
-    metric, dtype = problem.config.metric, problem.rows.side.rows.dtype
     if metric == "euclidean":
-        found = xp.sqrt(found)
+        found = lib.xp.sqrt(found)
     elif metric == "cosine":
         found = lib.clip(found / 2, 0.0, 2.0)
-    found = xp.astype(found, dtype)
-    signed = xp.where(few.there, found if far else -found, -float("inf"))
+    return lib.xp.astype(found, problem.rows.side.rows.dtype)
+
+
+def _extreme(lib: Library, distances: Array, there: Array, far: bool) -> Extreme:
+    """Return the nearest, or the farthest, of those of a few that are meant."""
+    xp = lib.xp
+    if distances.shape[1] == 1:
+        shares = xp.astype(there, distances.dtype)
+        return Extreme(xp.where(there, distances, 0.0), shares)
+    signed = xp.where(there, distances if far else -distances, -float("inf"))
     best = lib.peak(signed, 1)
-    ties = xp.astype(xp.logical_and(few.there, signed == best), dtype)
+    ties = xp.astype(xp.logical_and(there, signed == best), distances.dtype)
     count = lib.clip(xp.sum(ties, axis=1, keepdims=True), 1.0, float("inf"))
-    nothing = best == -float("inf")
-    distances = xp.where(nothing, 0.0, best if far else -best)
-    differences = xp.astype(differences, dtype)
-    return Chosen(few.columns, ties / count, distances, differences)
+    distance = xp.where(best == -float("inf"), 0.0, best if far else -best)
+    return Extreme(distance, ties / count)
 
 
 def pulled(
@@ -182,21 +200,16 @@ def pulled(
     """
     lib, slopes = problem.library, found.slopes
     slopes = slopes if weights is None else slopes * weights[:, None]
-    of_rows, of_candidates = None, total
-    if of_candidates is None:
-        of_candidates = lib.xp.zeros_like(problem.candidates.side.rows)
-    for chosen, sign in ((found.positives, 1.0), (found.negatives, -1.0)):
-        factor = _by_squares(problem, chosen) * chosen.shares * (slopes * sign)
-        moved = chosen.differences * factor[..., None]
-        own = lib.xp.sum(moved, axis=1)
-        of_rows = -own if of_rows is None else of_rows - own
-        of_candidates = lib.plus_rows(of_candidates, chosen.columns, moved)
-    return of_rows, of_candidates
+    if total is None:
+        total = lib.xp.zeros_like(problem.candidates.side.rows)
+    moved = found.differences * slopes[..., None]
+    of_candidates = lib.plus_rows(total, found.columns, moved)
+    return -lib.xp.sum(moved, axis=1), of_candidates
 
 
-def _by_squares(problem: Problem, chosen: Chosen) -> Array | float:
+def _by_squares(problem: Problem, distances: Array) -> Array | float:
     """Return the derivative of distances by half the squares, 0 of equal rows."""
     metric, lib = problem.config.metric, problem.library
     if metric == "euclidean":
-        return lib.inverses(chosen.distances)
+        return lib.inverses(distances)
     return 2.0 if metric == "squared_euclidean" else 1.0

@@ -143,7 +143,7 @@ def _chained(
         anchors = of_rows(lib, problem.row_units, anchors)
         counts = tuple(_counts(part) for part in parts)
         some = reduced(lib, "none", None, None, counts) > 0
-        anchors = lib.xp.where(some[:, None], anchors, 0.0)
+        anchors = lib.only(anchors, some[:, None])
     if candidates is not None:
         candidates = of_rows(lib, problem.units, candidates)
     if given.candidates is None:

@@ -37,8 +37,10 @@ class TorchPrimitives(Library):
         return bool(x.is_cpu) and selection.sees_values(x)
 
     def gather(self, x: Array, indices: Array) -> Array:
-        """Return the entries of the vector `x` at a matrix of indices."""
-        return x[indices]  # `take` has no unsigned integers of 16 bits and more
+        """Return the entries, or rows, of `x` at a matrix of indices."""
+        # `take` has no unsigned integers of 16 bits and more.
+        found = torch.index_select(x, 0, indices.flatten())
+        return found.unflatten(0, indices.shape)
 
     def plus_rows(self, total: Array, columns: Array, rows: Array) -> Array:
         """Return `total` with rows added at `columns`, in place."""
@@ -156,6 +158,9 @@ class TorchPrimitives(Library):
         """Return `x`, and 0 where it is not `kept`."""
         if private.recorded():
             return super().only(x, kept)
+        if x.ndim == 2 and kept.shape[1] == 1 and self.looks(x):
+            lost = torch.nonzero(~kept[:, 0])[:, 0]  # a mask is slow where it is wide
+            return x.index_fill_(0, lost, 0.0)
         return x.masked_fill_(~kept, 0.0)
 
     def over(self, x: Array, y: Array) -> Array:

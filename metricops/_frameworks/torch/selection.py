@@ -59,7 +59,7 @@ def _one(x: Array, peaks: Array, slack: Array) -> tuple[Array, Array, Array] | N
     near = _most(peaks >= least)
     if width * _GROUP != count or near > 2:
         return None
-    strides = width * torch.arange(_GROUP, device=x.device)
+    strides = torch.arange(0, count, width, device=x.device)
     _, groups = _top(peaks, near)
     columns = (groups[:, :, None] + strides).flatten(1)
     members = x.gather(1, columns)
@@ -67,11 +67,12 @@ def _one(x: Array, peaks: Array, slack: Array) -> tuple[Array, Array, Array] | N
     if most > 3:
         return None
     scores, places = _top(members, most)
-    found = torch.where(scores >= least, columns.gather(1, places), count)
+    found, there = columns.gather(1, places), scores >= least
     if most > 1:
-        found = torch.sort(found, dim=1).values
-    there = found < count
-    return torch.where(there, found, 0), there, torch.ones_like(there[:, 0])
+        found = torch.sort(torch.where(there, found, count), dim=1).values
+        there = found < count
+        found = torch.where(there, found, 0)
+    return found, there, torch.ones_like(there[:, 0])
 
 
 def _most(marks: Array) -> int:
@@ -88,12 +89,15 @@ def _top(x: Array, k: int) -> tuple[Array, Array]:
 
 def _less(best: Array, slack: Array) -> Array:
     """Return the least score that counts; infinity where the best one is nothing."""
-    return torch.where(best == -math.inf, math.inf, best - slack)
+    least = best - slack
+    return least.nan_to_num_(nan=math.nan, posinf=math.inf, neginf=math.inf)
 
 
 def _maxima(x: Array) -> Array:
     """Return the maxima of groups of columns, and then the columns that are left."""
     width = x.shape[1] // _GROUP
+    if width * _GROUP == x.shape[1]:
+        return x.unflatten(1, (_GROUP, width)).amax(dim=1)
     grouped = x[:, : width * _GROUP].unflatten(1, (_GROUP, width))
     return torch.cat([grouped.amax(dim=1), x[:, width * _GROUP :]], dim=1)
 
