@@ -342,6 +342,13 @@ class Primitives(Operands):
         value = value[:, None] if getattr(value, "ndim", 0) else value
         return self.xp.where(own, value, x)
 
+    def put_own(self, x: Array, places: Array, value: Any) -> Array:
+        """Return `x` with a number where each row meets itself.
+
+        `places` are the columns, each by one more than that of the row before.
+        """
+        return self.put(x, places, value)
+
     def puts_in_place(self) -> bool:
         """Return whether `put` writes a column alone, and makes no new panel."""
         return False

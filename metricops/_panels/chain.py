@@ -87,13 +87,15 @@ def chained(
     """Return the gradients by the arrays as given, through their unit length."""
     lib = problem.library
     of_anchors, of_candidates = products.anchors, products.candidates
+    one = given.candidates is None and wanted.anchors
+    if one and problem.row_units is not None:  # both are by the same unit vectors
+        of_anchors, of_candidates = None, _sum_of(of_anchors, of_candidates)
     if of_anchors is not None and problem.row_units is not None:
         of_anchors = unit_gradient(lib, problem.row_units, of_anchors)
     if of_candidates is not None and problem.units is not None:
         of_candidates = unit_gradient(lib, problem.units, of_candidates)
-    if given.candidates is None and wanted.anchors:
-        both = of_candidates if of_anchors is None else of_anchors + of_candidates
-        of_anchors, of_candidates = both, None
+    if one:
+        of_anchors, of_candidates = _sum_of(of_anchors, of_candidates), None
     of_temperature = None
     if wanted.temperature:
         of_temperature = -lib.xp.sum(products.along) * problem.candidates.scale
@@ -102,6 +104,11 @@ def chained(
         of_bias = products.bias / problem.candidates.scale
         of_bias = lib.xp.sum(of_bias) if given.bias.ndim == 0 else of_bias
     return Given(of_anchors, of_candidates, of_temperature, None, of_bias)
+
+
+def _sum_of(x: Array | None, y: Array | None) -> Array | None:
+    """Return the sum of what is there."""
+    return y if x is None else x + y
 
 
 def with_penalty(lib: Library, config: Config, given: Given, gradients: Given) -> Given:

@@ -161,7 +161,7 @@ def masked(lib: Library, x: Array, pairs: Pairs, value: float) -> Array:
     The panel `x` may be overwritten.
     """
     if pairs.excluded is not None:
-        x = lib.put(x, pairs.excluded, value)
+        x = lib.put_own(x, pairs.excluded, value)
     return x if pairs.exists is None else lib.xp.where(pairs.exists, x, value)
 
 
@@ -185,5 +185,5 @@ def negatives(lib: Library, pairs: Pairs, like: Array) -> Array:
     else:
         found = pairs.targets == 0
     if pairs.excluded is not None:
-        found = lib.put(found, pairs.excluded, False)
+        found = lib.put_own(found, pairs.excluded, False)
     return found if pairs.exists is None else xp.logical_and(found, pairs.exists)

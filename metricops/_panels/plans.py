@@ -16,6 +16,7 @@ from metricops._panels.records import (
     problem_of,
     sums_of,
 )
+from metricops._similarity.normalize import Units
 from metricops._typing import Array
 
 Directions = tuple[Direction, ...]
@@ -45,6 +46,8 @@ def losses(
         found = one_set.gathered(problem)
         return (Direction(*sums.losses(problem.library, found)),), tuple(found)
     if not problem.symmetric:
+        if given.candidates is None and problem.units is not None:
+            problem = _scaled_once(problem, problem.units)
         return (one_way.losses(problem),), ()
     if sums is None:
         turned = problem_of(
@@ -91,6 +94,8 @@ def _one_way(
     With `upstream`, those of the sum of the losses weighted by it.
     """
     lib, config = problem.library, problem.config
+    if given.candidates is None and problem.units is not None:
+        problem = _scaled_once(problem, problem.units)
     weights = given.weights if upstream is None else upstream
     if weights is not None:
         problem = problem._replace(rows=problem.rows._replace(weights=weights))
@@ -109,6 +114,12 @@ def _one_way(
         one, products = one._replace(factor=factor), Products(*each)
     found = chained(problem, given, wanted, products)
     return Gradients((one,), found, products.lost)
+
+
+def _scaled_once(problem: Problem, units: Units) -> Problem:
+    """Return a problem whose anchors, which are the candidates, have unit length."""
+    rows = problem.rows._replace(anchors=units.unit)
+    return problem._replace(rows=rows, row_units=units)
 
 
 def _of_one_set(wanted: Wanted) -> Wanted:

@@ -26,7 +26,7 @@ def pairs_of(problem: Problem, rows: Rows, candidates: Candidates) -> Pairs:
     targets = config.roles.targets(lib, rows.labels, candidates.labels, dtype)
     excluded = rows.positions if config.exclude_diagonal else None
     if excluded is not None:
-        targets = lib.put(targets, excluded, 0.0)
+        targets = lib.put_own(targets, excluded, 0.0)
     total = lib.row_sums(targets)
     pairs = Pairs(targets=targets, total=total, excluded=excluded)
     if rows.ids is None:

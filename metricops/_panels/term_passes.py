@@ -190,8 +190,8 @@ def _masks(problem: Problem, rows: Rows, candidates: Candidates) -> Masks:
     positives = config.roles.positives(lib, rows.labels, candidates.labels, every.dtype)
     negatives = xp.logical_not(positives)
     if config.exclude_diagonal:
-        positives = lib.put(positives, places, False)
-        negatives = lib.put(negatives, places, False)
+        positives = lib.put_own(positives, places, False)
+        negatives = lib.put_own(negatives, places, False)
     return Masks(positives, negatives)
 
 

@@ -228,6 +228,14 @@ class TensorFlow(Library):
         value = tf.broadcast_to(tf.cast(value, x.dtype), tf.shape(columns))
         return tf.tensor_scatter_nd_update(x, places, value)
 
+    def put_own(self, x: Array, places: Array, value: Any) -> Array:
+        """Return `x` with a number where each row meets itself, as one diagonal."""
+        if private.in_xla():  # which must know where a diagonal begins
+            return self.put(x, places, value)
+        first = tf.reduce_sum(places[:1])  # 0 without rows
+        value = tf.fill(tf.shape(places), tf.cast(value, x.dtype))
+        return tf.linalg.set_diag(x, value, k=tf.cast(first, tf.int32))
+
     def puts_in_place(self) -> bool:
         """Return whether a graph may write into a panel that nothing else reads.
 
