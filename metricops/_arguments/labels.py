@@ -1,6 +1,6 @@
 """What the labels of a call become: arrays of its library that keep them apart."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from metricops import _checks
 from metricops._arguments.arrays import companion, numbers, refuse_list_of_arrays
@@ -23,6 +23,13 @@ _MANY = 2**31 - 128  # more rows than there are, and a number in float32
 _KINDS = ("int", "bool", "float")
 _LABELS = "of integers, bools or real floats, or a list of strings"
 _MULTIHOT = "of integers, bools or real floats where it is multi-hot"
+
+
+class Indices(NamedTuple):
+    """Labels that are the index of a row, and -1 for others."""
+
+    places: Array  # (n,)
+    complete: bool  # whether it is known that none is -1
 
 
 def label_arrays(
@@ -160,8 +167,8 @@ def _refuse_beside_array(host: dict[str, Array], values: dict[str, Any]) -> None
     _checks.refuse_dtype(name, f"of numbers that {kind} holds, as `{other}` is", word)
 
 
-def indices(lib: Library, labels: Array, like: Array, name: str) -> Array:
-    """Return labels that are the index of a row of `like`, and -1 for others.
+def indices(lib: Library, labels: Array, like: Array, name: str) -> Indices:
+    """Return labels as the indices of rows of `like`.
 
     `name` is the argument that `like` is. Only labels that fit are cast.
     """
@@ -175,10 +182,13 @@ def indices(lib: Library, labels: Array, like: Array, name: str) -> Array:
     if kind.kind == "int" and kind.bits < 32:
         most = min(most, 2 ** (kind.bits - kind.signed))
     fits = xp.logical_and(labels >= 0, labels <= max(most, 1) - 1)
+    whole = kind.kind == "int" and type(count) is int and count > 0
+    if whole and lib.looks(fits) and bool(xp.all(fits)):
+        return Indices(xp.astype(labels, places.dtype), True)
     found = xp.astype(xp.where(fits, labels, xp.zeros_like(labels)), places.dtype)
     if kind.kind == "float":
         fits = xp.logical_and(fits, xp.astype(found, labels.dtype) == labels)
     # Beside so many, a float may have been rounded; or they were not compared.
-    if kind.kind == "float" or type(count) is not int or count == 0:
+    if not whole:
         fits = xp.logical_and(fits, found < lib.size(like, 0))
-    return xp.where(fits, found, -xp.ones_like(found))
+    return Indices(xp.where(fits, found, -xp.ones_like(found)), False)

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 from metricops import _checks
 from metricops._arguments.arrays import Inputs, float_arrays, numbers
 from metricops._arguments.embeddings import one_each, row_weights
-from metricops._arguments.labels import column, indices, label_arrays
+from metricops._arguments.labels import Indices, column, indices, label_arrays
 from metricops._arguments.options import check_number, check_positive, check_share
 from metricops._frameworks import Library
 from metricops._frameworks.host import indices_from_plain, is_numpy, is_plain
@@ -30,7 +30,7 @@ from metricops._losses.embeddings_call import Call
 from metricops._losses.npairs_terms import Side, side_of
 from metricops._panels.objective import Objective, Pairs, Slopes
 from metricops._panels.records import Config, Given, Labels
-from metricops._panels.roles import BY_INDEX
+from metricops._panels.roles import ByIndex
 from metricops._typing import Array
 
 
@@ -130,9 +130,11 @@ def admitted(
         weights = row_weights(lib, like, sample_weight, "embeddings")
     temperature = 1 / objective.scale
     options_of = True, False, False, 0.0, reduction, block_size
-    config = Config(objective, BY_INDEX, temperature, *options_of, inputs.half)
+    config = Config(
+        objective, ByIndex(own.complete), temperature, *options_of, inputs.half
+    )
     given = Given(rows, inputs.second, None, weights)
-    return Call(inputs, config, given, Labels(own, None))
+    return Call(inputs, config, given, Labels(own.places, None))
 
 
 def _objective(
@@ -163,7 +165,7 @@ def _fitting(inputs: Inputs) -> Inputs:
     return inputs._replace(second=lib.agree(proxies, 1, rows, 1, need))
 
 
-def _indices(inputs: Inputs, labels: Any) -> Array:
+def _indices(inputs: Inputs, labels: Any) -> Indices:
     """Return the index of each row's class, -1 where it is of none."""
     lib, rows, proxies = inputs.library, inputs.first, inputs.second
     if is_plain(labels) or is_numpy(labels):

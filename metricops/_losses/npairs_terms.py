@@ -67,8 +67,9 @@ def side_of(lib: Library, logits: Array) -> Side:
     peak = finite(lib, lib.peak(logits, 1))
     exponentials = lib.exp(lib.minus(logits, peak))
     total = xp.sum(exponentials, axis=1, keepdims=True)
-    partition = xp.where(total == 0, 1.0, total)
-    logs = xp.where(total == 0, -float("inf"), xp.log(partition) + peak)
+    nothing = total == 0
+    partition = xp.where(nothing, 1.0, total)
+    logs = xp.where(nothing, -float("inf"), xp.log(partition) + peak)
     return Side(exponentials, partition, logs[:, 0])
 
 

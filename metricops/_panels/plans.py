@@ -102,7 +102,8 @@ def _one_way(
     asked = _of_one_set(wanted) if given.candidates is None else wanted
     share, last = 1.0, upstream is None and config.reduction != "sum"
     alike = config.reduction == "mean" or weights is None
-    count = problem.rows.anchors.shape[0] if problem.rows.labels is None else None
+    all_count = problem.rows.labels is None or config.roles.complete
+    count = problem.rows.anchors.shape[0] if all_count else None
     if last and alike and type(count) is int and count:
         # All of a known number count, so their factor goes where it costs nothing.
         share, last = 1.0 / count, False

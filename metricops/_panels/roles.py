@@ -14,6 +14,8 @@ from metricops._typing import Array
 class Roles:
     """How the targets of a panel come from labels."""
 
+    complete = False  # whether each anchor is known to have its only positive
+
     def targets(
         self, lib: Library, labels: Array, others: Array, dtype: Any
     ) -> Array | None:
@@ -49,6 +51,8 @@ class ByPosition(Roles):
 @dataclass(frozen=True)
 class ByIndex(Roles):
     """The label of an anchor is the index of its only positive, -1 for none."""
+
+    complete: bool = False  # whether no label is -1
 
     def only(self, labels: Array) -> Array | None:
         """Return the labels."""
@@ -101,7 +105,6 @@ def without_equal_ids(lib: Library, pairs: Pairs, ids: Array, others: Array) -> 
     return pairs._replace(exists=exists)
 
 
-BY_INDEX: Roles = ByIndex()
 BY_POSITION: Roles = ByPosition()
 _BY_LABELS, _BY_MULTIHOT = ByLabels(), ByMultihot()
 

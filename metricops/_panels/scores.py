@@ -19,6 +19,8 @@ def pairs_of(problem: Problem, rows: Rows, candidates: Candidates) -> Pairs:
         return without_equal_ids(lib, pairs, rows.ids, candidates.ids)
     dtype = lib.wide_dtype(candidates.embeddings)
     only = config.roles.only(rows.labels)
+    if only is not None and config.roles.complete:
+        return Pairs(only)
     if only is not None:
         there = only >= 0
         columns = lib.xp.where(there, only, lib.xp.zeros_like(only))
