@@ -215,3 +215,35 @@ def test_weights_have_gradients(gradient, option, reduction):
     start = np.asarray([1.0, 0.5, 0.3, 2.0, 1.5])
     (found,) = gradient(weighted, start, upstream=upstream)
     np.testing.assert_allclose(found, numeric_gradient(total, start)[0], atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("reduction", "block_size", "looks"),
+    [
+        ("mean", 2, 3),
+        ("weighted_mean", 2, 3),
+        ("active_mean", 2, 6),
+        ("sum", 2, 3),
+        ("mean", None, 1),
+        ("active_mean", None, 1),
+    ],
+)
+def test_pairs_are_counted_without_their_distances(
+    monkeypatch, reduction, block_size, looks
+):
+    """Each panel is computed once, but where distances say how many pairs cost."""
+    from metricops._panels import term_passes
+    from metricops._panels.distances import distances_of
+
+    calls = []
+
+    def counted(*arguments: Any) -> Any:
+        calls.append(arguments)
+        return distances_of(*arguments)
+
+    monkeypatch.setattr(term_passes, "distances_of", counted)
+    rows = np.random.default_rng(0).standard_normal((6, 3))
+    metricops.value_and_grad(metricops.contrastive_loss_from_embeddings)(
+        rows, labels=[0, 0, 1, 1, 2, 2], reduction=reduction, block_size=block_size
+    )
+    assert len(calls) == looks

@@ -116,6 +116,10 @@ class Primitives(Operands):
         """Return `x` limited to the range from `low` to `high`; NaN stays NaN."""
         return self.xp.minimum(self.xp.maximum(x, low), high)
 
+    def step(self, x: Array) -> Array:
+        """Return 1 where numbers that are not negative are above 0, and 0 elsewhere."""
+        return self.xp.astype(x > 0, x.dtype)
+
     def divisors(self, x: Array) -> Array:
         """Return sizes limited to divisors: normal numbers with a normal reciprocal."""
         return self.clip(x, *_RANGE.get(self.dtype(x).bits, _RANGE[64]))

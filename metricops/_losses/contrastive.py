@@ -65,6 +65,11 @@ class Contrastive(Terms):
     positive_margin: float = 0.0
     negative_margin: float = 1.0
     power: int = 2
+    counts_pairs = True
+
+    def counts(self, lib: Library, masks: Masks, dtype: Any) -> tuple[Array, ...]:
+        """Return how many positives and negatives each row has."""
+        return tuple(lib.xp.sum(lib.xp.astype(there, dtype), axis=1) for there in masks)
 
     def found(
         self, lib: Library, distances: Array, masks: Masks, among: Among
@@ -76,19 +81,21 @@ class Contrastive(Terms):
         """Return what some of the pairs come to, and their derivatives."""
         beyond = distances - self.positive_margin
         short = self.negative_margin - distances
-        part, error = self._pairs(lib, beyond, masks.positives)
-        other, rising = self._pairs(lib, short, masks.negatives)
+        count, others = self.counts(lib, masks, distances.dtype)
+        part, error = self._pairs(lib, beyond, masks.positives, count)
+        other, rising = self._pairs(lib, short, masks.negatives, others)
         return Found((part, other), (error, -rising))
 
-    def _pairs(self, lib: Library, excess: Array, there: Array) -> tuple[Part, Array]:
+    def _pairs(
+        self, lib: Library, excess: Array, there: Array, count: Array
+    ) -> tuple[Part, Array]:
         """Return what the pairs of one role come to, and the slopes by the excess."""
         xp = lib.xp
         excess = lib.clip(xp.where(there, excess, 0.0), 0.0, float("inf"))
-        active = xp.astype(excess > 0, excess.dtype)
+        active = lib.step(excess)
         losses, slopes = excess, active
         if self.power == 2:
             losses, slopes = excess * excess, 2 * excess
-        count = xp.sum(xp.astype(there, excess.dtype), axis=1)
         part = Part(xp.sum(losses, axis=1), count, xp.sum(active, axis=1))
         return part, slopes
 

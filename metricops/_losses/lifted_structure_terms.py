@@ -51,7 +51,7 @@ class LiftedPairs(Terms):
         xp, known = lib.xp, cast(Known, among.known)
         joint, count, push = self._costs(lib, distances, masks, known)
         losses = lib.dots(joint, joint, 1) / 4
-        active = xp.sum(xp.astype(joint > 0, joint.dtype), axis=1) / 2
+        active = xp.sum(lib.step(joint), axis=1) / 2
         near = lib.minus(self._near(lib, distances, masks), finite(lib, known.rows))
         near = lib.times(lib.exp(near), push)
         error = lib.minus(lib.times(joint, 0.5), near)

@@ -170,7 +170,7 @@ class Triplets(Terms):
         return Costs(
             xp.sum(losses, axis=1),
             xp.sum(xp.astype(negatives, dtype), axis=1),
-            xp.sum(xp.astype(losses > 0, dtype), axis=1),
+            xp.sum(lib.step(losses), axis=1),
             xp.sum(slopes, axis=1),
             slopes if self.negatives == "all" else slopes * weights,
         )
@@ -196,7 +196,7 @@ def cost(lib: Library, excess: Array, margin: float | None) -> tuple[Array, Arra
         return lib.softplus(excess), lib.sigmoid(excess)
     losses = excess + margin
     losses = lib.xp.where(losses <= 0, 0.0, losses)
-    return losses, lib.xp.astype(losses > 0, losses.dtype)
+    return losses, lib.step(losses)
 
 
 def _extreme(lib: Library, seen: Seen, mask: Array, far: bool) -> Array:

@@ -118,7 +118,7 @@ def mined(problem: Problem, keys: Keys, rows: Rows, masks: Masks) -> Mined:
     ones = xp.astype(counted, losses.dtype)
     losses = xp.where(counted, losses[:, 0], 0.0)  # of no triplet it may be infinite
     slopes = xp.where(counted[:, None], slopes, 0.0)
-    part = Part(losses, ones, xp.astype(losses > 0, losses.dtype))
+    part = Part(losses, ones, lib.step(losses))
     shares = xp.concat([near.shares, -far.shares], axis=1)
     slopes = _by_squares(problem, lengths) * shares * slopes
     complete = xp.all(xp.logical_and(*(few.complete for few in both)))

@@ -3,6 +3,8 @@
 The differentiable arrays are those of `Given`, the constant ones those of `Labels`.
 """
 
+from functools import partial
+
 from metricops._frameworks import Arrays, Library, Operation, placed, register
 from metricops._panels import term_passes
 from metricops._panels.distances import of_rows
@@ -87,9 +89,9 @@ def backward(
     given, asked = Given(*arrays), Wanted(*wanted)
     problem = problem_of(lib, config, given, Labels(*constants))
     pull = weighted(upstream, given.weights)
-    ones = (1.0,) * config.terms.parts
-    parts, *sides = term_passes.gradients(problem, pull, ones, _sides(given, asked))
-    found = _chained(problem, given, parts, *sides)
+    shares, sides = _fixed((1.0,) * config.terms.parts), _sides(given, asked)
+    parts, *both = term_passes.gradients(problem, pull, shares, sides)
+    found = _chained(problem, given, parts, *both)
     if asked.weights:
         losses = reduced(lib, "none", None, None, parts)
         found = found._replace(weights=upstream * losses)
@@ -103,13 +105,9 @@ def _gradients(
 ) -> tuple[tuple[Part, ...], Given]:
     """Return the parts, and the gradients of the reduced loss."""
     lib, config = problem.library, problem.config
+    numbers, sides = (given.weights, given.scales), _sides(given, wanted)
     several = config.terms.parts > 1
-    shares: term_passes.Shares = (None,) * config.terms.parts
-    numbers = given.weights, given.scales
-    if several and (config.reduction != "sum" or given.scales is not None):
-        parts = () if given.scales is not None else term_passes.parts_of(problem)
-        shares = shares_of(lib, config.reduction, *numbers, parts)
-    sides = _sides(given, wanted)
+    shares = _shares(problem, *numbers) if several else _fixed((None,))
     parts, *found = term_passes.gradients(problem, given.weights, shares, sides)
     if not several:  # how many terms there are is known at the end
         (share,) = shares_of(lib, config.reduction, *numbers, parts)
@@ -122,6 +120,28 @@ def _gradients(
         sums = vector_of(lib, totals(lib, given.weights, parts))
         gradients = gradients._replace(scales=sums)
     return parts, gradients
+
+
+def _shares(
+    problem: Problem, weights: Array | None, scales: Array | None
+) -> term_passes.Shares:
+    """Return what gives the share of each part, of the parts of a panel.
+
+    A mean divides by the terms of all panels: those of several are counted before.
+    """
+    lib, config = problem.library, problem.config
+    shares = partial(shares_of, lib, config.reduction, weights, scales)
+    one = not lib.several(problem.rows.side.rows, problem.block)
+    if one or scales is not None or config.reduction == "sum":
+        return shares
+    if config.terms.counts_pairs and config.reduction != "active_mean":
+        return _fixed(shares(term_passes.counts_of(problem)))
+    return _fixed(shares(term_passes.parts_of(problem)))
+
+
+def _fixed(shares: tuple[Array | float | None, ...]) -> term_passes.Shares:
+    """Return what gives these shares, of whatever parts."""
+    return lambda parts: shares
 
 
 def _sides(given: Given, wanted: Wanted) -> tuple[bool, bool]:

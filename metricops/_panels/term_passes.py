@@ -1,17 +1,20 @@
-"""The passes of a loss of distances over its panels."""
+"""The passes of a loss of distances over its panels.
 
+The module is long, as all of them take a panel in the same way.
+"""
+
+from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
-from metricops._frameworks import Library
 from metricops._panels import mining
 from metricops._panels.distances import Distances, distances_of, pulled
 from metricops._panels.term_records import Candidates, FromSide, Problem, Rows
 from metricops._panels.terms import Found, Masks, Part, sum_of, weighted
 from metricops._typing import Array
 
-# What each part of a loss is multiplied by; None: by 1.
-Shares = tuple[Array | float | None, ...]
+# What each part of a loss is multiplied by, None: by 1; of what a panel comes to.
+Shares = Callable[[tuple[Part, ...]], tuple[Array | float | None, ...]]
 
 
 class Total(NamedTuple):
@@ -53,6 +56,20 @@ def parts_of(problem: Problem) -> tuple[Part, ...]:
     """Return what the terms of each anchor come to: a product a panel."""
     found: tuple[Part, ...] = mining.by_keys(problem, _parts_of)
     return found
+
+
+def counts_of(problem: Problem) -> tuple[Part, ...]:
+    """Return parts with nothing but how many terms they have, without a product."""
+
+    def body(_: Any, rows: Rows, candidates: Candidates) -> tuple[Any, Out]:
+        masks = _masks(problem, rows, candidates)
+        counts = terms.counts(lib, masks, rows.side.rows.dtype)
+        return (), Out(tuple(Part(None, count, None) for count in counts), None)
+
+    lib, terms = problem.library, problem.config.terms
+    _, out = lib.loops.fold(body, problem.rows, problem.candidates, problem.block)
+    parts: tuple[Part, ...] = out.parts
+    return parts
 
 
 def gradients(
@@ -128,7 +145,12 @@ def _whole(
 ) -> tuple[Total, Out]:
     """Return the gradients of a panel, of which every distance is computed."""
     panel = _panel(problem, rows, candidates)
-    error = _error(problem.library, panel, shares)
+    each = shares(panel.found.parts)
+    error = sum_of(
+        [weighted(x, one) for x, one in zip(panel.found.errors, each, strict=True)]
+    )
+    if panel.rows.weights is not None:
+        error = error * panel.rows.weights[:, None]
     metric, places = problem.config.metric, _places(problem, rows)
     how = places, panel.saved, error, wanted
     sides = panel.rows.side, candidates.side
@@ -136,7 +158,7 @@ def _whole(
     if found is None:
         return Total(None), Out(panel.found.parts, of_rows)
     if panel.found.moved is not None:
-        (share,) = shares
+        (share,) = each
         found = found + weighted(panel.found.moved, share)
     found = found if total is None else total.candidates + found
     return Total(found), Out(panel.found.parts, of_rows)
@@ -198,12 +220,3 @@ def _masks(problem: Problem, rows: Rows, candidates: Candidates) -> Masks:
 def _places(problem: Problem, rows: Rows) -> Array | None:
     """Return where the rows are among the candidates, if they are."""
     return rows.positions if problem.shared else None
-
-
-def _error(lib: Library, panel: Panel, shares: Shares) -> Array:
-    """Return the derivative of the loss by the distances."""
-    pairs = zip(panel.found.errors, shares, strict=True)
-    error = sum_of([weighted(x, share) for x, share in pairs])
-    if panel.rows.weights is None:
-        return error
-    return error * panel.rows.weights[:, None]

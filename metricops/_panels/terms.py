@@ -2,6 +2,8 @@
 
 A term is one summand of a loss: a pair, or a triplet. An anchor has several of them, or
 none, so that a mean divides by a number of terms and not of anchors.
+
+The module is long, as it has what each mean divides by too.
 """
 
 from dataclasses import dataclass
@@ -82,6 +84,13 @@ class Terms:
 
     It is for one set, whose candidates are the rows.
     """
+
+    counts_pairs = False
+    """Whether `counts` tells how many terms there are, without a distance."""
+
+    def counts(self, lib: Library, masks: Masks, dtype: Any) -> tuple[Array, ...]:
+        """Return how many terms of each kind a row has, (b,) each."""
+        raise NotImplementedError
 
     def counted(self, lib: Library, masks: Masks) -> Array | None:
         """Return which rows have terms, shape (b,); None: all.

@@ -232,7 +232,7 @@ def _prepared(
     lib: Library, config: Config, x: Array, y: Array | None, places: Array | None
 ) -> tuple[Rows, Rows]:
     """Return the rows of both sides, in float64 and centred."""
-    given = [x] if y is None else [x, y]
+    given = [x] if y is None or y is x else [x, y]
     wide = [lib.xp.astype(z, lib.xp.float64) for z in given]
     wide = [without_mean(lib, config, z) for z in wide]
     centre = _centre(lib, wide)
@@ -266,7 +266,7 @@ def _rows(lib: Library, given: Array, centred: Array) -> Rows:
     norms = xp.sum(centred * centred, axis=1)
     finite = norms < float("inf")
     norms = xp.where(finite, norms, xp.full_like(norms, float("inf")))
-    centred = xp.where(finite[:, None], centred, xp.zeros_like(centred))
+    centred = lib.only(centred, finite[:, None])
     return Rows(given, centred, norms, None)
 
 

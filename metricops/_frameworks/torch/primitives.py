@@ -65,6 +65,10 @@ class TorchPrimitives(Library):
         """Return `x`, no less than `low` and no more than `high`; NaN stays."""
         return torch.clamp(x, low, high)
 
+    def step(self, x: Array) -> Array:
+        """Return 1 where numbers are above 0, and 0 elsewhere, without a mask."""
+        return torch.sign(x)  # 0 of NaN
+
     def log_softmax(self, scores: Array) -> Array:
         """Return the logarithms of each row's softmax."""
         return torch.log_softmax(scores, 1)
