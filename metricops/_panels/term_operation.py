@@ -67,11 +67,11 @@ def value_and_gradients(
     return value_and_saved(lib, config, given, labels, wanted)
 
 
-def parts_of(
+def sized_parts(
     lib: Library, config: Config, given: Given, labels: Labels
 ) -> tuple[Part, ...]:
-    """Return what the terms of each anchor come to."""
-    return term_passes.parts_of(problem_of(lib, config, given, labels))
+    """Return parts with at least what a mean divides their losses by."""
+    return _sized(problem_of(lib, config, given, labels))
 
 
 def backward(
@@ -134,9 +134,15 @@ def _shares(
     one = not lib.several(problem.rows.side.rows, problem.block)
     if one or scales is not None or config.reduction == "sum":
         return shares
+    return _fixed(shares(_sized(problem)))
+
+
+def _sized(problem: Problem) -> tuple[Part, ...]:
+    """Return the same as `sized_parts`, of a problem."""
+    config = problem.config
     if config.terms.counts_pairs and config.reduction != "active_mean":
-        return _fixed(shares(term_passes.counts_of(problem)))
-    return _fixed(shares(term_passes.parts_of(problem)))
+        return term_passes.counts_of(problem)
+    return term_passes.parts_of(problem)
 
 
 def _fixed(shares: tuple[Array | float | None, ...]) -> term_passes.Shares:

@@ -11,7 +11,7 @@ from metricops._frameworks import unwrap
 from metricops._losses.distances import Arguments, admitted
 from metricops._losses.embeddings_call import Call, loss_of
 from metricops._losses.solvable import Solvable
-from metricops._panels.term_operation import parts_of
+from metricops._panels.term_operation import sized_parts
 from metricops._panels.term_records import Labels
 from metricops._panels.terms import masses_of, vector_of
 from metricops._sharded.groups import Group, gathered
@@ -49,7 +49,7 @@ def _among_all(
 def _scaled(group: Group, call: Call) -> Call:
     """Return a call for the sum of each part, divided by everybody's mass of it."""
     lib, config, given = call.inputs.library, call.config, call.given
-    parts = lib.constant(parts_of, config, given, call.labels)
+    parts = lib.constant(sized_parts, config, given, call.labels)
     masses = masses_of(lib, config.reduction, given.weights, parts)
     scales = reciprocal(lib, group.total(vector_of(lib, masses))) * group.size
     return call._replace(

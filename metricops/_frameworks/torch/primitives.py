@@ -38,7 +38,9 @@ class TorchPrimitives(Library):
 
     def gather(self, x: Array, indices: Array) -> Array:
         """Return the entries, or rows, of `x` at a matrix of indices."""
-        # `take` has no unsigned integers of 16 bits and more.
+        if x.ndim == 1 or not x.dtype.is_floating_point:
+            return x[indices]  # others have no unsigned integers of 16 bits and more
+        # Whole rows are copied so, in place of single numbers.
         found = torch.index_select(x, 0, indices.flatten())
         return found.unflatten(0, indices.shape)
 
