@@ -281,3 +281,24 @@ def test_many_rows_are_mapped_over(name):
     array = require("torch").asarray if name == "torch" else np.asarray
     result = vmap(pairwise_euclidean_distance)(*map(array, batches))
     assert_right(np.asarray(result[1]), wide_lengths(*(z[1] for z in batches)))
+
+
+@pytest.mark.parametrize("n", [6, 250])
+def test_distances_are_all_that_is_kept_for_their_gradient(n):
+    torch = require("torch")
+    x, y = (torch.asarray(z, requires_grad=True) for z in random(n, n + 10, 33))
+    kept = []
+
+    def keep(tensor):
+        kept.append(tensor)
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        found = pairwise_euclidean_distance(x, y)
+    assert [tuple(z.shape) for z in kept if z.shape not in (x.shape, y.shape)] == [
+        (n, n + 10)
+    ]
+    assert found.data_ptr() in [z.data_ptr() for z in kept]
+    found.detach().mul_(2.0)  # as with `torch.cdist`
+    with pytest.raises(RuntimeError, match="inplace"):
+        found.sum().backward()

@@ -101,14 +101,23 @@ class Distances(Primitives):
             x = self.xp.sqrt(self.clip(x, 0.0, float("inf")))
         return self.xp.astype(x, dtype)
 
-    def weights(self, upstream: Array, inverse: Array | None, dtype: Any) -> Array:
-        """Return ``upstream * inverse``, or `upstream` alone, in a dtype.
+    def peaks(self, lengths: Array) -> Array:
+        """Return the largest reciprocal of each row of lengths, of those not 0."""
+        return self.xp.max(self.inverses(lengths), axis=1)
 
-        The product may be too small, or too large, for the dtype of the two.
+    def weights(
+        self, upstream: Array, lengths: Array | None, dtype: Any
+    ) -> tuple[Array, Array | None]:
+        """Return ``upstream / lengths``, or `upstream` alone, in a dtype; and `peaks`.
+
+        It is 0 where a length is. It may be too small, or too large, for the dtype of
+        the two. Without lengths there are no peaks.
         """
-        given = [upstream] if inverse is None else [upstream, inverse]
-        wide = [x if x.dtype == dtype else self.xp.astype(x, dtype) for x in given]
-        return wide[0] if inverse is None else wide[0] * wide[1]
+        wide = upstream if upstream.dtype == dtype else self.xp.astype(upstream, dtype)
+        if lengths is None:
+            return wide, None
+        inverse = self.inverses(lengths)
+        return wide * self.xp.astype(inverse, dtype), self.xp.max(inverse, axis=1)
 
 
 def root_by_one(lib: Distances, x: Array) -> Array:

@@ -41,6 +41,8 @@ class Operation(NamedTuple):
     saves_gradients: Callable[..., bool] = never
     """``saves_gradients(config)``: whether the value is a number, shape (), and what
     `value_and_saved` saves are its gradients, one for each array wanted."""
+    needs_value: Callable[..., bool] = never
+    """``needs_value(config)``: whether the first array saved is the value itself."""
 
 
 class Search(NamedTuple):

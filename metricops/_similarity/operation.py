@@ -22,11 +22,11 @@ def value(lib: Library, config: Config, arrays: Arrays, constants: Arrays) -> Ar
     chunked = lib.by_chunks(_of_chunks, config, *_both(arrays))
     if chunked is not None:
         return chunked
-    exact = partial(_sums, config, False)
+    exact = partial(_sums, config)
     if config.kind == "absolute":
         (found,) = lib.shortcut(_absolute, exact, arrays)
     elif _suits_products(lib, config, arrays):
-        short, given = partial(products.sums, config, False), (*arrays, *constants)
+        short, given = partial(products.sums, config), (*arrays, *constants)
         (found,) = lib.shortcut(short, exact, given)
     else:
         (found,) = exact(lib, *arrays)
@@ -49,16 +49,14 @@ def value_and_saved(
     constants: Arrays,
     wanted: tuple[bool, ...],
 ) -> tuple[Array, Arrays]:
-    """Return the distances, and for lengths their reciprocals, with 0 for 0."""
-    if config.kind == "absolute":
-        return value(lib, config, arrays, constants), ()
-    chunked = lib.by_chunks(_of_chunks, config, *_both(arrays))
-    if chunked is not None:
-        return chunked, (lib.inverses(chunked),) if config.kind == "length" else ()
-    short, exact = (partial(way, config, True) for way in (products.sums, _sums))
-    suits, given = _suits_products(lib, config, arrays), (*arrays, *constants)
-    found, *saved = lib.shortcut(short, exact, given) if suits else exact(lib, *given)
-    return found, tuple(saved)
+    """Return the distances, also as what is saved where they are lengths."""
+    found = value(lib, config, arrays, constants)
+    return found, (found,) if needs_value(config) else ()
+
+
+def needs_value(config: Config) -> bool:
+    """Return whether gradients are computed from the distances: those of lengths."""
+    return config.kind == "length"
 
 
 def backward(
@@ -71,8 +69,8 @@ def backward(
     wanted: tuple[bool, ...],
 ) -> Arrays:
     """Return the gradients of ``sum(upstream * value)``."""
-    (inverse,) = saved or (None,)
-    given = (*arrays, upstream, inverse, *constants)
+    (lengths,) = saved or (None,)
+    given = (*arrays, upstream, lengths, *constants)
     short, exact = (partial(way, config, wanted) for way in (products.pull, _pull))
     suits = _suits_products(lib, config, arrays)
     if config.kind == "absolute":
@@ -95,21 +93,13 @@ def _suits_products(lib: Library, config: Config, arrays: Arrays) -> bool:
 
 
 def _sums(
-    config: Config,
-    saves: bool,
-    lib: Library,
-    x: Array,
-    y: Array | None,
-    places: Array | None = None,
+    config: Config, lib: Library, x: Array, y: Array | None, places: Array | None = None
 ) -> tuple[Array, ...]:
-    """Return the sums, and the reciprocals of lengths if they are to be saved.
+    """Return the sums.
 
     The differences of the same rows are 0 without knowing their `places`.
     """
-    found = differences.sums(lib, config, *_both((x, y)))
-    if not saves or config.kind != "length":
-        return (found,)
-    return found, lib.inverses(found)
+    return (differences.sums(lib, config, *_both((x, y))),)
 
 
 def _absolute(lib: Library, x: Array, y: Array | None) -> tuple[Array, ...]:
@@ -127,11 +117,12 @@ def _pull(
     x: Array,
     y: Array | None,
     upstream: Array,
-    inverse: Array | None,
+    lengths: Array | None,
     places: Array | None = None,
 ) -> tuple[Array, ...]:
     """Return the gradients that are wanted."""
     weights = upstream * 2 if config.kind == "squares" else upstream
+    inverse = None if lengths is None else lib.inverses(lengths)
     turn = lib.xp.matrix_transpose
     if y is None:  # equal rows have equal distances both ways
         return (differences.pull(lib, config, x, x, weights + turn(weights), inverse),)
@@ -151,12 +142,12 @@ def _absolute_pull(
     x: Array,
     y: Array | None,
     upstream: Array,
-    inverse: None,
+    lengths: None,
 ) -> tuple[Array, ...]:
     """Return the gradients that are wanted, by the fast way if there is one."""
     found = lib.manhattan_gradients(*_both((x, y)), upstream)
     if found is None:
-        return _pull(config, wanted, lib, x, y, upstream, inverse)
+        return _pull(config, wanted, lib, x, y, upstream, lengths)
     if y is None:
         of_x, of_same = found
         return (of_x + of_same,)
@@ -169,5 +160,13 @@ def _both(arrays: Arrays) -> tuple[Array, Array]:
 
 
 OPERATION = register(
-    Operation("differences", Config, value, value_and_saved, backward, is_small)
+    Operation(
+        "differences",
+        Config,
+        value,
+        value_and_saved,
+        backward,
+        is_small,
+        needs_value=needs_value,
+    )
 )

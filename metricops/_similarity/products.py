@@ -34,18 +34,13 @@ class Rows(NamedTuple):
     norms: Array  # (n,) their squared lengths; infinite of rows that are not finite
     places: Array | None  # (n,) where a row is among those that it meets, if it is
     upstream: Array | None = None  # (n, m), in float32
-    inverse: Array | None = None  # (n, m), the reciprocals of the lengths
+    lengths: Array | None = None  # (n, m), the distances, where they are lengths
 
 
 def sums(
-    config: Config,
-    saves: bool,
-    lib: Library,
-    x: Array,
-    y: Array | None,
-    places: Array | None = None,
+    config: Config, lib: Library, x: Array, y: Array | None, places: Array | None = None
 ) -> tuple[Array, ...]:
-    """Return the sums (n, m), and the reciprocals of lengths if `saves`."""
+    """Return the sums, shape (n, m)."""
     xp = lib.xp
     left, right = _prepared(lib, config, x, y, places)
     factor = xp.matrix_transpose(_right(lib, right))
@@ -68,8 +63,7 @@ def sums(
                 lib, config, own.given, other.given, found, near
             )
 
-        found = lib.when(some, anew, lambda: found)
-        return (), (found, *((lib.inverses(found),) if saves and root else ()))
+        return (), (lib.when(some, anew, lambda: found),)
 
     root = config.kind == "length"
     block = lib.block(left.given, right.given)
@@ -85,12 +79,12 @@ def pull(
     x: Array,
     y: Array | None,
     upstream: Array,
-    inverse: Array | None,
+    lengths: Array | None,
     places: Array | None = None,
 ) -> tuple[Array, ...]:
     """Return the gradients that are wanted."""
     left, right = _prepared(lib, config, x, y, places)
-    left = left._replace(upstream=upstream, inverse=inverse)
+    left = left._replace(upstream=upstream, lengths=lengths)
     sides = (True, True) if y is None else wanted
     found = None
     if _all_far(lib, left, right):
@@ -143,7 +137,7 @@ def _weights(
 ) -> Arrays:
     """Return W without the pairs that are too near, and the gradients by these."""
     xp, tau = lib.xp, _threshold(lib, own.given)
-    weights = lib.weights(own.upstream, own.inverse, own.centred.dtype)
+    weights, peaks = lib.weights(own.upstream, own.lengths, own.centred.dtype)
     if config.kind == "squares":
         weights = 2 * weights
     if own.places is not None:
@@ -161,7 +155,7 @@ def _weights(
 
     if own.centred.dtype == own.given.dtype:
         return together()
-    squares, some = _nearness(lib, config, tau, own, other)
+    squares, some = _nearness(lib, tau, own, other, peaks)
     found: Arrays = lib.when(some, apart, together)
     return found
 
@@ -171,8 +165,8 @@ def _all_far(lib: Library, left: Rows, right: Rows) -> bool:
 
     Squares of lengths that are far from the ends of float32 keep all digits there.
     """
-    xp, inverse = lib.xp, left.inverse
-    if inverse is None or not lib.looks(inverse) or 0 in inverse.shape:
+    xp, lengths = lib.xp, left.lengths
+    if lengths is None or not lib.looks(lengths) or 0 in lengths.shape:
         return False
     if lib.rounds_products(left.given):
         return False
@@ -180,32 +174,36 @@ def _all_far(lib: Library, left: Rows, right: Rows) -> bool:
     if not bool(xp.logical_and(size >= 2.0**-100, size <= 2.0**100)):
         return False
 
-    def far(inverse: Array) -> bool:
-        peak = xp.astype(xp.max(inverse), size.dtype)
+    def panel(_: Any, own: Arrays, __: Any) -> Step:
+        return (), (lib.peaks(*own),)
+
+    def far(lengths: Array) -> bool:
+        _, (peaks,) = lib.loops.fold(panel, (lengths,), (), 512)
+        peak = xp.astype(xp.max(peaks), size.dtype)
         return bool(peak * peak * size <= _FAR * _FAR)  # False for NaN
 
     # Where the first rows are near others, there is no need to read all.
-    return far(inverse[:64, :]) and far(inverse)
+    return far(lengths[:64, :]) and far(lengths)
 
 
 def _nearness(
-    lib: Library, config: Config, tau: Any, own: Rows, other: Rows
+    lib: Library, tau: Any, own: Rows, other: Rows, peaks: Array | None
 ) -> tuple[Callable[[], Array], Array]:
     """Return a function to the squared distances, and whether any may be too near.
 
-    Rows that are equal have no reciprocal of their distance, and no weight.
+    Rows that are equal do not count as near: their reciprocal is 0, as is their weight.
     """
     xp = lib.xp
-    if config.kind == "squares":
+    if peaks is None:
         found = _squares(lib, own, xp.matrix_transpose(_right(lib, other)))
         bound = tau * (own.norms + xp.max(other.norms))
         return lambda: found, _some_near(lib, xp.min(found, axis=1), bound)
-    peak = xp.astype(xp.max(own.inverse, axis=1), xp.float64)
-    low = tau * peak * peak * (own.norms + xp.max(other.norms))
+    peaks = xp.astype(peaks, xp.float64)
+    low = tau * peaks * peaks * (own.norms + xp.max(other.norms))
 
     def squares() -> Array:
-        inverse = xp.astype(own.inverse, xp.float64)
-        return 1 / (inverse * inverse)
+        lengths = xp.astype(own.lengths, xp.float64)
+        return lengths * lengths
 
     return squares, xp.any(xp.logical_not(low < 1))
 

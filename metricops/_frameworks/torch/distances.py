@@ -11,6 +11,8 @@ from metricops._checks import Shape
 from metricops._frameworks.operations import Arrays
 from metricops._typing import Array
 
+_STRIPE = 256  # rows
+
 
 class Reusing:
     """PyTorch for one loop over panels, each written over the one before.
@@ -40,17 +42,41 @@ class Reusing:
         torch.reciprocal(lengths, out=out)
         return out.nan_to_num_(nan=math.nan, posinf=0.0)
 
-    def weights(self, upstream: Array, inverse: Array | None, dtype: Any) -> Array:
-        """Return ``upstream * inverse``, or `upstream` alone, in a dtype."""
-        found, columns = upstream, upstream.shape[1]
-        if inverse is not None:
-            found = self._memory("narrowed", upstream, upstream.dtype, columns)
-            found = torch.mul(upstream, inverse, out=found)
-            if upstream.dtype != dtype and not _keeps_digits(found):
-                return upstream.to(dtype) * inverse
-        if found.dtype == dtype:
-            return found
-        return self._memory("weights", upstream, dtype, columns).copy_(found)
+    def peaks(self, lengths: Array) -> Array:
+        """Return the largest reciprocal of each row of lengths, of those not 0."""
+        least = lengths.amin(1)
+        return 1 / least if _is_long(least) else self.inverses(lengths).amax(1)
+
+    def weights(
+        self, upstream: Array, lengths: Array | None, dtype: Any
+    ) -> tuple[Array, Array | None]:
+        """Return ``upstream / lengths``, or `upstream` alone, in a dtype; and `peaks`.
+
+        Of as many rows at a time as stay in the caches.
+        """
+        if lengths is None and upstream.dtype == dtype:
+            return upstream, None
+        out = self._memory("weights", upstream, dtype, upstream.shape[1])
+        if lengths is None:
+            return out.copy_(upstream), None
+        parts = [z.split(_STRIPE) for z in (upstream, lengths, out)]
+        peaks = [self._weigh(*part) for part in zip(*parts, strict=True)]
+        return out, torch.cat(peaks)
+
+    def _weigh(self, upstream: Array, lengths: Array, out: Array) -> Array:
+        """Write the weights of a few rows into `out`, and return their peaks."""
+        least, dtype, found = lengths.amin(1), upstream.dtype, out
+        way, by = torch.div, lengths
+        if not _is_long(least):
+            way, by = torch.mul, self.inverses(lengths)
+        if out.dtype != dtype:
+            found = self._memory("narrowed", upstream, dtype, upstream.shape[1])
+        way(upstream, by, out=found)
+        if found is not out and _keeps_digits(found):
+            out.copy_(found)
+        elif found is not out:
+            way(upstream.to(out.dtype), by, out=out)
+        return 1 / least if by is lengths else by.amax(1)
 
     def manhattan(self, x: Array, y: Array) -> Array:
         """Return the sums of absolute differences of rows."""
@@ -94,6 +120,11 @@ def _parts(x: Array) -> list[tuple[slice, Array]]:
     starts = range(0, x.shape[-2], 512)
     parts = [slice(first, first + 512) for first in starts]
     return [(part, x[..., part, :]) for part in parts]
+
+
+def _is_long(least: Array) -> bool:
+    """Return whether all lengths have a reciprocal, by the least of each row."""
+    return least.numel() == 0 or float(least.min()) >= 2.0**-126
 
 
 def _keeps_digits(x: Array) -> bool:

@@ -34,12 +34,17 @@ class Call:
     saving: bool  # whether the value comes with what its gradient needs
 
     def values(self, given: Arrays) -> Arrays:
-        """Return the value, and behind it what is saved."""
+        """Return the value, and behind it what else is saved."""
         parts = self.config, given[: self.count], given[self.count :]
         if not self.saving:
             return (self.operation.value(self.library, *parts),)
         value, saved = self.operation.value_and_saved(self.library, *parts, self.wanted)
-        return (value, *saved)
+        return (value, *saved[self.keeps :])
+
+    @property
+    def keeps(self) -> int:
+        """Return 1 where the value is what is saved first, else 0."""
+        return int(self.saving and self.operation.needs_value(self.config))
 
     def gradients(self, given: Arrays, saved: Arrays, upstream: Array) -> Arrays:
         """Return the gradients that are wanted, and no others."""
@@ -111,7 +116,7 @@ class _Run(torch.autograd.Function):
         ctx.call, *given = inputs
         ctx.width = len(given)
         ctx.set_materialize_grads(False)
-        _, *saved = output
+        saved = output[1 - ctx.call.keeps :]
         ctx.save_for_backward(*given, *saved)
         ctx.save_for_forward(*given, *saved)  # `vmap` wants both to be the same
 
@@ -134,9 +139,9 @@ class _Run(torch.autograd.Function):
         given, saved = tensors[: ctx.width], tensors[ctx.width :]
         along = _along(call, given, tangents)
 
-        # What is saved is no result of the caller's, so its tangents are 0: `vmap` does
-        # not accept None.
-        nothing = tuple(torch.zeros_like(x) for x in saved)
+        # What else is saved is no result of the caller's, so its tangents are 0: `vmap`
+        # does not accept None.
+        nothing = tuple(torch.zeros_like(x) for x in saved[call.keeps :])
         if call.operation.saves_gradients(call.config):
             first, *_others = along
             one = first.new_ones(())
