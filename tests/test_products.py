@@ -299,6 +299,7 @@ def test_distances_are_all_that_is_kept_for_their_gradient(n):
         (n, n + 10)
     ]
     assert found.data_ptr() in [z.data_ptr() for z in kept]
+    found = pairwise_euclidean_distance(x, y)
     found.detach().mul_(2.0)  # as with `torch.cdist`
     with pytest.raises(RuntimeError, match="inplace"):
         found.sum().backward()
