@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from metricops import nearest_neighbors, pairwise_manhattan_distance
+from metricops._frameworks import numpy_panels
 from tests.conftest import Library, require
 
 METRICS = ("inner_product", "cosine", "euclidean", "squared_euclidean")
@@ -291,6 +292,27 @@ def test_values_that_are_rounded_to_equal_numbers_come_by_index(name, metric):
     cost = -cost if metric == "inner_product" else cost
     expected = np.argsort(cost, axis=1, kind="stable")[:, :20]
     np.testing.assert_array_equal(np.asarray(found), expected)
+
+
+@pytest.mark.parametrize("turned", [False, True])
+@pytest.mark.parametrize(("count", "k"), [(64, 1), (259, 4), (261, 8), (700, 40)])
+def test_numpy_finds_what_is_near_the_largest(count, k, turned):
+    rng = np.random.default_rng(count)
+    x = rng.random((40, count))
+    x[3], x[4, k - 1 :] = -np.inf, -np.inf  # no row has k numbers there
+    x[5, :60], x[6, 1:] = 0.99, -np.inf
+    slack = rng.random((40, 1)) / 20
+    given = np.asfortranarray(x) if turned else x
+    columns, there, complete = numpy_panels.within(given, k, slack)
+    least = np.sort(x, axis=1)[:, -k, None]
+    near = x >= np.where(least == -np.inf, np.inf, least - slack)
+    for row in np.flatnonzero(complete):
+        found = columns[row][there[row]]
+        assert set(np.flatnonzero(near[row])) <= set(found)
+        assert (np.diff(found) > 0).all()
+        assert (found.size == 0) == (near[row].sum() == 0)
+    assert complete[[3, 4]].all()
+    assert complete.mean() > 0.9
 
 
 @metrics

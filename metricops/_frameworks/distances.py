@@ -87,6 +87,10 @@ class Distances(Primitives):
         """Return the matrix product of two arrays of one dtype."""
         return self.product(x, y)
 
+    def search_product(self, x: Array, y: Array) -> Array:
+        """Return ``x @ y.mT`` of queries and keys."""
+        return self.panel_product(x, self.xp.matrix_transpose(y))
+
     def panel_rows(self, x: Array, indices: Array) -> Array:
         """Return the rows of `x` at a matrix of indices."""
         return self.gather(x, indices)

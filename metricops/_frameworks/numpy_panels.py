@@ -6,6 +6,7 @@ from metricops._typing import Array
 
 _PART = 2**16  # numbers at a time: a panel of what is between would be new memory
 _GROUP = 16  # columns of which only the largest is looked at first
+_GROUPS = 4  # groups of which the same holds
 
 
 def less(x: Array, y: Array, factor: Array) -> Array:
@@ -46,31 +47,57 @@ def _add_absolute(found: Array, x: Array, y: Array) -> None:
 def within(x: Array, k: int, slack: Array) -> tuple[Array, Array, Array]:
     """Return the columns of each row that are near its `k` largest, and more.
 
-    By the maxima of groups of columns, as in `selection`. Where there are fewer than
-    `k` but minus infinity, there are none.
+    By the maxima of groups of columns, as in `selection`, and of groups of those: the
+    k-th largest of few is found at once. Where there are fewer than `k` but minus
+    infinity, there are none.
     """
-    width, count = x.shape[1] // _GROUP, x.shape[1]
-    peaks = _maxima(x, width)
-    last = peaks.shape[1] - k
-    least = np.partition(peaks, last, axis=1)[:, last, None]
-    least = np.where(least == -np.inf, np.inf, least - slack)
-    rows, groups = np.nonzero(peaks >= least)
-    columns = groups[:, None] + width * np.arange(_GROUP)
-    # What is left of the groups are columns on their own.
-    alone = groups >= width
-    columns[alone] += width * (_GROUP - 1)
-    columns[alone, 1:] = count
-    exists = columns < count
-    places = rows[:, None] * count + np.where(exists, columns, 0)
-    chosen = exists & (x.ravel().take(places) >= least[rows])
-    return _padded(np.sort(places[chosen]), x.shape, k, 4 * k + 64)
+    levels, sizes = [x.T], []
+    for size, enough in ((_GROUP, k), (_GROUPS, 4 * k)):
+        if levels[-1].shape[0] // size >= enough:
+            levels.append(_maxima(levels[-1], size))
+            sizes.append(size)
+    top = levels.pop()
+    last = top.shape[0] - k
+    least = np.partition(np.ascontiguousarray(top.T), last, axis=1)[:, last]
+    least = np.where(least == -np.inf, np.inf, least - slack[:, 0])
+    columns, rows = np.nonzero(top >= least)
+    while levels:
+        columns, rows = _members(levels.pop(), columns, rows, least, sizes.pop())
+    return _padded(np.sort(rows * x.shape[1] + columns), x.shape, k, 4 * k + 64)
 
 
-def _maxima(x: Array, width: int) -> Array:
-    """Return the maxima of groups of columns, and then the columns that are left."""
-    grouped = x[:, : width * _GROUP].reshape(-1, _GROUP, width).max(axis=1)
-    rest = x[:, width * _GROUP :]
-    return np.concatenate([grouped, rest], axis=1) if rest.size else grouped
+def _maxima(x: Array, size: int) -> Array:
+    """Return the maxima of groups of rows, and then the rows that are left."""
+    width = x.shape[0] // size
+    grouped = x[: width * size].reshape(size, width, -1).max(axis=0)
+    rest = x[width * size :]
+    return np.concatenate([grouped, rest]) if rest.size else grouped
+
+
+def _members(
+    x: Array, groups: Array, columns: Array, least: Array, size: int
+) -> tuple[Array, Array]:
+    """Return which members of groups, each in a column, are at least what is asked for.
+
+    As the rows of `x` where they stand, and their columns.
+    """
+    count = x.shape[0]
+    width = count // size
+    rows = groups + width * np.arange(size)[:, None]
+    alone = np.flatnonzero(groups >= width)  # what is left is a group of its own
+    rows[0, alone] += width * (size - 1)
+    rows[1:, alone] = rows[0, alone]
+    chosen = _entries(x, rows, columns) >= least[columns]
+    chosen[1:, alone] = False
+    found = np.flatnonzero(chosen)
+    return rows.ravel()[found], columns[found % columns.size]
+
+
+def _entries(x: Array, rows: Array, columns: Array) -> Array:
+    """Return the entries of a matrix that is contiguous, or whose transpose is."""
+    if x.flags.c_contiguous:
+        return x.ravel().take(rows * x.shape[1] + columns)
+    return x.T.ravel().take(columns * x.shape[0] + rows)
 
 
 def _padded(

@@ -117,7 +117,7 @@ def candidates(
     lib: Library, metric: str, queries: Queries, keys: Keys, k: int
 ) -> Candidates:
     """Return the keys that may be among the `k` best ones of each query."""
-    scores = lib.panel_product(queries.factor, lib.xp.matrix_transpose(keys.factor))
+    scores = lib.search_product(queries.factor, keys.factor)
     columns, there, complete = lib.within(scores, k, queries.slack)
     bounded = lib.xp.logical_and(queries.bounded, keys.count >= k)
     return Candidates(columns, there, lib.xp.logical_and(complete, bounded))
