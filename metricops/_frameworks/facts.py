@@ -170,6 +170,10 @@ class Facts:
         """
         return False
 
+    def distances_block(self, x: Array, y: Array) -> int | None:
+        """Return how many rows a panel of distances should hold."""
+        return self.block(x, y)
+
     def search_block(self, queries: Array, keys: Array) -> int | None:
         """Return how many queries a panel of a search should hold."""
         return self.block(queries, keys)

@@ -66,7 +66,7 @@ def sums(
         return (), (lib.when(some, anew, lambda: found),)
 
     root = config.kind == "length"
-    block = lib.block(left.given, right.given)
+    block = lib.distances_block(left.given, right.given)
     found: tuple[Array, ...]
     _, found = lib.loops.fold(panel, left, (factor, *right), block)
     return found

@@ -142,14 +142,22 @@ class TensorFlow(Library):
         """
         return not halves.is_accelerated()
 
+    def distances_block(self, x: Array, y: Array) -> int | None:
+        """Return how many rows a panel of distances should hold."""
+        return self._tall_block(2**22, x, y)
+
     def search_block(self, queries: Array, keys: Array) -> int | None:
-        """Return how many queries a panel of a search should hold.
+        """Return how many queries a panel of a search should hold."""
+        return self._tall_block(2**23, queries, keys)
+
+    def _tall_block(self, panel: int, x: Array, y: Array) -> int | None:
+        """Return how many rows a panel of so many numbers should hold.
 
         On a processor a product of few rows takes twice as long for each.
         """
-        if keys.shape[0] is None or halves.is_accelerated() or private.in_xla():
-            return self.block(queries, keys)
-        return max(2**23 // max(keys.shape[0], 1), 64)
+        if y.shape[0] is None or halves.is_accelerated() or private.in_xla():
+            return self.block(x, y)
+        return max(panel // max(y.shape[0], 1), 64)
 
     def operands(self, x: Array, y: Array, normalize: bool) -> str:
         """Return the half that two sides are to be multiplied in, "" for none."""

@@ -113,13 +113,18 @@ def _fold(
     part = _parts(rows, first, count, block)
     heads = leaves(start)
     shapes = [_panel_shape(x, block) for x in heads]
+    # A first panel that is as tall as the others is joined to them without a copy.
+    listed = int(isinstance(first, int) and first == block)
     pairs = zip(heads, shapes, strict=True)
-    lists = [_list_of(x, shape, count) for x, shape in pairs]
+    lists = [_list_of(x, shape, count + listed) for x, shape in pairs]
+    if listed:
+        lists = [_written(y, 0, x) for x, y in zip(heads, lists, strict=True)]
 
     def step(i: Array, carried: Any, handles: Any) -> Any:
         carry, out = body(refilled(form, carried), part(i), consts)
         new = zip(handles, leaves(out), strict=True)
-        return i + 1, leaves(carry), [_written(handle, i, x) for handle, x in new]
+        written = [_written(handle, i + listed, x) for handle, x in new]
+        return i + 1, leaves(carry), written
 
     _, carried, lists = tf.while_loop(
         lambda i, *_: i < count,
@@ -129,7 +134,7 @@ def _fold(
         maximum_iterations=count,
     )
     outs = zip(heads, lists, shapes, strict=True)
-    joined = [_joined(head, handle, shape, count) for head, handle, shape in outs]
+    joined = [_joined(x, handle, shape, count, listed) for x, handle, shape in outs]
     return refilled(form, _after(joined, carried)), refilled(start, joined)
 
 
@@ -177,17 +182,22 @@ def _written(handle: Array, i: Array, item: Array) -> Array:
     return tf.raw_ops.TensorListSetItem(input_handle=handle, index=i, item=item)
 
 
-def _joined(head: Array, handle: Array, shape: list[Any], panels: Any) -> Array:
+def _joined(
+    head: Array, handle: Array, shape: list[Any], count: Any, listed: int
+) -> Array:
+    """Return the panels of a list, after the first one if that is not among them."""
+    panels = count + listed
     stacked = tf.raw_ops.TensorListStack(
         input_handle=handle,
         element_shape=shape,
         element_dtype=head.dtype,
-        num_elements=panels if isinstance(panels, int) else -1,  # else no size is known
+        num_elements=panels if isinstance(count, int) else -1,  # else no size is known
     )
     # Not -1, which is undefined where rows have no features.
     count = _size(stacked, 0) * _size(stacked, 1)
-    rest = tf.reshape(stacked, _panel_shape(head, count))
-    joined = tf.concat([head, rest], axis=0)
+    joined = tf.reshape(stacked, _panel_shape(head, count))
+    if not listed:
+        joined = tf.concat([head, joined], axis=0)
     joined.set_shape([None, *head.shape[1:]])
     return joined
 
