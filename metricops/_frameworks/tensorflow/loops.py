@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from metricops._frameworks.loops import Body, Loops, Meetings
 from metricops._frameworks.records import each, leaves, refilled
-from metricops._frameworks.tensorflow import sweeping
+from metricops._frameworks.tensorflow import private, sweeping
 from metricops._typing import Array
 
 
@@ -113,8 +113,10 @@ def _fold(
     part = _parts(rows, first, count, block)
     heads = leaves(start)
     shapes = [_panel_shape(x, block) for x in heads]
-    # A first panel that is as tall as the others is joined to them without a copy.
-    listed = int(isinstance(first, int) and first == block)
+    # A first panel that is as tall as the others is joined to them without a copy. In
+    # XLA that gains nothing.
+    level = isinstance(first, int) and first == block
+    listed = int(level and not private.in_xla())
     pairs = zip(heads, shapes, strict=True)
     lists = [_list_of(x, shape, count + listed) for x, shape in pairs]
     if listed:
