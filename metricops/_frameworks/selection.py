@@ -11,18 +11,18 @@ _MORE = 8  # groups, and candidates, beside the best ones
 def within(lib: Any, x: Array, k: int, slack: Array) -> tuple[Array, Array, Array]:
     """Return the columns of each row that are near its `k` largest, and more.
 
-    The k-th largest of the maxima of groups of columns is no more than the k-th
-    largest of all, and a group is worth a look only where its maximum is near that. A
-    row with fewer than `k` numbers above minus infinity has none.
+    A group is worth a look only where its maximum is among the largest. The k-th
+    largest of what is in those is no more than the k-th largest of all. A row with
+    fewer than `k` numbers above minus infinity has none.
     """
     xp, count = lib.xp, x.shape[1]
     peaks = _maxima(xp, x)
     highest, groups = lib.top(peaks, min(k + _MORE, peaks.shape[1]))
-    last = highest[:, k - 1 : k]
-    least = xp.where(last == -float("inf"), float("inf"), last - slack)
     columns = _members(lib, x, groups)
     scores = _chosen(lib, x, columns)
     best, places = lib.top(scores, min(k + _MORE, scores.shape[1]))
+    last = best[:, k - 1 : k]
+    least = xp.where(last == -float("inf"), float("inf"), last - slack)
     complete = xp.logical_and(highest[:, -1:] < least, best[:, -1:] < least)
     columns = xp.take_along_axis(columns, places, axis=1)
     # In order, those that are no candidates last.
@@ -55,12 +55,13 @@ def _members(lib: Any, x: Array, groups: Array) -> Array:
     """Return the columns of groups, and the number of columns where there is none.
 
     A column that is left of the groups has one of its own, whose first member it is.
+    The first members of all groups come first: they stand near each other.
     """
     xp, width = lib.xp, x.shape[1] // _GROUP
-    place = lib.positions(x[:, :_GROUP], 1, "keys")[None, None, :]
-    groups = groups[:, :, None]
+    place = lib.positions(x[:, :_GROUP], 1, "keys")[None, :, None]
+    groups = groups[:, None, :]
     found = groups + width * xp.astype(place, groups.dtype)
     if x.shape[1] % _GROUP:
         alone = xp.where(place == 0, groups + width * (_GROUP - 1), x.shape[1])
         found = xp.where(groups < width, found, alone)
-    return xp.reshape(found, (-1, found.shape[1] * _GROUP))
+    return xp.reshape(found, (-1, found.shape[2] * _GROUP))
