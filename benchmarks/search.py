@@ -165,7 +165,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--function", choices=OURS, action="append")
     parser.add_argument("--data", choices=DATA, action="append")
     parser.add_argument("--size", help="rows x dimensions; default 4096x128")
-    parser.add_argument("--rounds", type=int, help="default 7")
+    parser.add_argument("--rounds", type=int, help="default 15; faiss: 5")
     parser.add_argument("--clock", choices=CLOCKS, default="wall")
     parser.add_argument("--quick", action="store_true", help="few rows, to see it work")
     parser.add_argument("--out", type=Path)
@@ -177,7 +177,7 @@ def options_of(framework: str, given: argparse.Namespace) -> Options:
     """Return what to measure of a framework."""
     size = given.size or ("16384x128" if framework == "faiss" else "4096x128")
     size = "256x16" if given.quick and not given.size else size
-    rounds = given.rounds or (1 if given.quick else 3 if framework == "faiss" else 7)
+    rounds = given.rounds or (1 if given.quick else 5 if framework == "faiss" else 15)
     count, dim = map(int, size.split("x"))
     return Options(count, dim, rounds, given.clock)
 

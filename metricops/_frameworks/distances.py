@@ -95,6 +95,10 @@ class Distances(Primitives):
         """Return the rows of `x` at a matrix of indices."""
         return self.gather(x, indices)
 
+    def panel_dots(self, x: Array, y: Array) -> Array:
+        """Return inner products along the last axis; `x` may be overwritten."""
+        return self.dots(x, y, -1)
+
     def narrowed(self, x: Array, dtype: Any, root: bool, narrow: Array) -> Array:
         """Return `x`, or with `root` its square root, in `dtype`.
 

@@ -58,7 +58,7 @@ def _dots(lib: Library, x: Array, y: Array, wide: bool) -> Array:
 
     Those that are not `wide` are added up in the same order, wherever they are.
     """
-    return lib.dots(x, y, -1) if wide else lib.xp.sum(lib.times(x, y), axis=-1)
+    return lib.panel_dots(x, y) if wide else lib.xp.sum(lib.times(x, y), axis=-1)
 
 
 def _distances(lib: Library, differences: Array, metric: str, wide: bool) -> Array:

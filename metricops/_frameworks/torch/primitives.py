@@ -132,11 +132,12 @@ class TorchPrimitives(Library):
         """Return what was `found`, with the rows that are not `right` done again."""
         return selection.redone(right, function, rows, found)
 
-    def dots(self, x: Array, y: Array, axis: int) -> Array:
-        """Return the sums of the products of two matrices along an axis."""
-        if axis == -1 and y.ndim == 3 and y.shape[1] == 1:
-            return (x @ y.mT)[..., 0]  # without an array of the products
-        return super().dots(x, y, axis)
+    def panel_dots(self, x: Array, y: Array) -> Array:
+        """Return inner products along the last axis; `x` may be overwritten.
+
+        A product of each matrix with a vector takes three times as long.
+        """
+        return self.times(x, y).sum(-1)
 
     def running(self, x: Array) -> Array:
         """Return the sums of each row up to each of its entries."""
