@@ -29,22 +29,24 @@ def within(x: Array, k: int, slack: Array) -> tuple[Array, Array, Array]:
     By the maxima of groups of columns, as in `selection`. Where there are fewer than
     `k` but minus infinity, there are none.
     """
-    peaks = _maxima(x)
+    grouped, rest = _groups(x)
+    peaks = grouped.amax(dim=1)
     found = _one(x, peaks, slack) if k == 1 and x.shape[1] >= 4 * _GROUP else None
     if found is not None:
         return found
-    best = torch.topk(peaks, k, dim=1, sorted=False).values
+    near = torch.cat([peaks, rest], dim=1) if rest.shape[1] else peaks
+    best = torch.topk(near, k, dim=1, sorted=False).values
     least = _less(best.amin(dim=1, keepdim=True), slack)
+    count, width = x.shape[1], grouped.shape[2]
     rows, groups = (peaks >= least).nonzero(as_tuple=True)
-    width, count = x.shape[1] // _GROUP, x.shape[1]
-    # What is left of the groups are columns on their own.
-    strides = width * torch.arange(_GROUP, device=x.device)
-    alone = groups >= width
-    groups = groups + alone * (width * (_GROUP - 1))
-    exists = ~alone[:, None] | (strides == 0)
-    places = (rows * count + groups)[:, None] + strides * exists
-    chosen = exists & (torch.take(x, places) >= least[rows])
-    return _padded(torch.sort(places[chosen]).values, x.shape, k, 4 * k + 64)
+    members = grouped.transpose(1, 2)[rows, groups]
+    group, place = (members >= least[rows]).nonzero(as_tuple=True)
+    places = (rows * count + groups)[group] + width * place
+    if rest.shape[1]:
+        rows, columns = (rest >= least).nonzero(as_tuple=True)
+        alone = rows * count + (width * _GROUP + columns)
+        places = torch.cat([places, alone])
+    return _padded(torch.sort(places).values, x.shape, k, 4 * k + 64)
 
 
 def _one(x: Array, peaks: Array, slack: Array) -> tuple[Array, Array, Array] | None:
@@ -93,13 +95,11 @@ def _less(best: Array, slack: Array) -> Array:
     return least.nan_to_num_(nan=math.nan, posinf=math.inf, neginf=math.inf)
 
 
-def _maxima(x: Array) -> Array:
-    """Return the maxima of groups of columns, and then the columns that are left."""
+def _groups(x: Array) -> tuple[Array, Array]:
+    """Return the columns in groups, (n, 16, groups), and those that are left."""
     width = x.shape[1] // _GROUP
-    if width * _GROUP == x.shape[1]:
-        return x.unflatten(1, (_GROUP, width)).amax(dim=1)
     grouped = x[:, : width * _GROUP].unflatten(1, (_GROUP, width))
-    return torch.cat([grouped.amax(dim=1), x[:, width * _GROUP :]], dim=1)
+    return grouped, x[:, width * _GROUP :]
 
 
 def _padded(
@@ -113,15 +113,13 @@ def _padded(
     counts = torch.bincount(rows, minlength=shape[0])
     complete = counts <= most
     width = int(torch.where(complete, counts, 0).max()) if shape[0] else 0
-    width = max(width, k)
-    place = (
-        torch.arange(len(rows), device=rows.device) - (counts.cumsum(0) - counts)[rows]
-    )
-    kept = place < width
-    padded = torch.zeros((shape[0], width), dtype=places.dtype, device=places.device)
-    padded[rows[kept], place[kept]] = (places % shape[1])[kept]
-    there = torch.arange(width, device=rows.device) < counts[:, None]
-    return padded, there, complete
+    place = torch.arange(max(width, k), device=places.device)
+    there = place < counts[:, None]
+    if not places.numel():
+        return torch.zeros_like(there, dtype=places.dtype), there, complete
+    starts = (counts.cumsum(0) - counts)[:, None]
+    columns = (places - rows * shape[1])[torch.where(there, starts + place, 0)]
+    return torch.where(there, columns, 0), there, complete
 
 
 def redone(
