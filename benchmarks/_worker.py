@@ -30,7 +30,12 @@ LONG_ENOUGH = 0.02  # seconds; faster calls are timed several at a time
 # Of the largest number. What half precision is off depends on the formula.
 TOLERANCE = {"float32": 2e-4, "bfloat16": 0.1}
 # Freed memory goes back to the system at once, so that the peak is what was alive.
-PROBE_ENVIRONMENT = {"MALLOC_MMAP_THRESHOLD_": "131072"}
+PROBE_ENVIRONMENT = {
+    "MALLOC_MMAP_THRESHOLD_": "131072",
+    # On processors TensorFlow counts what oneDNN's allocator gives. By itself it takes
+    # that on newer ones alone.
+    "TF_ENABLE_ONEDNN_OPTS": "1",
+}
 
 
 def check(framework: Framework, case: Case, methods: dict[str, Call]) -> None:

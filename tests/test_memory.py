@@ -193,10 +193,12 @@ def test_jax_copies_no_side(options):
 
 # Print how many bytes losses and their gradients take, by TensorFlow's own count.
 COUNTED = """
-import json, sys
+import json, os, sys
 from benchmarks._cases import Case, load
 from benchmarks._memory import measure
+from benchmarks._worker import PROBE_ENVIRONMENT
 
+os.environ.update(PROBE_ENVIRONMENT)
 tensorflow, cases = load("tensorflow"), json.loads(sys.argv[1])
 taken = [measure(tensorflow, Case(*case), method) for method, case in cases]
 print(json.dumps([each["extra_bytes"] for each in taken]))
