@@ -178,6 +178,13 @@ class Facts:
         """Return how many queries a panel of a search should hold."""
         return self.block(queries, keys)
 
+    def exact_block(self, rows: Array, columns: Array) -> int | None:
+        """Return for how many rows at a time a few columns are computed exactly.
+
+        None: for all.
+        """
+        return None
+
     def device_block(self, similarities: int, candidates: Array) -> int:
         """Return the same for an accelerator whose panels have that many."""
         rows = similarities // max(candidates.shape[0], 1)

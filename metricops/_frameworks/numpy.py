@@ -131,6 +131,11 @@ class NumPy(Library):
         """Return float64."""
         return np.float64 if x.dtype == np.float32 else x.dtype
 
+    def search_block(self, queries: Array, keys: Array) -> int | None:
+        """Return how many queries a panel of a search should hold."""
+        rows = self.block(queries, keys)  # each panel takes many short steps
+        return rows if rows is None else 2 * rows
+
     def found(
         self, search: Search, config: Any, queries: Array, keys: Array
     ) -> tuple[Array, Array]:
@@ -207,6 +212,10 @@ class _Reusing(NumPy):
         """Return ``x @ y.mT``, as the transpose of a product: it takes less time."""
         out = self._memory("product", (y.shape[0], x.shape[0]), x.dtype)
         return np.matmul(y, x.mT, out=out).mT
+
+    def exact_block(self, rows: Array, columns: Array) -> int | None:
+        """Return as many rows as stay in the caches."""
+        return max(2**17 // max(rows.shape[1] * columns.shape[1], 1), 1)
 
     def panel_rows(self, x: Array, indices: Array) -> Array:
         """Return the rows of `x` at a matrix of indices."""

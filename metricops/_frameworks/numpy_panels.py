@@ -81,23 +81,18 @@ def _members(
 
     As the rows of `x` where they stand, and their columns.
     """
-    count = x.shape[0]
+    count, step = x.shape[0], [stride // x.itemsize for stride in x.strides]
     width = count // size
-    rows = groups + width * np.arange(size)[:, None]
-    alone = np.flatnonzero(groups >= width)  # what is left is a group of its own
-    rows[0, alone] += width * (size - 1)
-    rows[1:, alone] = rows[0, alone]
-    chosen = _entries(x, rows, columns) >= least[columns]
-    chosen[1:, alone] = False
-    found = np.flatnonzero(chosen)
-    return rows.ravel()[found], columns[found % columns.size]
-
-
-def _entries(x: Array, rows: Array, columns: Array) -> Array:
-    """Return the entries of a matrix that is contiguous, or whose transpose is."""
-    if x.flags.c_contiguous:
-        return x.ravel().take(rows * x.shape[1] + columns)
-    return x.T.ravel().take(columns * x.shape[0] + rows)
+    alone = groups >= width  # what is left is a group of its own
+    first = groups + width * (size - 1) * alone
+    strides = width * step[0] * np.arange(size)[:, None]
+    places = strides + (first * step[0] + columns * step[1])
+    # The matrix or its transpose is contiguous.
+    chosen = x.ravel(order="K").take(places, mode="clip") >= least[columns]
+    if width * size < count:
+        chosen[1:, alone] = False
+    member, group = np.divmod(np.flatnonzero(chosen), max(groups.size, 1))
+    return first[group] + width * member, columns[group]
 
 
 def _padded(

@@ -1,6 +1,8 @@
 """The values of pairs, computed one by one, the same for equal rows."""
 
-from metricops._frameworks import Library
+from typing import Any
+
+from metricops._frameworks import Arrays, Library, Step
 from metricops._similarity.metrics import DISTANCES, cosine_similarity, inner_product
 from metricops._similarity.normalize import unit
 from metricops._typing import Array
@@ -42,15 +44,26 @@ def exact_scores(
 
     `keys` are the exact ones.
     """
-    x = exact_rows(lib, metric, queries)[:, None, :]
-    y, wide = lib.panel_rows(keys, columns), keys.dtype != queries.dtype
-    if metric == "inner_product":
-        found = _dots(lib, y, x, wide)
-    elif metric == "cosine":
-        found = lib.clip(_dots(lib, y, x, wide), -1.0, 1.0)
-    else:
-        found = -_distances(lib, lib.minus(y, x), metric, wide)
+    rows = exact_rows(lib, metric, queries)
+    wide = rows.dtype != queries.dtype
+
+    def panel(_: Any, own: Arrays, consts: Arrays) -> Step:
+        (rows, columns), (keys,) = own, consts
+        x, y = rows[:, None, :], lib.panel_rows(keys, columns)
+        return (), (_scores(lib, x, y, metric, wide),)
+
+    block = lib.exact_block(rows, columns)
+    _, (found,) = lib.loops.fold(panel, (rows, columns), (keys,), block)
     return lib.xp.astype(found, queries.dtype)
+
+
+def _scores(lib: Library, x: Array, y: Array, metric: str, wide: bool) -> Array:
+    """Return the scores of pairs along the last axis; `y` may be overwritten."""
+    if metric == "inner_product":
+        return _dots(lib, y, x, wide)
+    if metric == "cosine":
+        return lib.clip(_dots(lib, y, x, wide), -1.0, 1.0)
+    return -_distances(lib, lib.minus(y, x), metric, wide)
 
 
 def _dots(lib: Library, x: Array, y: Array, wide: bool) -> Array:

@@ -12,6 +12,7 @@ from metricops._frameworks.operations import Arrays
 from metricops._typing import Array
 
 _STRIPE = 256  # rows
+_FEW = 2**19  # numbers that stay in the caches
 
 
 class Reusing:
@@ -21,10 +22,34 @@ class Reusing:
     """
 
     _last: dict[str, Array]
+    block: Callable[..., int | None]
+    product: Callable[[Array, Array], Array]
 
     def panel_product(self, x: Array, y: Array) -> Array:
         """Return the matrix product of two arrays of one dtype."""
         return torch.mm(x, y, out=self._memory("product", x, x.dtype, y.shape[1]))
+
+    def search_block(self, queries: Array, keys: Array) -> int | None:
+        """Return how many queries a panel of a search should hold."""
+        rows = self.block(queries, keys)  # each panel takes many short steps
+        return 2 * rows if queries.is_cpu and rows is not None else rows
+
+    def search_product(self, x: Array, y: Array) -> Array:
+        """Return ``x @ y.mT``; oneDNN's memory is its own."""
+        return self.product(x, y.mT)
+
+    def exact_block(self, rows: Array, columns: Array) -> int | None:
+        """Return for how many rows at a time a few columns are computed exactly."""
+        return max(_FEW // max(rows.shape[1] * columns.shape[1], 1), 1)
+
+    def panel_rows(self, x: Array, indices: Array) -> Array:
+        """Return the rows of `x` at a matrix of indices."""
+        memory = self._last.get("rows")
+        if memory is None or len(memory) < indices.numel():
+            memory = self._last["rows"] = x.new_empty((indices.numel(), x.shape[1]))
+        out = memory[: indices.numel()]
+        torch.index_select(x, 0, indices.flatten(), out=out)
+        return out.unflatten(0, indices.shape)
 
     def narrowed(self, x: Array, dtype: Any, root: bool, narrow: Array) -> Array:
         """Return `x`, or with `root` its square root, in `dtype`."""

@@ -126,7 +126,8 @@ class Torch(TorchPrimitives):
 
             return opaque.searched(search, config, queries, keys)
         with torch.set_grad_enabled(torch.is_grad_enabled() and not constant):
-            return search.found(self, config, queries, keys)
+            lib = self._reusing((queries, keys)) or self
+            return search.found(lib, config, queries, keys)
 
     def derived(
         self, value: Array, function: Callable[..., Array], arrays: Arrays
@@ -152,22 +153,18 @@ class Torch(TorchPrimitives):
         """Return whether autograd or a transform may see what is done with `x`."""
         return private.recorded() and (x.requires_grad or not self.sees_values(x))
 
-    def exact_dtype(self, x: Array) -> Any:
-        """Return float64, where the device has it."""
-        wide = x.dtype == torch.float32 and x.device.type != "mps"
-        return torch.float64 if wide else x.dtype
-
-    def constant(self, function: Callable[..., Any], config: Any, *arrays: Any) -> Any:
-        """Return ``function(self, config, *arrays)``, a constant to autograd."""
-        with torch.no_grad():
-            return function(self, config, *arrays)
-
     def shortcut(self, short: Any, exact: Any, arrays: Arrays) -> tuple[Array, ...]:
         """Return ``exact(lib, *arrays)``, by `short` where nothing is recorded."""
-        if not distances.may_be_looked_at(arrays, private.recorded):
+        lib = self._reusing(arrays)
+        if lib is None:
             return exact(self, *arrays)
         with torch.no_grad():
-            return short(_Reusing(self.xp, self.label), *arrays)
+            return short(lib, *arrays)
+
+    def _reusing(self, arrays: Arrays) -> "_Reusing | None":
+        """Return the library for a loop over panels; None where steps are recorded."""
+        looked_at = distances.may_be_looked_at(arrays, private.recorded)
+        return _Reusing(self.xp, self.label) if looked_at else None
 
     def within_one(self, x: Array) -> Array:
         """Return cosines limited to -1 and 1, in place where nothing is recorded."""

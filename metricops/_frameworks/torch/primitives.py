@@ -105,6 +105,16 @@ class TorchPrimitives(Library):
             return _CROSS_ENTROPY
         return NO_CROSS_ENTROPY
 
+    def constant(self, function: Callable[..., Any], config: Any, *arrays: Any) -> Any:
+        """Return ``function(self, config, *arrays)``, a constant to autograd."""
+        with torch.no_grad():
+            return function(self, config, *arrays)
+
+    def exact_dtype(self, x: Array) -> Any:
+        """Return float64, where the device has it."""
+        wide = x.dtype == torch.float32 and x.device.type != "mps"
+        return torch.float64 if wide else x.dtype
+
     def positions(self, x: Array, axis: int, name: str) -> Array:
         """Return 0, 1, ... along an axis of `x`, on its device."""
         return torch.arange(x.shape[axis], device=x.device)
