@@ -115,12 +115,12 @@ def _pulled(
         of_rows: Arrays = ()
         if of_left:
             met = lib.product(closed, transposed(weights))
-            of_rows = (_difference(lib, own.centred, met) + near[0],)
+            of_rows = (_added(_difference(lib, own.centred, met), near[0]),)
         if not of_right:
             return (), of_rows
         total, exact = carry or (None, None)
         total = lib.plus_product(total, _closed(lib, own.centred), weights)
-        return (total, near[-1] if exact is None else exact + near[-1]), of_rows
+        return (total, _added(exact, near[-1])), of_rows
 
     block = _block(lib, left, right)
     consts = (_closed(lib, right.centred), *right)
@@ -129,13 +129,21 @@ def _pulled(
     if not of_right:
         return found
     total, exact = carry
-    return (*found, _difference(lib, right.centred, total) + exact)
+    return (*found, _added(_difference(lib, right.centred, total), exact))
+
+
+def _added(x: Any, y: Any) -> Any:
+    """Return the sum of two arrays, of which None is nothing."""
+    return x if y is None else y if x is None else x + y
 
 
 def _weights(
     lib: Library, config: Config, own: Rows, other: Rows, sides: tuple[bool, ...]
-) -> Arrays:
-    """Return W without the pairs that are too near, and the gradients by these."""
+) -> tuple[Any, ...]:
+    """Return W without the pairs that are too near, and the gradients by these.
+
+    Those are None where there are no such pairs, if it can be seen.
+    """
     xp, tau = lib.xp, _threshold(lib, own.given)
     weights, peaks = lib.weights(own.upstream, own.lengths, own.centred.dtype)
     if config.kind == "squares":
@@ -154,8 +162,10 @@ def _weights(
         return weights, *(xp.zeros_like(z) for z in given)
 
     if own.centred.dtype == own.given.dtype:
-        return together()
+        return weights, None, None
     squares, some = _nearness(lib, tau, own, other, peaks)
+    if lib.looks(weights) and not bool(some):
+        return weights, None, None
     found: Arrays = lib.when(some, apart, together)
     return found
 
@@ -246,13 +256,22 @@ def _centre(lib: Library, wide: list[Array]) -> Array:
     It is rounded to 16 binary digits, which keeps products of small integers exact.
     """
     xp = lib.xp
-    kept = [xp.where(xp.abs(z) < float("inf"), z, xp.zeros_like(z)) for z in wide]
-    means = [xp.sum(z, axis=0, keepdims=True) / lib.count(z) for z in kept]
+    means = [_finite_sum(lib, z) / lib.count(z) for z in wide]
     mean = means[0] if len(means) == 1 else (means[0] + means[1]) / 2
     size = lib.peak(xp.abs(mean), axis=(0, 1))
     # Beside this, numbers are multiples of a power of two over 2**16.
     large = lib.near_powers(size) * (1.5 * 2.0**36)
     return (mean + large) - large
+
+
+def _finite_sum(lib: Library, x: Array) -> Array:
+    """Return the sums of the finite entries of all rows, shape (1, d)."""
+    xp = lib.xp
+    total = xp.sum(x, axis=0, keepdims=True)
+    if lib.looks(total) and bool(xp.all(xp.isfinite(total))):
+        return total
+    kept = xp.where(xp.abs(x) < float("inf"), x, xp.zeros_like(x))
+    return xp.sum(kept, axis=0, keepdims=True)
 
 
 def _rows(lib: Library, given: Array, centred: Array) -> Rows:
