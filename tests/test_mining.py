@@ -29,7 +29,10 @@ def sides():
 
 
 def exact(torch, rows, others, alone, options):
-    """Return the mean loss, and its gradients, dense and in float64."""
+    """Return the mean loss, and its gradients, dense and in float64.
+
+    Of one set that is `alone`, whose rows are not their own positives by default.
+    """
     own, labels = rows
     every, names = others
     x = torch.tensor(own, dtype=torch.float64, requires_grad=True)
@@ -42,7 +45,8 @@ def exact(torch, rows, others, alone, options):
     if metric == "euclidean":
         far = torch.where(squares == 0, 0.0, squares.clamp(min=1e-300).sqrt())
     same = torch.tensor(labels[:, None] == names[None, :])
-    there = ~torch.eye(len(own), dtype=torch.bool) if alone else True
+    apart = options.get("exclude_diagonal", alone)
+    there = ~torch.eye(len(own), dtype=torch.bool) if apart else True
     losses = []
     for row, positives, negatives in zip(far, same & there, ~same & there, strict=True):
         if positives.any() and negatives.any():
@@ -90,6 +94,31 @@ def test_mined_triplets_are_exact(torch, sides, name, case):
         for own, slope in zip(found.values(), slopes, strict=True):
             error = np.abs(np.asarray(own) - slope.numpy()).max()
             assert error <= 2e-6 * slope.abs().max()
+
+
+@pytest.mark.parametrize("apart", [True, False])
+@pytest.mark.parametrize("dtype", [np.int64, np.int32, np.uint8, np.float32])
+@pytest.mark.parametrize("size", [1, 2, 16, 17, 60])
+@pytest.mark.parametrize("name", ["numpy", "torch"])
+def test_classes_of_any_size_and_in_any_order(torch, sides, name, size, dtype, apart):
+    (x, _), _ = sides
+    labels = np.random.default_rng(size).permutation(np.arange(N) // size + 1)
+    labels = labels.astype(dtype)
+    given = torch.tensor(x) if name == "torch" else x
+    named = torch.tensor(labels) if name == "torch" else labels
+    way = metricops.value_and_grad(metricops.triplet_loss_from_embeddings)
+    for positives, negatives in product(KINDS, KINDS):
+        options: dict[str, Any] = {"positives": positives, "negatives": negatives}
+        options |= {"metric": "euclidean", "exclude_diagonal": apart}
+        if size == 1 and apart:  # no anchor has a positive
+            expected, slopes = 0.0, (torch.zeros(x.shape),)
+        else:
+            rows = x, labels
+            expected, slopes = exact(torch, rows, rows, True, options)
+        loss, found = way(given, labels=named, margin=3.0, **options)
+        assert float(loss) == pytest.approx(expected, rel=1e-6)
+        error = np.abs(np.asarray(found["anchors"]) - slopes[0].numpy()).max()
+        assert error <= 2e-6 * max(slopes[0].abs().max(), 1e-30)
 
 
 def test_many_equal_rows_are_computed_as_a_whole(torch):

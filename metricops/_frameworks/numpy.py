@@ -105,6 +105,11 @@ class NumPy(Library):
         x[np.arange(x.shape[0]), columns] = value
         return x
 
+    def put_each(self, x: Array, columns: Array, value: float) -> Array:
+        """Return `x` with some columns of each row replaced by a number, in place."""
+        np.put_along_axis(x, columns, value, axis=1)
+        return x
+
     def puts_in_place(self) -> bool:
         """Return True."""
         return True

@@ -93,6 +93,13 @@ class Primitives(Operands):
         """
         raise NotImplementedError
 
+    def put_each(self, x: Array, columns: Array, value: float) -> Array:
+        """Return `x` with the columns (b, w) of its rows replaced by a number.
+
+        It may be overwritten. It is there where `looks` may be True.
+        """
+        raise NotImplementedError
+
     def chosen(self, x: Array, columns: Array) -> Array:
         """Return the entries of each row of `x` at its row of `columns`."""
         return self.xp.take_along_axis(x, columns, axis=1)
@@ -152,12 +159,19 @@ class Primitives(Operands):
         """
         if not self.looks(x) or 0 in x.shape:
             return None
-        found = self.lengths(x, axes)
-        fixed = self.stop_gradient(found)
+        found = self.norms(x, axes)
+        shortest, longest = self.extremes(self.stop_gradient(found))
         smallest, largest = _RANGE.get(self.dtype(x).bits, _RANGE[64])
         low, high = smallest ** (1 / 3), largest ** (1 / 3)
-        normal = self.xp.min(fixed) > low and self.xp.max(fixed) < high
-        return found if normal else None
+        return found if shortest > low and longest < high else None
+
+    def norms(self, x: Array, axes: tuple[int, ...]) -> Array:
+        """Return the lengths of vectors along `axes`, kept, none of which is 0."""
+        return self.xp.sqrt(self.xp.sum(x * x, axis=axes, keepdims=True))
+
+    def extremes(self, x: Array) -> tuple[Array, Array]:
+        """Return the least and the largest number in an array that is not empty."""
+        return self.xp.min(x), self.xp.max(x)
 
     def shortest(self, x: Array) -> Any:
         """Return the least length in the dtype of `x` whose reciprocal is of use.

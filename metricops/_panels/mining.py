@@ -12,35 +12,13 @@ from typing import Any, NamedTuple
 
 from metricops._frameworks import Library
 from metricops._panels.distances import Side
+from metricops._panels.mining_keys import Keys, few_candidates, keys_of
 from metricops._panels.term_records import Problem, Rows
 from metricops._panels.terms import Extremes, Masks, Part
-from metricops._similarity.ordering import (
-    LARGEST,
-    centred,
-    error,
-    keys_factor,
-    rounded,
-    rows_factor,
-)
+from metricops._similarity.ordering import LARGEST
 from metricops._typing import Array
 
 _FEW = 64  # with fewer candidates, computing all distances costs no more
-
-
-class Keys(NamedTuple):
-    """All candidates, as they are mined."""
-
-    centre: Array  # (1, d), their mean
-    factor: Array  # (d + 1, m), the right side of the product
-    length: Array  # (), that of the longest, less the mean
-
-
-class Few(NamedTuple):
-    """A few candidates of each row, (b, w)."""
-
-    columns: Array
-    there: Array  # bool: which of them are meant
-    complete: Array  # (b,), bool: whether these are all
 
 
 class Extreme(NamedTuple):
@@ -67,7 +45,7 @@ def by_keys(problem: Problem, way: Callable[..., Any]) -> Any:
 
     def short(lib: Library, *_: Array) -> Any:
         same = problem._replace(library=lib)
-        return way(same, _keys_of(same))
+        return way(same, keys_of(same))
 
     def exact(lib: Library, *_: Array) -> Any:
         return way(problem, None)
@@ -89,25 +67,19 @@ def _suits(problem: Problem) -> bool:
 
 def _is_plain(lib: Library, side: Side) -> bool:
     """Return whether squares of all rows are finite, and none lacks a direction."""
-    size = lib.xp.max(lib.xp.abs(side.rows))
-    if not bool(size <= LARGEST[32]):  # False for NaN
+    least, largest = lib.extremes(side.rows)
+    if not (least >= -LARGEST[32] and largest <= LARGEST[32]):  # False for NaN
         return False
     return side.missing is None or not bool(lib.xp.any(side.missing > 0))
 
 
-def _keys_of(problem: Problem) -> Keys:
-    """Return the candidates as they are mined."""
-    lib, xp, rows = problem.library, problem.library.xp, problem.candidates.side.rows
-    keys = centred(lib, rows)
-    factor = xp.matrix_transpose(keys_factor(lib, keys))
-    return Keys(keys.centre, factor, xp.sqrt(xp.max(keys.squares)))
-
-
-def mined(problem: Problem, keys: Keys, rows: Rows, masks: Masks) -> Mined:
-    """Return the terms of some rows."""
+def mined(
+    problem: Problem, keys: Keys, rows: Rows, masks: Callable[[], Masks]
+) -> Mined:
+    """Return the terms of some rows, whose masks are made if they are needed."""
     lib, xp, terms = problem.library, problem.library.xp, problem.config.terms
     wanted = terms.extremes or Extremes(True, False)
-    both = positives, negatives = _candidates(lib, keys, rows, masks, wanted)
+    both = positives, negatives = few_candidates(problem, keys, rows, masks, wanted)
     columns = xp.concat([few.columns for few in both], axis=1)
     differences = _differences(problem, rows, columns)
     lengths, count = _lengths(problem, differences), positives.columns.shape[1]
@@ -126,44 +98,12 @@ def mined(problem: Problem, keys: Keys, rows: Rows, masks: Masks) -> Mined:
     return Mined(columns, differences, slopes, part, complete)
 
 
-def _candidates(
-    lib: Library, keys: Keys, rows: Rows, masks: Masks, wanted: Extremes
-) -> tuple[Few, Few]:
-    """Return the few positives, and negatives, that may be the ones asked for."""
-    less = rows.side.rows - keys.centre
-    scores = lib.panel_product(rows_factor(lib, less), keys.factor)
-    slack = _slack(lib, less, keys)
-    # The nearest have the largest scores, and the farthest those of the other sign.
-    scores = lib.times(scores, -1.0) if wanted.far_negative else scores
-    negatives = _few(lib, scores, masks.negatives, slack)
-    turned = wanted.far_negative != wanted.far_positive
-    scores = lib.times(scores, -1.0) if turned else scores
-    return _few(lib, scores, masks.positives, slack), negatives
-
-
-def _slack(lib: Library, rows: Array, keys: Keys) -> Array:
-    """Return twice the error of each row's products, and what float32 rounds.
-
-    Distances that differ by less than that may be equal numbers.
-    """
-    lengths = lib.xp.sqrt(lib.dots(rows, rows, 1))[:, None]
-    size = lengths * keys.length + keys.length * keys.length / 2
-    off = error(rows.shape[1], 32, size)
-    return 2 * off + rounded(rows.shape[1], 32, lengths, keys.length)
-
-
-def _few(lib: Library, scores: Array, mask: Array, slack: Array) -> Few:
-    """Return those of some candidates that may have the largest score."""
-    kept = lib.xp.where(mask, scores, -float("inf"))
-    return Few(*lib.within(kept, 1, slack))
-
-
 def _differences(problem: Problem, rows: Rows, columns: Array) -> Array:
     """Return a few candidates less their row, (b, w, d), in a wider dtype."""
     lib, own = problem.library, rows.side.rows
     wide = lib.exact_dtype(own)
     others = lib.gather(problem.candidates.side.rows, columns)
-    return lib.xp.astype(others, wide) - lib.xp.astype(own, wide)[:, None, :]
+    return lib.minus(lib.xp.astype(others, wide), lib.xp.astype(own, wide)[:, None, :])
 
 
 def _lengths(problem: Problem, differences: Array) -> Array:

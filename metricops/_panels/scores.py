@@ -73,8 +73,13 @@ def scores_of(
             own = lib.dots(anchors, rows.paired, 1) * candidates.scale
             scores = lib.put(scores, pairs.positive, own)
     else:
-        if not isinstance(candidates.scale, float) or candidates.scale != 1.0:
-            anchors = anchors * candidates.scale
+        scale = candidates.scale
+        if not isinstance(scale, float) or scale != 1.0:
+            n, m = (lib.known_rows(x) for x in (anchors, candidates.embeddings))
+            if n is not None and m is not None and m < n:  # scaling fewer is faster
+                columns = columns * scale
+            else:
+                anchors = anchors * scale
         scores = lib.product(anchors, columns)
     if candidates.bias is not None:
         bias = candidates.bias

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from metricops._panels import mining
 from metricops._panels.distances import Distances, distances_of, pulled
+from metricops._panels.mining_keys import Keys
 from metricops._panels.term_records import Candidates, FromSide, Problem, Rows
 from metricops._panels.terms import Found, Masks, Part, sum_of, weighted
 from metricops._typing import Array
@@ -85,14 +86,15 @@ def gradients(
     return found
 
 
-def _parts_of(problem: Problem, keys: mining.Keys | None) -> tuple[Part, ...]:
+def _parts_of(problem: Problem, keys: Keys | None) -> tuple[Part, ...]:
     def body(_: Any, rows: Rows, candidates: Candidates) -> tuple[Any, Out]:
         def whole() -> Out:
             return Out(_panel(problem, rows, candidates).found.parts, None)
 
         if keys is None:
             return (), whole()
-        found = mining.mined(problem, keys, rows, _masks(problem, rows, candidates))
+        masks = partial(_masks, problem, rows, candidates)
+        found = mining.mined(problem, keys, rows, masks)
         few = Out((found.part,), None)
         return (), lib.when(found.complete, lambda: few, whole)
 
@@ -104,7 +106,7 @@ def _parts_of(problem: Problem, keys: mining.Keys | None) -> tuple[Part, ...]:
 
 def _gradients(
     problem: Problem,
-    keys: mining.Keys | None,
+    keys: Keys | None,
     weights: Array | None,
     shares: Shares,
     wanted: tuple[bool, bool],
@@ -124,7 +126,8 @@ def _gradients(
 
         if keys is None:
             return whole(total, rows, candidates)
-        found = mining.mined(problem, keys, rows, _masks(problem, rows, candidates))
+        masks = partial(_masks, problem, rows, candidates)
+        found = mining.mined(problem, keys, rows, masks)
         result: tuple[Total, Out] = lib.when(
             found.complete, few, lambda: whole(total, rows, candidates)
         )

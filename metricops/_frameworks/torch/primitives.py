@@ -1,4 +1,7 @@
-"""What PyTorch does better than the functions of the standard."""
+"""What PyTorch does better than the functions of the standard.
+
+The module is long, as each function stands for one of the library's primitives.
+"""
 
 import math
 from collections.abc import Callable
@@ -60,8 +63,18 @@ class TorchPrimitives(Library):
         """Return the lengths of vectors along `axes`, kept; inf of zero vectors."""
         if private.recorded():
             return super().lengths(x, axes)
-        found = torch.linalg.vector_norm(x, 2, axes, keepdim=True)
+        found = self.norms(x, axes)
         return found.masked_fill_(found == 0, math.inf)
+
+    def norms(self, x: Array, axes: tuple[int, ...]) -> Array:
+        """Return the lengths of vectors along `axes`, kept, none of which is 0."""
+        if private.recorded():
+            return super().norms(x, axes)
+        return torch.linalg.vector_norm(x, 2, axes, keepdim=True)
+
+    def extremes(self, x: Array) -> tuple[Array, Array]:
+        """Return the least and the largest number in a tensor that is not empty."""
+        return torch.aminmax(x)
 
     def clip(self, x: Array, low: float, high: float) -> Array:
         """Return `x`, no less than `low` and no more than `high`; NaN stays."""
@@ -207,6 +220,10 @@ class TorchPrimitives(Library):
         if self.puts_in_place():
             return x.scatter_(1, columns, value)
         return x.scatter(1, columns, value)
+
+    def put_each(self, x: Array, columns: Array, value: float) -> Array:
+        """Return `x` with some columns of each row replaced by a number, in place."""
+        return x.scatter_(1, columns, value)
 
     def puts_in_place(self) -> bool:
         """Return whether nothing records what is done."""

@@ -29,9 +29,11 @@ def within(x: Array, k: int, slack: Array) -> tuple[Array, Array, Array]:
     By the maxima of groups of columns, as in `selection`. Where there are fewer than
     `k` but minus infinity, there are none.
     """
+    if k == 1 and 0 < x.shape[1] < 4 * _GROUP:
+        return _nearly_largest(x, slack)
     grouped, rest = _groups(x)
     peaks = grouped.amax(dim=1)
-    found = _one(x, peaks, slack) if k == 1 and x.shape[1] >= 4 * _GROUP else None
+    found = _one(x, peaks, slack) if k == 1 else None
     if found is not None:
         return found
     near = torch.cat([peaks, rest], dim=1) if rest.shape[1] else peaks
@@ -69,12 +71,23 @@ def _one(x: Array, peaks: Array, slack: Array) -> tuple[Array, Array, Array] | N
     if most > 3:
         return None
     scores, places = _top(members, most)
-    found, there = columns.gather(1, places), scores >= least
-    if most > 1:
-        found = torch.sort(torch.where(there, found, count), dim=1).values
-        there = found < count
-        found = torch.where(there, found, 0)
-    return found, there, torch.ones_like(there[:, 0])
+    return _ordered(columns.gather(1, places), scores >= least, count)
+
+
+def _nearly_largest(x: Array, slack: Array) -> tuple[Array, Array, Array]:
+    """Return what `within` does for ``k=1``, of a few columns."""
+    least = _less(x.amax(dim=1, keepdim=True), slack)
+    scores, columns = _top(x, _most(x >= least))
+    return _ordered(columns, scores >= least, x.shape[1])
+
+
+def _ordered(columns: Array, there: Array, count: int) -> tuple[Array, Array, Array]:
+    """Return columns in order, which are there, and that these are all."""
+    if columns.shape[1] > 1:
+        columns = torch.sort(torch.where(there, columns, count), dim=1).values
+        there = columns < count
+        columns = torch.where(there, columns, 0)
+    return columns, there, torch.ones_like(there[:, 0])
 
 
 def _most(marks: Array) -> int:
@@ -83,9 +96,18 @@ def _most(marks: Array) -> int:
 
 
 def _top(x: Array, k: int) -> tuple[Array, Array]:
-    """Return the `k` largest of each row and their columns; for one, that is fast."""
-    found = x.max(dim=1, keepdim=True) if k == 1 else torch.topk(x, k, dim=1)
-    values, columns = found
+    """Return the `k` largest of each row and their columns.
+
+    Maxima of few columns, one after the other, take less time than `topk`.
+    """
+    if k > 3 or x.shape[1] > 4 * _GROUP:
+        values, columns = torch.topk(x, k, dim=1)
+        return values, columns
+    values, columns = found = x.max(dim=1, keepdim=True)
+    if k == 1:
+        return values, columns
+    others = _top(x.scatter(1, columns, -math.inf), k - 1)
+    values, columns = (torch.cat(z, dim=1) for z in zip(found, others, strict=True))
     return values, columns
 
 
