@@ -98,7 +98,7 @@ def test_mined_triplets_are_exact(torch, sides, name, case):
 
 @pytest.mark.parametrize("apart", [True, False])
 @pytest.mark.parametrize("dtype", [np.int64, np.int32, np.uint8, np.float32])
-@pytest.mark.parametrize("size", [1, 2, 16, 17, 60])
+@pytest.mark.parametrize("size", [1, 2, 10, 11, 60])
 @pytest.mark.parametrize("name", ["numpy", "torch"])
 def test_classes_of_any_size_and_in_any_order(torch, sides, name, size, dtype, apart):
     (x, _), _ = sides

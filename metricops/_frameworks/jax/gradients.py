@@ -3,8 +3,11 @@
 A value that is a number has both modes: its tangent is the sum of its gradients times
 the tangents, and JAX transposes that for reverse mode. A value that is an array has
 reverse mode only: a rule for both modes would keep all panels, or compute each twice.
+
+Running sums of exponentials have a rule of their own, too.
 """
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -15,6 +18,8 @@ from jax.custom_derivatives import SymbolicZero
 from metricops._frameworks.library import Library
 from metricops._frameworks.operations import Arrays, Operation
 from metricops._typing import Array
+
+LogSum = Callable[[Array, Array], Array]
 
 
 def differentiable(
@@ -137,3 +142,22 @@ def _gradients(
 def _is_zero(tangent: Any) -> bool:
     """Return whether a tangent is known to be 0, or is that of no array."""
     return tangent is None or isinstance(tangent, SymbolicZero)
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(0,))
+def log_sums(log_sum: LogSum, x: Array) -> Array:
+    """Return the logarithms of the cumulative sums of exp(x) along each row.
+
+    The derivatives that JAX has are NaN where the first entries are minus infinity:
+    they are those of a scan with ``log_sum(x, y)``, which is log(exp(x) + exp(y)).
+    """
+    return jax.lax.cumlogsumexp(x, axis=1)
+
+
+@log_sums.defjvp
+def _of_log_sums(
+    log_sum: LogSum, primals: tuple[Array], tangents: tuple[Array]
+) -> tuple[Array, Array]:
+    run = partial(jax.lax.associative_scan, log_sum, axis=1)
+    found: tuple[Array, Array] = jax.jvp(run, primals, tangents)
+    return found

@@ -15,7 +15,7 @@ from jax.custom_derivatives import SymbolicZero
 from metricops._checks import Sentence, Shape
 from metricops._frameworks.distances import root_by_one
 from metricops._frameworks.dtypes import LONG_DOUBLES
-from metricops._frameworks.jax import distances, gradients, halves, running, searches
+from metricops._frameworks.jax import distances, gradients, halves, searches
 from metricops._frameworks.jax.loops import Scans
 from metricops._frameworks.jax.meshes import across_meshes
 from metricops._frameworks.library import Library
@@ -184,7 +184,7 @@ class Jax(Library):
 
     def running_log_sums(self, x: Array) -> Array:
         """Return the logarithms of the cumulative sums of exp(x) along each row."""
-        return running.log_sums(self.log_sum, x)
+        return gradients.log_sums(self.log_sum, x)
 
     def largest(self, x: Array, k: int) -> tuple[Array, Array]:
         """Return the `k` largest of each row and their columns, ties by column."""
