@@ -226,7 +226,7 @@ def _rows_gradient(
         every, weight = candidates.embeddings, panel.weight
         if candidates.beside is not None:
             every, weight = candidates.beside, weight * candidates.back
-        of_rows = lib.times(lib.product(slopes.error, every), weight)
+        of_rows = lib.product(slopes.error, every) * weight
         paired = rows.paired
         if lib.halves:
             less = lost(problem, panel.side.anchors, of_rows)
