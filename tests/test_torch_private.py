@@ -9,6 +9,7 @@ import metricops
 from tests.conftest import require
 from tests.test_torch_derivatives import JACOBIANS, D, definition, loss, rows
 
+BATCHES = ["_is_batched", "_add_batch_dim", "_remove_batch_dim"]
 PRIVATE = ["linear", "_transforms_active", "_interpreters", "_jvp", "_exporting_flag"]
 
 
@@ -60,6 +61,21 @@ def test_exported_losses_need_no_private_name(without):
     module.forward = partial(loss, {"block_size": 2})
     program = torch.export.export(module, (x, y)).module()
     np.testing.assert_allclose(program(x, y), definition(x, y), rtol=1e-9)
+
+
+@pytest.mark.parametrize("without", BATCHES, indirect=True)
+def test_batched_gradients_are_refused_where_they_cannot_be_taken_apart(without):
+    torch = without
+    x, y = rows(torch, 6, D).requires_grad_(), rows(torch, 6, D)
+    losses = metricops.npairs_loss_from_embeddings(
+        x, y, reduction="none", symmetric=True, block_size=2
+    )
+    upstreams = torch.eye(6, dtype=x.dtype)
+    for row in upstreams:
+        (alone,) = torch.autograd.grad(losses, [x], row, retain_graph=True)
+        assert bool(alone.isfinite().all())
+    with pytest.raises(RuntimeError, match="vmap"):
+        torch.autograd.grad(losses, [x], upstreams, is_grads_batched=True)
 
 
 def test_a_product_that_takes_other_words_is_not_taken(monkeypatch):

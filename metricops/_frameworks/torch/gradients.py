@@ -52,8 +52,12 @@ class Call:
         parts = self.config, given[: self.count], given[self.count :]
         if not self.saving:
             _, saved = self.operation.value_and_saved(lib, *parts, wanted)
-        found = self.operation.backward(lib, *parts, saved, upstream, wanted)
-        return tuple(x for x, there in zip(found, wanted, strict=True) if there)
+
+        def of(upstream: Array) -> Arrays:
+            found = self.operation.backward(lib, *parts, saved, upstream, wanted)
+            return tuple(x for x, there in zip(found, wanted, strict=True) if there)
+
+        return private.one_by_one(of, upstream)
 
     def plain_value(self, given: Arrays) -> Array:
         """Return the value by functions that PyTorch can differentiate."""
@@ -139,8 +143,7 @@ class _Run(torch.autograd.Function):
         given, saved = tensors[: ctx.width], tensors[ctx.width :]
         along = _along(call, given, tangents)
 
-        # What else is saved is no result of the caller's, so its tangents are 0: `vmap`
-        # does not accept None.
+        # What else is saved is no result, so its tangents are 0: `vmap` takes no None.
         nothing = tuple(torch.zeros_like(x) for x in saved[call.keeps :])
         if call.operation.saves_gradients(call.config):
             first, *_others = along

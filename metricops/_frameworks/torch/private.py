@@ -40,6 +40,14 @@ _transforms_active = _named("_C._are_functorch_transforms_active")
 _interpreters = _named("_C._functorch.get_interpreter_stack")
 _jvp = _named("_C._functorch.TransformType.Jvp")
 
+# These buy batched gradients, as `is_grads_batched` of `torch.autograd.grad` asks for
+# them, where panels are changed in place. Without them PyTorch refuses the change.
+_is_batched = _named("_C._functorch.is_legacy_batchedtensor")
+_add_batch_dim, _remove_batch_dim = (
+    _named("_add_batch_dim"),
+    _named("_remove_batch_dim"),
+)
+
 # Buys forward mode inside torch.compile of PyTorch 2.10, where `is_exporting` is always
 # true. Without it a compiled loss is one node there, as an exported one.
 _FLAG = "_is_exporting_flag"
@@ -65,6 +73,16 @@ def exporting() -> bool:
 def transforms_active() -> bool:
     """Return whether a transform of `torch.func` is active, or may be."""
     return _transforms_active is None or _transforms_active()
+
+
+def one_by_one(function: Any, upstream: Any) -> Any:
+    """Return ``function(upstream)``, which are several where autograd batches it."""
+    gone = None in (_is_batched, _add_batch_dim, _remove_batch_dim)
+    if gone or not _is_batched(upstream):
+        return function(upstream)
+    rows = _remove_batch_dim(upstream, 1, 0, 0)  # there is one level alone
+    found = zip(*map(function, rows.unbind()), strict=True)
+    return tuple(_add_batch_dim(torch.stack(x), 0, 1) for x in found)
 
 
 def recorded() -> bool:
